@@ -1,0 +1,47 @@
+"""snntorch-ecl: from a PyTorch network to a spiking one that needs one to eight time steps.
+
+>>> import torch, snntorch_ecl as ecl
+>>> from torch import nn
+>>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+>>> ann = ecl.prepare(model, levels=4)      # every ReLU gets a learnable threshold
+>>> _ = ann.train()(torch.rand(32, 8))      # … train it; the first batch starts the thresholds
+>>> snn = ecl.convert(ann)                  # threshold λ becomes firing threshold θ
+>>> snn(torch.rand(3, 8), num_steps=2).shape
+torch.Size([3, 2])
+"""
+
+from . import errors, functional
+from ._version import __version__
+from .activation import ThresholdClip
+from .convert import ConvertConfig, convert, prepare
+from .errors import EclError
+from .evaluate import Evaluation, evaluate
+from .handlers import Site, keep, register
+from .network import SpikingNetwork
+from .neuron import DualThreshold
+from .pool import SignedMaxPool
+from .storage import load
+from .temporal import Stepwise, Temporal, reset
+
+__all__ = [
+    "ConvertConfig",
+    "DualThreshold",
+    "EclError",
+    "Evaluation",
+    "SignedMaxPool",
+    "Site",
+    "SpikingNetwork",
+    "Stepwise",
+    "Temporal",
+    "ThresholdClip",
+    "__version__",
+    "convert",
+    "errors",
+    "evaluate",
+    "functional",
+    "keep",
+    "load",
+    "prepare",
+    "register",
+    "reset",
+]

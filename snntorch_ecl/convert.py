@@ -1,0 +1,294 @@
+"""``prepare`` and ``convert``: from a ReLU network to a trainable one, to a spiking one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import snntorch
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+
+from . import functional as F
+from .activation import ThresholdClip
+from .errors import (
+    ConfigError,
+    InputError,
+    NotPreparedError,
+    ThresholdUnsetError,
+    UnsupportedError,
+)
+from .graph import drop_identities, fold_batchnorm, functional_to_module, functionalise, trace
+from .graph import unique_name as unused_name
+from .handlers import Handler, Site, handler_for, registered_types
+from .network import Layer, SpikingNetwork
+from .operations import activations, objection
+from .rewrites import BUILDERS, clip_for, rectifiers_to_clips
+from .temporal import Stepwise, Temporal
+from .timing import insert_time
+
+__all__ = ["ConvertConfig", "convert", "prepare"]
+
+Handlers = Mapping[type[nn.Module], Handler]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig:
+    """The settings of a conversion; each neuron is built with them.
+
+    Attributes:
+        negative_threshold: θ′ ≤ 0, absolute; ``-inf`` for plain IF neurons.
+        initial_membrane: v(0) in units of θ.
+        spike_grad: Surrogate gradient for fine-tuning; None is snnTorch's default.
+    """
+
+    negative_threshold: float = -1e-3
+    initial_membrane: float = 0.5
+    spike_grad: F.SurrogateGradient | None = None
+
+    def __post_init__(self) -> None:
+        F.check_neuron(self.negative_threshold, self.initial_membrane)
+        if self.spike_grad is not None and not callable(self.spike_grad):
+            raise ConfigError(f"spike_grad must be a function or None; got {self.spike_grad!r}")
+
+
+def prepare(
+    model: nn.Module,
+    *,
+    levels: int | None = 4,
+    per_channel: bool = False,
+    leaf_modules: Iterable[type[nn.Module]] = (),
+    handlers: Handlers | None = None,
+) -> nn.Module:
+    """Give every ReLU of a network, functional or not, a learnable ``ThresholdClip`` of its own.
+
+    The result computes what ``model`` computes until its thresholds are set: train it (the first
+    batch in training mode starts them), or assign them. Code that depends on ``self.training``
+    is recorded for the mode the model is in.
+
+    Args:
+        model: A network with ReLU, ReLU6 or Hardtanh(0, a), as modules or as functions. It is
+            copied and stays as it is.
+        levels: L of every clip; None clips without quantising.
+        per_channel: One threshold for each channel, not for each layer.
+        leaf_modules: Types of your own that tracing must not look into; they need a handler.
+        handlers: As for :func:`convert`; what will be refused there is refused here, before
+            any training.
+
+    Returns:
+        A trainable ``torch.fx.GraphModule`` with the same parameter names.
+
+    Raises:
+        ConfigError: levels < 1.
+        TraceError: The network's control flow depends on its data.
+        UnsupportedError: Layers or operations that no spiking network can hold; lists them all.
+
+    Example:
+        >>> ann = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> prepare(ann, levels=8).get_submodule("1")
+        ThresholdClip(levels=8, threshold=unset, per_channel=False)
+    """
+    F.check_levels(levels)
+    gm = _normalise(model, leaf_modules, handlers, training=None)
+    _refuse(_unsupported(gm, handlers, rectifiers_too=False))
+    gm = rectifiers_to_clips(gm, levels=levels, per_channel=per_channel)
+    if not any(isinstance(module, ThresholdClip) for module in gm.modules()):
+        raise UnsupportedError(
+            [f"{type(model).__name__}: it has no ReLU, ReLU6, Hardtanh(0, a) or ThresholdClip"],
+            "Nothing in it would spike. Use ReLU activations.",
+        )
+    return gm
+
+
+def convert(
+    model: nn.Module,
+    *,
+    negative_threshold: float = -1e-3,
+    initial_membrane: float = 0.5,
+    spike_grad: F.SurrogateGradient | None = None,
+    handlers: Handlers | None = None,
+    leaf_modules: Iterable[type[nn.Module]] = (),
+) -> SpikingNetwork:
+    """Turn a network with ``ThresholdClip`` activations into a spiking one.
+
+    Weights are kept, batch norms folded, each clip's λ becomes a neuron's θ, max-pooling becomes
+    exact on signed spikes, and everything before the first neuron is computed once for all steps.
+
+    Args:
+        model: What :func:`prepare` returned, trained; or a network written with
+            ``ThresholdClip``. It is copied and stays as it is.
+        negative_threshold: θ′ ≤ 0, absolute; ``-inf`` gives plain integrate-and-fire neurons.
+        initial_membrane: v(0) in units of θ.
+        spike_grad: Surrogate gradient of every neuron, for fine-tuning.
+        handlers: Handlers by module type that win over the registered ones in this call.
+        leaf_modules: Types of your own that tracing must not look into; they need a handler.
+
+    Returns:
+        The spiking network, in eval mode.
+
+    Raises:
+        ConfigError: θ′ or v(0) is outside its range.
+        NotPreparedError: The network has no ``ThresholdClip``.
+        ThresholdUnsetError: Some clips have no threshold; lists them all.
+        InputError: A parameter is NaN or infinite.
+        TraceError, UnsupportedError: As for :func:`prepare`.
+
+    Example:
+        >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
+        >>> snn = convert(ann)
+        >>> snn(torch.rand(3, 8), num_steps=4).shape
+        torch.Size([3, 2])
+    """
+    config = ConvertConfig(
+        negative_threshold=negative_threshold,
+        initial_membrane=initial_membrane,
+        spike_grad=spike_grad,
+    )
+    gm = _normalise(model, leaf_modules, handlers, training=False)
+    _check_ready(gm, type(model).__name__)
+    _refuse(_unsupported(gm, handlers, rectifiers_too=True))
+    gm = drop_identities(fold_batchnorm(gm))
+    gm, layers = _swap(gm, config, handlers)
+    return SpikingNetwork(insert_time(gm), layers).eval()
+
+
+def _normalise(
+    model: nn.Module,
+    leaf_modules: Iterable[type[nn.Module]],
+    handlers: Handlers | None,
+    *,
+    training: bool | None,
+) -> GraphModule:
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model must be an nn.Module; got {type(model).__name__}")
+    leaf_modules = tuple(leaf_modules)
+    for leaf in leaf_modules:
+        if not (isinstance(leaf, type) and issubclass(leaf, nn.Module)):
+            raise ConfigError(f"leaf_modules= takes nn.Module types; got {leaf!r}")
+    own = (ThresholdClip, snntorch.SpikingNeuron, *registered_types())
+    gm = trace(model, (*own, *leaf_modules, *(handlers or {})), training=training)
+    return functional_to_module(functionalise(gm), BUILDERS)
+
+
+def _check_ready(gm: GraphModule, model_name: str) -> None:
+    clips = {n: m for n, m in gm.named_modules() if isinstance(m, ThresholdClip)}
+    if not clips:
+        raise NotPreparedError(
+            f"{model_name} has no ThresholdClip whose threshold could become a firing threshold; "
+            "call ann = ecl.prepare(model) and train it before ecl.convert(ann)"
+        )
+    unset = [name for name, clip in clips.items() if not clip.is_set]
+    if unset:
+        raise ThresholdUnsetError(
+            f"{len(unset)} of {len(clips)} ThresholdClips have no threshold yet: "
+            f"{', '.join(unset)}. Train the network (a batch in training mode sets them), or "
+            "assign `clip.threshold`."
+        )
+    for name, value in [*gm.named_parameters(), *gm.named_buffers()]:
+        if not bool(value.isfinite().all()):
+            raise InputError(
+                f"{name} holds NaN or infinity; the network it would become could only be silent. "
+                "Go back to a checkpoint from before the training diverged."
+            )
+
+
+# ----------------------------------------------------------------------------------- refusal
+
+
+def _unsupported(
+    gm: GraphModule, handlers: Handlers | None, *, rectifiers_too: bool
+) -> dict[str, str | None]:
+    """Each place that cannot convert, with the type to register (None for a function)."""
+    found: dict[str, str | None] = {}
+    live = activations(gm)
+    for node in gm.graph.nodes:
+        if node.op == "call_module":
+            module = gm.get_submodule(str(node.target))
+            if handler_for(type(module), handlers) is not None:
+                continue
+            rectifier = clip_for(module, levels=None, per_channel=False) is not None
+            if rectifier and not rectifiers_too:
+                continue
+            why = ": not a ThresholdClip; call ecl.prepare first" if rectifier else ""
+            found[f"{node.target} ({type(module).__name__}){why}"] = type(module).__name__
+        elif node.op in ("call_function", "call_method"):
+            why = objection(node, live) or ""
+            if why:
+                found[f"{_call(node)}: {why}"] = None
+    return found
+
+
+def _call(node: Node) -> str:
+    from .graph import owner
+
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "?")
+    return f"{name}() in {owner(node) or 'forward'}, as {node.name}"
+
+
+def _refuse(found: dict[str, str | None]) -> None:
+    if not found:
+        return
+    kinds = sorted({kind for kind in found.values() if kind})
+    remedy = "Replace them by layers that convert (ReLU, convolution, linear, pooling, …)"
+    if kinds:
+        lines = "\n".join(f"    ecl.register({kind})(handler)" for kind in kinds)
+        remedy += (
+            f", or tell how they convert:\n{lines}\n"
+            "where handler(module, site) returns a spiking layer, or is ecl.keep for a layer that "
+            "is affine in its input"
+        )
+    raise UnsupportedError(found, remedy + ".")
+
+
+# -------------------------------------------------------------------------------------- swap
+
+
+def _swap(
+    gm: GraphModule, config: ConvertConfig, handlers: Handlers | None
+) -> tuple[GraphModule, tuple[Layer, ...]]:
+    """Replace each call's module by what its handler returns: one module a call site."""
+    layers: list[Layer] = []
+    refused: list[str] = []
+    replaced: set[str] = set()
+    originals = dict(gm.named_modules(remove_duplicate=False))
+    for node in [n for n in gm.graph.nodes if n.op == "call_module"]:
+        name = str(node.target)
+        module = originals[name]
+        handler = handler_for(type(module), handlers)
+        assert handler is not None  # _refuse has seen to it
+        try:
+            new = handler(module, Site(name, node, config))
+        except UnsupportedError as error:
+            refused += error.sites
+            continue
+        if new is module:
+            continue
+        new = _with_time(new, name)
+        if name in replaced:
+            name = unused_name(gm, name)
+        replaced.add(name)
+        gm.add_submodule(name, new)
+        node.target = name
+        if isinstance(new, (snntorch.SpikingNeuron, Stepwise)):
+            layers.append(Layer(name, getattr(module, "levels", None)))
+    if refused:
+        raise UnsupportedError(refused, "Change these settings in the network.")
+    gm.delete_all_unused_submodules()
+    gm.recompile()
+    return gm, tuple(layers)
+
+
+def _with_time(module: nn.Module, name: str) -> nn.Module:
+    """Let neurons of snnTorch's own run step by step: they know nothing of time-major batches."""
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"the handler for {name} must return an nn.Module; got {module!r}")
+    if isinstance(module, snntorch.SpikingNeuron):
+        if not module.init_hidden or module.output:
+            raise ConfigError(
+                f"the neuron for {name} must have init_hidden=True and output=False, so that it "
+                "maps one tensor to one tensor"
+            )
+        if not isinstance(module, Temporal):
+            return Stepwise(module)
+    return module

@@ -1,0 +1,261 @@
+"""``evaluate``: how good a spiking network is at every number of steps, and where it departs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from .activation import ThresholdClip
+from .convert import prepare
+from .errors import DataError
+from .network import SpikingNetwork
+from .tables import percent, render, table
+from .temporal import check_num_steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Evaluation", "LayerActivity", "evaluate"]
+
+
+@dataclass(frozen=True)
+class LayerActivity:
+    """What one spiking layer did over the whole data.
+
+    Attributes:
+        name: Qualified name.
+        error: ``‖mean spike output − ANN activation‖ / ‖ANN activation‖`` after T steps; None
+            without an ANN, or where its activation is zero throughout.
+        spike_rate: Spikes of either sign per neuron and step.
+        negative_rate: Negative spikes per neuron and step.
+    """
+
+    name: str
+    error: float | None
+    spike_rate: float
+    negative_rate: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of :func:`evaluate`. ``print`` it, take ``to_dict()``, or draw it.
+
+    Attributes:
+        samples: Number of images.
+        num_steps: T.
+        accuracy: Share of images classified right at t = 1 … T.
+        ann_accuracy: The same for the ANN; None if none was given.
+        agreement: Share of images on which SNN and ANN choose the same class, at t = 1 … T.
+        layers: Activity of each spiking layer over T steps.
+    """
+
+    samples: int
+    num_steps: int
+    accuracy: tuple[float, ...]
+    ann_accuracy: float | None
+    agreement: tuple[float, ...] | None
+    layers: tuple[LayerActivity, ...]
+
+    def table(self) -> Table:
+        """Accuracy and agreement over time, in per cent."""
+        rows = []
+        for index, accuracy in enumerate(self.accuracy):
+            agreement = None if self.agreement is None else self.agreement[index]
+            loss = None if self.ann_accuracy is None else accuracy - self.ann_accuracy
+            rows.append((f"T = {index + 1}", percent(accuracy), percent(loss), percent(agreement)))
+        if self.ann_accuracy is not None:
+            rows.append(("ANN", percent(self.ann_accuracy), "–", "–"))
+        title = f"Accuracy on {self.samples:,} images, %"
+        return table(title, ("steps", "accuracy", "against ANN", "agreement"), rows)
+
+    def layer_table(self) -> Table:
+        """Error and rates of each layer."""
+        return table(
+            f"Spiking layers over T = {self.num_steps}, %",
+            ("layer", "error", "spikes / step", "negative / step"),
+            [
+                (la.name, percent(la.error), percent(la.spike_rate), percent(la.negative_rate))
+                for la in self.layers
+            ],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return asdict(self)
+
+    def plot(self) -> Figure:
+        """Accuracy over time, error and rates per layer, in one figure (needs matplotlib)."""
+        from .plot import evaluation_figure
+
+        return evaluation_figure(self)
+
+    def __str__(self) -> str:
+        return render(self.table(), self.layer_table())
+
+
+def evaluate(
+    snn: SpikingNetwork,
+    data: Iterable[tuple[Tensor, Tensor]],
+    *,
+    num_steps: int,
+    ann: nn.Module | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Measure a classifier at every t ≤ T from one run of T steps.
+
+    Args:
+        snn: The spiking network; its output must be logits ``[B, classes]``. It runs where its
+            parameters are; data is moved there. Its state is reset.
+        data: Batches ``(images [B, ...], labels [B])``, such as a ``DataLoader`` gives.
+        num_steps: T ≥ 1.
+        ann: The network it came from (prepared, or the ReLU network): adds its accuracy, the
+            agreement and the layers' errors. It is run in eval mode and left as it was.
+        progress: Show a progress bar.
+
+    Returns:
+        The figures; shares lie within [0, 1].
+
+    Raises:
+        ConfigError: num_steps < 1.
+        DataError: No data, or batches of another form.
+        InputError: Images hold NaN or infinity.
+
+    Example:
+        >>> from snntorch_ecl import convert
+        >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
+        >>> data = [(torch.rand(5, 8), torch.tensor([0, 1, 0, 1, 0]))]
+        >>> result = evaluate(convert(ann), data, num_steps=4, ann=ann, progress=False)
+        >>> len(result.accuracy), result.samples
+        (4, 5)
+    """
+    check_num_steps(num_steps)
+    counts = _Counts(num_steps)
+    bar = tqdm(data, desc="evaluate", unit="batch", disable=not progress, leave=False)
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        meters = {name: _LayerMeter(num_steps) for name in snn.neurons}
+        for name, neuron in snn.neurons.items():
+            stack.callback(neuron.register_forward_hook(meters[name].on_spikes).remove)
+        stack.callback(snn.reset)
+        reference = None if ann is None else _observed(ann, snn, meters, stack)
+        for index, batch in enumerate(bar):
+            images, labels = _to_device(batch, index, snn)
+            ann_logits = None if reference is None else reference(images)
+            logits = snn.logits_over_time(images, num_steps=num_steps)
+            counts.add(logits, labels, ann_logits)
+    return counts.result(tuple(meter.result(name) for name, meter in meters.items()))
+
+
+def _to_device(batch: Any, index: int, snn: SpikingNetwork) -> tuple[Tensor, Tensor]:
+    """One batch, checked, where the network is."""
+    pair = isinstance(batch, (tuple, list)) and len(batch) == 2
+    if not pair or not all(isinstance(part, Tensor) for part in batch):
+        kind = type(batch).__name__
+        raise DataError(f"batch {index} must be a pair of tensors (images, labels); got a {kind}")
+    images, labels = batch
+    if labels.shape != images.shape[:1] or labels.is_floating_point():
+        raise DataError(
+            f"batch {index}: labels must be class numbers of shape [{images.shape[0]}]; got "
+            f"{labels.dtype} of shape {list(labels.shape)}"
+        )
+    device = next((p.device for p in snn.parameters()), images.device)
+    return images.to(device), labels.to(device)
+
+
+def _observed(
+    ann: nn.Module, snn: SpikingNetwork, meters: dict[str, _LayerMeter], stack: ExitStack
+) -> nn.Module:
+    """The ANN in eval mode, its activations watched; undone when the stack unwinds."""
+    names = {n for n, m in ann.named_modules() if isinstance(m, ThresholdClip)}
+    if not set(meters) <= names:
+        # A ReLU network: an unset clip passes ReLU through, at the same names as the SNN's.
+        ann = prepare(copy.deepcopy(ann).eval())
+    for module in ann.modules():
+        stack.callback(setattr, module, "training", module.training)
+    ann.eval()
+    for name, module in ann.named_modules():
+        if name in meters and isinstance(module, ThresholdClip):
+            stack.callback(module.register_forward_hook(meters[name].on_activation).remove)
+    return ann
+
+
+class _LayerMeter:
+    """Sums over all data of what one layer's spikes and its ANN's activations do."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self.activation: Tensor | None = None
+        self.difference = self.reference = 0.0
+        self.spikes = self.negative = self.elements = 0
+
+    def on_activation(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        self.activation = output
+
+    def on_spikes(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        self.spikes += int((output != 0).sum())
+        self.negative += int((output < 0).sum())
+        self.elements += output.numel()
+        if self.activation is not None:
+            mean = output.unflatten(0, (self.num_steps, -1)).mean(0)
+            self.difference += float((mean - self.activation).double().square().sum())
+            self.reference += float(self.activation.double().square().sum())
+            self.activation = None
+
+    def result(self, name: str) -> LayerActivity:
+        error = math.sqrt(self.difference / self.reference) if self.reference > 0 else None
+        return LayerActivity(
+            name, error, self.spikes / self.elements, self.negative / self.elements
+        )
+
+
+class _Counts:
+    """Right answers and agreements, counted."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self.samples = 0
+        self.right = torch.zeros(num_steps, dtype=torch.int64)
+        self.agreed = torch.zeros(num_steps, dtype=torch.int64)
+        self.ann_right: int | None = None
+
+    def add(self, logits: Any, labels: Tensor, ann_logits: Tensor | None) -> None:
+        if not isinstance(logits, Tensor) or logits.ndim != 3:
+            raise DataError("evaluate needs a network with one output, logits [B, classes]")
+        classes = logits.shape[2]
+        if not bool(((labels >= 0) & (labels < classes)).all()):
+            raise DataError(
+                f"labels reach from {int(labels.min())} to {int(labels.max())}, but the network "
+                f"has classes 0 to {classes - 1}"
+            )
+        choice = logits.argmax(2)
+        self.samples += labels.numel()
+        self.right += (choice == labels).sum(1).cpu()
+        if ann_logits is not None:
+            ann_choice = ann_logits.argmax(1)
+            self.agreed += (choice == ann_choice).sum(1).cpu()
+            self.ann_right = (self.ann_right or 0) + int((ann_choice == labels).sum())
+
+    def result(self, layers: tuple[LayerActivity, ...]) -> Evaluation:
+        ann_known = self.ann_right is not None
+        return Evaluation(
+            samples=self.samples,
+            num_steps=self.num_steps,
+            accuracy=self._shares(self.right),
+            ann_accuracy=self.ann_right / self.samples if self.ann_right is not None else None,
+            agreement=self._shares(self.agreed) if ann_known else None,
+            layers=layers,
+        )
+
+    def _shares(self, counts: Tensor) -> tuple[float, ...]:
+        if not self.samples:
+            raise DataError("the data is empty: there is no batch to evaluate on")
+        return tuple((counts.double() / self.samples).tolist())

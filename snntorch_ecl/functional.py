@@ -1,0 +1,360 @@
+"""The maths of error-compensation learning, as pure functions. No equation stands anywhere else.
+
+Source: Liu et al., "Efficient ANN-SNN Conversion with Error Compensation Learning", ICML 2025,
+arXiv 2506.01968, called "ECL" below. Activations and thresholds share one arbitrary unit (the
+ANN's own); time is counted in steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError, InputError, StateError
+
+__all__ = [
+    "State",
+    "SurrogateGradient",
+    "dual_threshold_step",
+    "fresh_state",
+    "positive",
+    "scan",
+    "threshold_clip",
+]
+
+SurrogateGradient = Callable[[Tensor], Tensor]
+"""A spike function of :mod:`snntorch.surrogate`: Heaviside forward, smooth backward."""
+
+_SMALLEST_THRESHOLD = 1e-6
+
+
+class State(NamedTuple):
+    """What a dual-threshold neuron remembers between steps.
+
+    Attributes:
+        mem: Membrane potential relative to its start, ``v − v(0)``, shape ``[B, ...]``, so that
+            zero means fresh.
+        count: Net spike count ``n``, shape ``[B, ...]``, int32.
+    """
+
+    mem: Tensor
+    count: Tensor
+
+
+# ------------------------------------------------------------------------------ activation
+
+
+class _ThresholdClip(torch.autograd.Function):
+    """``h(x)`` with straight-through gradients; keeps one tensor, or one byte an element."""
+
+    @staticmethod
+    def forward(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
+        if levels is None:
+            return torch.minimum(x.clamp_min(0), threshold)
+        return (x / (threshold / levels)).add_(0.5).floor_().clamp_(0, levels).div_(levels).mul_(
+            threshold
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int | None], output: Tensor) -> None:
+        x, threshold, levels = inputs
+        ctx.levels = levels
+        if ctx.needs_input_grad[1] and levels is not None:
+            # dh/dλ needs the rounding error of every element: nothing smaller than x holds it.
+            ctx.save_for_backward(x, threshold)
+        else:
+            # Which of the three pieces of h an element lies on is all that is needed: one byte.
+            piece = (x > 0).to(torch.uint8).add_(x >= threshold)
+            ctx.save_for_backward(piece, threshold)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        kept, threshold = ctx.saved_tensors
+        grad_x = grad_threshold = None
+        if kept.dtype == torch.uint8:
+            inside, per_threshold = kept == 1, (kept == 2).to(grad.dtype)
+        else:
+            inside = (kept > 0) & (kept < threshold)
+            per_threshold = _rounding_error(kept, threshold, ctx.levels, inside)
+        if ctx.needs_input_grad[0]:
+            grad_x = grad * inside
+        if ctx.needs_input_grad[1]:
+            grad_threshold = (grad * per_threshold).sum_to_size(threshold.shape)
+        return grad_x, grad_threshold, None
+
+
+def _rounding_error(x: Tensor, threshold: Tensor, levels: int, inside: Tensor) -> Tensor:
+    """``dh/dλ = h/λ − (x/λ)·1[0 < x/λ < 1]``, elementwise."""
+    h = _ThresholdClip.forward(x, threshold, levels)
+    return (h - x * inside) / threshold
+
+
+def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4) -> Tensor:
+    r"""Clip at a threshold and quantise to equal levels.
+
+    .. math:: h(x) = λ · \mathrm{clip}(⌊x·L/λ + 1/2⌋ / L,\; 0,\; 1)
+
+    Gradients are straight-through: ``dh/dx = 1[0 < x/λ < 1]``, zero *at* both borders, and
+    ``dh/dλ = h/λ − (x/λ)·1[0 < x/λ < 1]``. Ties round up (``floor(u + 1/2)``, not
+    half-to-even), as the neuron's ``v ≥ θ`` does.
+
+    Args:
+        x: Pre-activations, ``[B, C, ...]``, any floating dtype.
+        threshold: λ > 0, in the unit of ``x``: a number, or a tensor that broadcasts to ``x``.
+        levels: L ≥ 1, or None to clip without quantising.
+
+    Returns:
+        Tensor shaped like ``x``, with values in ``{0, λ/L, …, λ}``.
+
+    Raises:
+        ConfigError: λ is not positive and finite, or L < 1. (The values of a tensor λ on an
+            accelerator are not read back; :class:`~snntorch_ecl.ThresholdClip` guards them.)
+
+    Source: ECL eq. 2; the same function is QCFS in Bu et al., ICLR 2022.
+
+    Example:
+        >>> threshold_clip(torch.tensor([-1.0, 0.3, 0.375, 2.0]), 1.0, levels=4)
+        tensor([0.0000, 0.2500, 0.5000, 1.0000])
+    """
+    check_levels(levels)
+    threshold = check_threshold(threshold, like=x)
+    return _ThresholdClip.apply(x, threshold, levels)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def positive(raw: Tensor) -> Tensor:
+    """The positive threshold that a freely trained parameter stands for.
+
+    ``max(|raw|, 1e-6)``: exact for every threshold a user sets, and where an optimiser steps
+    across zero the threshold is reflected instead of vanishing with its layer. The gradient is
+    the sign of ``raw``, also below the floor, so that no value is a trap.
+
+    Args:
+        raw: Any finite tensor, in the unit of the activations.
+
+    Returns:
+        Tensor of the same shape, ≥ 1e-6.
+
+    Example:
+        >>> positive(torch.tensor([2.0, -0.5, 0.0]))
+        tensor([2.0000e+00, 5.0000e-01, 1.0000e-06])
+    """
+    reflected = torch.where(raw < 0, -raw, raw)
+    lift = (_SMALLEST_THRESHOLD - reflected.detach()).clamp_min(0)
+    return reflected + lift
+
+
+# ---------------------------------------------------------------------------------- neuron
+
+
+def dual_threshold_step(
+    current: Tensor,
+    state: State,
+    threshold: Tensor | float,
+    *,
+    negative_threshold: float = -1e-3,
+    initial_membrane: float = 0.5,
+    spike_grad: SurrogateGradient | None = None,
+) -> tuple[Tensor, State]:
+    """Advance dual-threshold neurons by one step.
+
+    ::
+
+        v ← v + I                        charge, no leak
+        s = +1  if v ≥ θ                 fire
+        s = −1  if v ≤ θ′ and n > 0      take a spike back
+        v ← v − θ·s ;  n ← n + s         soft reset, net spike count
+
+    The state holds ``v − v(0)`` with ``v(0) = initial_membrane · θ``. With ``spike_grad`` the
+    spikes carry surrogate gradients through both comparisons, of ``(v − θ)/θ`` and of
+    ``(θ′ − v)/θ``; the reset is detached, as in snnTorch.
+
+    Args:
+        current: Input current I, ``[B, ...]``, in the unit of θ.
+        state: Membrane and count, each shaped like ``current``; see :func:`fresh_state`.
+        threshold: θ > 0: a number, or a tensor that broadcasts to ``current``.
+        negative_threshold: θ′ ≤ 0, absolute. ``-inf`` gives the plain integrate-and-fire neuron.
+        initial_membrane: v(0) in units of θ, within [0, 1].
+        spike_grad: Surrogate gradient, or None for spikes without gradient.
+
+    Returns:
+        Spikes in {−1, 0, +1}, shaped and typed like ``current``, and the next state.
+
+    Raises:
+        ConfigError: θ, θ′ or v(0) is outside its range.
+        StateError: The state's shape differs from the current's.
+
+    Source: ECL eq. 4-5.
+
+    Example:
+        >>> current = torch.tensor([0.8])
+        >>> spk, state = dual_threshold_step(current, fresh_state(current), 1.0)
+        >>> spk, _ = dual_threshold_step(torch.tensor([-0.8]), state, 1.0)
+        >>> spk  # 0.5 + 0.8 − 1 − 0.8 = −0.5: the first spike is taken back
+        tensor([-1.])
+    """
+    threshold = check_threshold(threshold, like=current)
+    check_neuron(negative_threshold, initial_membrane)
+    if state.mem.shape != current.shape or state.count.shape != current.shape:
+        raise StateError(
+            f"state of shape {list(state.mem.shape)} (count {list(state.count.shape)}) cannot take "
+            f"a current of shape {list(current.shape)}; start with fresh_state(current)"
+        )
+    return _step(current, state, threshold, negative_threshold, initial_membrane, spike_grad)
+
+
+def _step(
+    current: Tensor,
+    state: State,
+    threshold: Tensor,
+    negative_threshold: float,
+    initial_membrane: float,
+    spike_grad: SurrogateGradient | None,
+) -> tuple[Tensor, State]:
+    # The start v(0) is carried by the comparisons, so that zero state means a fresh neuron.
+    start = initial_membrane * threshold
+    upper, lower = threshold - start, negative_threshold - start
+    mem = state.mem + current
+    fires = mem >= upper
+    hard = fires.to(current.dtype)
+    net = fires.to(state.count.dtype)
+    gate = None
+    if negative_threshold != -math.inf:
+        gate = state.count > 0
+        takes_back = (mem <= lower) & gate
+        hard = hard - takes_back.to(hard.dtype)
+        net = net - takes_back.to(net.dtype)
+    spikes = hard
+    if spike_grad is not None and torch.is_grad_enabled():
+        soft = spike_grad((mem - upper) / threshold)
+        if gate is not None:
+            soft = soft - spike_grad((lower - mem) / threshold) * gate
+        # Surrogates fire on strict >; their gradient is taken, their value cancels exactly.
+        spikes = hard + (soft - soft.detach()).to(hard.dtype)
+    return spikes, State(mem - threshold * hard, state.count + net)
+
+
+def scan(
+    current: Tensor,
+    threshold: Tensor | float,
+    state: State | None = None,
+    *,
+    negative_threshold: float = -1e-3,
+    initial_membrane: float = 0.5,
+    spike_grad: SurrogateGradient | None = None,
+) -> tuple[Tensor, State]:
+    """Run dual-threshold neurons over a whole sequence: the only loop over time.
+
+    Args:
+        current: Input currents, ``[T, B, ...]``, T ≥ 1. A constant current may be an expanded
+            view; it is not copied.
+        threshold: θ > 0: a number, or a tensor that broadcasts to ``[B, ...]``.
+        state: State to go on from; fresh if None. The one given is left as it was.
+        negative_threshold: θ′ ≤ 0, absolute; ``-inf`` gives the plain IF neuron.
+        initial_membrane: v(0) in units of θ, within [0, 1].
+        spike_grad: Surrogate gradient, or None.
+
+    Returns:
+        Spikes in {−1, 0, +1}, ``[T, B, ...]``, and the state after the last step.
+
+    Raises:
+        ConfigError: As :func:`dual_threshold_step`.
+        InputError: There is no step in ``current``.
+        StateError: The state's shape differs from ``[B, ...]``.
+
+    Source: ECL eq. 4-5, unrolled.
+
+    Example:
+        >>> spikes, state = scan(torch.full((4, 1), 0.5), 1.0)
+        >>> spikes.flatten().tolist()  # θ · mean = h(0.5) = 0.5
+        [1.0, 0.0, 1.0, 0.0]
+    """
+    if current.ndim < 1 or current.shape[0] < 1:
+        raise InputError(f"scan needs currents of shape [T ≥ 1, B, ...], not {list(current.shape)}")
+    state = fresh_state(current[0]) if state is None else state
+    threshold = check_threshold(threshold, like=current)
+    spikes = []
+    spk, state = dual_threshold_step(
+        current[0],
+        state,
+        threshold,
+        negative_threshold=negative_threshold,
+        initial_membrane=initial_membrane,
+        spike_grad=spike_grad,
+    )
+    spikes.append(spk)
+    for step_current in current[1:]:
+        spk, state = _step(
+            step_current, state, threshold, negative_threshold, initial_membrane, spike_grad
+        )
+        spikes.append(spk)
+    return torch.stack(spikes), state
+
+
+def fresh_state(current: Tensor) -> State:
+    """The state of neurons that have seen nothing: v = v(0), n = 0.
+
+    Args:
+        current: One step's input, ``[B, ...]``; gives shape, dtype and device.
+
+    Returns:
+        Zero membrane (relative to v(0)) and zero counts.
+
+    Example:
+        >>> fresh_state(torch.rand(2)).count
+        tensor([0, 0], dtype=torch.int32)
+    """
+    return State(torch.zeros_like(current), torch.zeros_like(current, dtype=torch.int32))
+
+
+# ---------------------------------------------------------------------------------- checks
+
+
+def check_levels(levels: int | None) -> None:
+    """Raise :class:`ConfigError` unless ``levels`` is None or an integer ≥ 1."""
+    if levels is None:
+        return
+    if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
+        raise ConfigError(f"levels must be an integer >= 1, or None to only clip; got {levels!r}")
+
+
+def check_threshold(threshold: Tensor | float, *, like: Tensor, name: str = "threshold") -> Tensor:
+    """A threshold as a tensor of ``like``'s dtype and device; :class:`ConfigError` if not > 0."""
+    if not isinstance(threshold, Tensor):
+        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+            raise ConfigError(f"{name} must be a number or a tensor; got {threshold!r}")
+        threshold = torch.tensor(float(threshold))
+    # Reading a value back from an accelerator would stall it at every layer of every step.
+    readable = threshold.device.type == "cpu" and not torch.compiler.is_compiling()
+    if readable and not bool(((threshold > 0) & threshold.isfinite()).all()):
+        raise ConfigError(f"{name} must be finite and > 0; got {_worst(threshold)}")
+    return threshold.to(device=like.device, dtype=like.dtype)
+
+
+def check_neuron(negative_threshold: float, initial_membrane: float) -> None:
+    """Raise :class:`ConfigError` unless θ′ ≤ 0 and 0 ≤ v(0)/θ ≤ 1."""
+    for name, value in (
+        ("negative_threshold", negative_threshold),
+        ("initial_membrane", initial_membrane),
+    ):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ConfigError(f"{name} must be a number; got {value!r}")
+    if not negative_threshold <= 0:
+        raise ConfigError(
+            f"negative_threshold must be <= 0 (-inf for a plain IF neuron); got {negative_threshold}"
+        )
+    if not 0 <= initial_membrane <= 1:
+        raise ConfigError(
+            f"initial_membrane is in units of θ and must lie in [0, 1]; got {initial_membrane}"
+        )
+
+
+def _worst(threshold: Tensor) -> str:
+    """The first value of a threshold that is not allowed, and where it stands."""
+    bad = (~((threshold > 0) & threshold.isfinite())).nonzero()
+    value = threshold[tuple(bad[0])].item()
+    return f"{value:g}" if threshold.ndim == 0 else f"{value:g} at index {bad[0].tolist()}"

@@ -1,0 +1,297 @@
+"""Tracing a network, and the small passes that normalise its graph: each ``fn(gm) -> gm``.
+
+``trace`` works on a copy, so that nothing here can change the user's model.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Graph, GraphModule, Node, Tracer
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from .errors import TraceError
+
+__all__ = [
+    "drop_identities",
+    "fold_batchnorm",
+    "functional_to_module",
+    "functionalise",
+    "owner",
+    "trace",
+    "unique_name",
+]
+
+
+# ----------------------------------------------------------------------------------- trace
+
+
+class _LeafTracer(Tracer):
+    """Keeps ``torch.nn``'s modules and the given types whole, and knows where it stands."""
+
+    def __init__(self, leaves: tuple[type[nn.Module], ...] = ()) -> None:
+        super().__init__()
+        self.leaves = leaves
+        self.path: list[str] = []
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        self.path.append(f"{self.path_of_module(m)!r} ({type(m).__name__})")
+        result = super().call_module(m, forward, args, kwargs)
+        self.path.pop()  # not in a finally: after an error, the path says where it happened
+        return result
+
+
+def trace(
+    model: nn.Module, leaves: Iterable[type[nn.Module]] = (), *, training: bool | None = None
+) -> GraphModule:
+    """Record a network as a graph of module calls and functions, on a copy of it.
+
+    Arguments of ``forward`` that have a default are fixed at that default. Code that depends on
+    ``self.training`` is recorded as it stands for the mode the model is in.
+
+    Args:
+        model: Any module whose control flow does not depend on data.
+        leaves: Module types that are not looked into.
+        training: Mode to trace in; None leaves each module in its own.
+
+    Returns:
+        A graph module with the same submodule and parameter names.
+
+    Raises:
+        TraceError: The code cannot be traced; names the innermost module and the remedy.
+    """
+    try:
+        root = copy.deepcopy(model)
+    except Exception as error:
+        raise TraceError(f"{type(model).__name__} cannot be copied: {error}") from error
+    if training is not None:
+        root.train(training)
+    parameters = inspect.signature(root.forward).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    tracer = _LeafTracer(tuple(leaves))
+    try:
+        graph = tracer.trace(root, concrete_args=defaults or None)
+    except Exception as error:
+        where = tracer.path[-1] if tracer.path else f"the top level ({type(model).__name__})"
+        raise TraceError(
+            f"tracing stopped in {where}: {error}\n"
+            "Its code branches or loops on the data, which a fixed graph cannot hold. Write it "
+            "without that, or pass the type in `leaf_modules=` and tell how it converts with "
+            "`ecl.register(Type)(handler)`."
+        ) from error
+    _drop_fixed_arguments(graph, set(defaults))
+    gm = GraphModule(root, graph, type(model).__name__)
+    modes = {name: module.training for name, module in root.named_modules(remove_duplicate=False)}
+    for name, module in gm.named_modules():
+        module.training = modes[name]
+    return _finish(gm)
+
+
+def _drop_fixed_arguments(graph: Graph, names: set[str]) -> None:
+    """Remove the placeholders of arguments fixed at their default, and fx's assertions on them."""
+    doomed: list[Node] = []
+    for node in graph.nodes:
+        # fx numbers the placeholders it makes for fixed arguments: mask -> mask_1.
+        fixed = node.op == "placeholder" and str(node.target).rpartition("_")[0] in names
+        if fixed or any(source in doomed for source in node.all_input_nodes):
+            doomed.append(node)
+    for node in reversed(doomed):
+        graph.erase_node(node)
+
+
+# ---------------------------------------------------------------------------------- passes
+
+_IN_PLACE_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+    torch.relu_: torch.relu,
+}
+_IN_PLACE_METHODS = {"add_", "sub_", "mul_", "div_", "relu_", "clamp_", "clamp_min_", "neg_"}
+
+
+def functionalise(gm: GraphModule) -> GraphModule:
+    """Replace in-place operations by their counterparts that return a new tensor.
+
+    Everything that read the overwritten tensor *afterwards* reads the new one, so that a shortcut
+    taken from the input of ``nn.ReLU(inplace=True)`` keeps seeing the rectified values.
+    """
+    position = {node: index for index, node in enumerate(gm.graph.nodes)}
+    modules = dict(gm.named_modules(remove_duplicate=False))
+    in_place = {name for name, module in modules.items() if getattr(module, "inplace", False) is True}
+    for node in list(gm.graph.nodes):
+        if not (node.op == "call_module" and node.target in in_place) and not _rewrite(node):
+            continue
+        overwritten = node.args[0] if node.args else None
+        if isinstance(overwritten, Node):
+            for user in list(overwritten.users):
+                if position[user] > position[node]:
+                    user.replace_input_with(overwritten, node)
+    for name in in_place:
+        modules[name].inplace = False  # type: ignore[assignment]
+    return _finish(gm)
+
+
+def _rewrite(node: Node) -> bool:
+    """Make one function or method call out-of-place; tell whether it was in-place."""
+    if node.op == "call_function" and node.target in _IN_PLACE_FUNCTIONS:
+        node.target = _IN_PLACE_FUNCTIONS[node.target]
+    elif node.op == "call_function" and node.kwargs.get("inplace") is True:
+        node.kwargs = {**node.kwargs, "inplace": False}
+    elif node.op == "call_method" and node.target in _IN_PLACE_METHODS:
+        node.target = str(node.target).rstrip("_")
+    else:
+        return False
+    return True
+
+
+def functional_to_module(
+    gm: GraphModule, builders: dict[Any, Callable[[dict[str, Any]], nn.Module | None]]
+) -> GraphModule:
+    """Give every functional activation or pooling its own module, named after where it is called.
+
+    Args:
+        gm: The graph.
+        builders: From a function or method name to what makes the module out of the call's
+            arguments by name; None leaves the call as it is.
+    """
+    for node in list(gm.graph.nodes):
+        builder = builders.get(node.target) if node.op in ("call_function", "call_method") else None
+        module = builder(arguments(node)) if builder is not None else None
+        if module is None:
+            continue
+        module.train(gm.training)
+        kind = type(module).__name__.lower()
+        name = unique_name(gm, f"{owner(node)}.{kind}".lstrip("."))
+        gm.add_submodule(name, module)
+        with gm.graph.inserting_before(node):
+            call = gm.graph.call_module(name, (arguments(node)["input"],))
+        call.meta = dict(node.meta)
+        node.replace_all_uses_with(call)
+        gm.graph.erase_node(node)
+    return _finish(gm)
+
+
+def drop_identities(gm: GraphModule) -> GraphModule:
+    """Remove dropout and ``nn.Identity``, which do nothing at inference."""
+    idle = (nn.Identity, nn.modules.dropout._DropoutNd)
+    for node in list(gm.graph.nodes):
+        if node.op == "call_module" and isinstance(gm.get_submodule(str(node.target)), idle):
+            node.replace_all_uses_with(node.args[0])
+            gm.graph.erase_node(node)
+    return _finish(gm)
+
+
+_FOLDS: dict[type[nn.Module], tuple[type[nn.Module], Callable[..., nn.Module]]] = {
+    nn.Conv1d: (nn.BatchNorm1d, fuse_conv_bn_eval),
+    nn.Conv2d: (nn.BatchNorm2d, fuse_conv_bn_eval),
+    nn.Conv3d: (nn.BatchNorm3d, fuse_conv_bn_eval),
+    nn.ConvTranspose1d: (nn.BatchNorm1d, lambda c, b: fuse_conv_bn_eval(c, b, transpose=True)),
+    nn.ConvTranspose2d: (nn.BatchNorm2d, lambda c, b: fuse_conv_bn_eval(c, b, transpose=True)),
+    nn.ConvTranspose3d: (nn.BatchNorm3d, lambda c, b: fuse_conv_bn_eval(c, b, transpose=True)),
+    nn.Linear: (nn.BatchNorm1d, fuse_linear_bn_eval),
+}
+
+
+def fold_batchnorm(gm: GraphModule) -> GraphModule:
+    """Fold each batch norm into the convolution or linear layer that alone feeds it.
+
+    Where the layer is shared, has other readers or is of a type of its own, the batch norm stays:
+    at inference it is affine, so the converted network is right either way.
+    """
+    calls: dict[str, int] = {}
+    for node in gm.graph.nodes:
+        if node.op == "call_module":
+            calls[node.target] = calls.get(node.target, 0) + 1
+    for node in list(gm.graph.nodes):
+        source = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(source, Node) or source.op != "call_module" or len(source.users) != 1:
+            continue
+        layer, norm = (gm.get_submodule(str(n.target)) for n in (source, node))
+        norm_type, fuse = _FOLDS.get(type(layer), (None, None))
+        if norm_type is None or fuse is None or type(norm) is not norm_type:
+            continue
+        if calls[source.target] > 1 or calls[node.target] > 1 or _groups_transposed(layer):
+            continue
+        if getattr(norm, "running_var", None) is None or not _is_plain(layer, norm):
+            continue
+        gm.set_submodule(str(source.target), fuse(layer, norm))
+        node.replace_all_uses_with(source)
+        gm.graph.erase_node(node)
+    return _finish(gm)
+
+
+def _groups_transposed(layer: nn.Module) -> bool:
+    # torch's fusion scales the wrong axis of a grouped transposed convolution.
+    return type(layer).__name__.startswith("ConvTranspose") and getattr(layer, "groups", 1) > 1
+
+
+def _is_plain(*modules: nn.Module) -> bool:
+    """No hooks: they might rewrite weights or outputs (as old-style weight norm does)."""
+    return not any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+
+
+# --------------------------------------------------------------------------------- helpers
+
+_POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "hardtanh": ("min_val", "max_val", "inplace"),
+    "clamp": ("min", "max"),
+    "clamp_min": ("min",),
+    **{f"dropout{d}": ("p", "training", "inplace") for d in ("", "1d", "2d", "3d")},
+    **{f"max_pool{d}d": _POOL for d in (1, 2, 3)},
+    **{f"adaptive_max_pool{d}d": ("output_size", "return_indices") for d in (1, 2, 3)},
+}
+
+
+def arguments(node: Node) -> dict[str, Any]:
+    """The arguments of a functional call by name, whichever way they were passed."""
+    name = node.target if isinstance(node.target, str) else node.target.__name__
+    names = ("input", *_PARAMETERS.get(name, ()))
+    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
+def owner(node: Node) -> str:
+    """Qualified name of the module whose code made the call; empty at the top level."""
+    stack = node.meta.get("nn_module_stack") or {}
+    names = [entry[0] if isinstance(entry, tuple) else entry for entry in stack.values()]
+    return str(names[-1]) if names else ""
+
+
+def unique_name(gm: GraphModule, wanted: str) -> str:
+    """``wanted``, or ``wanted_1``, ``wanted_2``, … if something of that name exists."""
+    name, count = wanted, 0
+    while _exists(gm, name):
+        count += 1
+        name = f"{wanted}_{count}"
+    return name
+
+
+def _exists(gm: GraphModule, name: str) -> bool:
+    parent, _, leaf = name.rpartition(".")
+    try:
+        return hasattr(gm.get_submodule(parent), leaf)
+    except AttributeError:
+        return False
+
+
+def _finish(gm: GraphModule) -> GraphModule:
+    gm.graph.lint()
+    gm.recompile()
+    return gm

@@ -1,0 +1,278 @@
+"""``SpikingNetwork``: what ``convert`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import snntorch
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.utils._pytree import tree_map
+
+from .errors import InputError, StateError
+from .neuron import DualThreshold, enlist_weakly
+from .temporal import Temporal, check_num_steps, reset
+
+if TYPE_CHECKING:
+    from .summary import Summary
+
+__all__ = ["Layer", "SpikingNetwork"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A spiking layer of a converted network.
+
+    Attributes:
+        name: Qualified name, the same as that of the ``ThresholdClip`` it came from.
+        levels: L that the activation was trained with; None if it was not quantised.
+    """
+
+    name: str
+    levels: int | None
+
+
+class _ResetHandle(snntorch.Leaky):  # type: ignore[misc]
+    """Lets ``snntorch.utils.reset`` reach everything with state in the network.
+
+    snnTorch 1.0 looks for neurons among a network's *direct* children only, then zeroes ``mem``
+    of all neurons alive; it knows nothing of max-pooling's running sum. This child, which never
+    computes, is found first, and passes on either form of reset.
+    """
+
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
+        nn.Module.__init__(self)
+        self.layers = tuple(layers)  # a tuple hides them from nn.Module: they live in `net`
+        enlist_weakly(self)
+
+    @property
+    def mem(self) -> Tensor:
+        return torch.zeros(0)
+
+    @mem.setter
+    def mem(self, value: Tensor) -> None:
+        self.reset_mem()
+
+    def reset_mem(self) -> Tensor:
+        for layer in self.layers:
+            reset(layer)
+        return self.mem
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        enlist_weakly(self)
+
+    def extra_repr(self) -> str:
+        return "passes snntorch.utils.reset on"
+
+
+class SpikingNetwork(nn.Module):
+    """A converted network: it owns the time loop, the reset and the readout.
+
+    Its last layer does not spike; logits are that layer's output averaged over time, so one run
+    of T steps holds the logits of every t ≤ T. ``net`` is the traced graph, whose readable code
+    is ``print(snn.net.code)``.
+
+    Args:
+        net: The graph, with time inserted.
+        layers: Its spiking layers, in the order in which they run.
+
+    Example:
+        >>> from snntorch_ecl import ThresholdClip, convert
+        >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
+        >>> snn = convert(ann)
+        >>> images = torch.rand(3, 8)
+        >>> snn.logits_over_time(images, num_steps=4).shape
+        torch.Size([4, 3, 2])
+        >>> snn.reset()
+        >>> outputs = [snn.step(images) for _ in range(4)]
+        >>> torch.allclose(torch.stack(outputs).mean(0), snn(images, num_steps=4))
+        True
+    """
+
+    def __init__(self, net: GraphModule, layers: Iterable[Layer]) -> None:
+        super().__init__()
+        self.snntorch_reset = _ResetHandle(m for m in net.modules() if isinstance(m, Temporal))
+        self.net = net
+        self.layers = tuple(layers)
+        self._arity = sum(n.op == "placeholder" for n in net.graph.nodes) - 2
+
+    # ------------------------------------------------------------------------------ running
+
+    def forward(self, *inputs: Tensor, num_steps: int) -> Any:
+        """Present the inputs as a constant current for T steps, from a fresh state.
+
+        Args:
+            *inputs: ``[B, ...]``, as the ANN takes them.
+            num_steps: T ≥ 1.
+
+        Returns:
+            What the ANN returns, each tensor averaged over the T steps.
+
+        Raises:
+            ConfigError: num_steps < 1.
+            InputError: A wrong number of inputs, different batch sizes, NaN or infinity.
+            StateError: A membrane overflowed; names the layer.
+        """
+        return tree_map(_last, self.logits_over_time(*inputs, num_steps=num_steps))
+
+    def logits_over_time(self, *inputs: Tensor, num_steps: int) -> Any:
+        """As :meth:`forward`, for every number of steps up to T.
+
+        Args:
+            *inputs: ``[B, ...]``.
+            num_steps: T ≥ 1.
+
+        Returns:
+            ``[T, B, ...]``: entry t is the average over steps 1 … t+1.
+        """
+        check_num_steps(num_steps)
+        self._check(inputs)
+        return self._run(inputs, num_steps, held=num_steps)
+
+    def forward_steps(self, *inputs: Tensor) -> Any:
+        """Run on input that changes over time, from a fresh state.
+
+        Args:
+            *inputs: ``[T, B, ...]``, one input for each step, such as ``snntorch.spikegen`` makes.
+
+        Returns:
+            The output averaged over the T steps.
+
+        Raises:
+            InputError: As :meth:`forward`; or the inputs differ in T.
+        """
+        self._check(inputs, leading="[T, B, ...]")
+        if any(x.ndim < 2 or x.shape[1] < 1 for x in inputs):
+            shapes = [list(x.shape) for x in inputs]
+            raise InputError(f"forward_steps needs inputs of shape [T, B >= 1, ...]; got {shapes}")
+        num_steps = inputs[0].shape[0]
+        rows = tuple(x.flatten(0, 1) for x in inputs)
+        return tree_map(_last, self._run(rows, num_steps, held=1))
+
+    def step(self, *inputs: Tensor) -> Any:
+        """Advance by one step, going on from the present state; call :meth:`reset` before new data.
+
+        Args:
+            *inputs: ``[B, ...]``, the input of this step.
+
+        Returns:
+            This step's output. The average of the steps' outputs is what :meth:`forward` returns.
+        """
+        self._check(inputs)
+        return self.net(*inputs, num_steps=1, held=1)
+
+    def reset(self) -> None:
+        """Forget the running sequence, in every layer with state."""
+        reset(self.net)
+
+    def _run(self, inputs: tuple[Tensor, ...], num_steps: int, held: int) -> Any:
+        self.reset()
+        output = self.net(*inputs, num_steps=num_steps, held=held)
+        self._check_state()
+        return tree_map(_averages(num_steps), output)
+
+    # ------------------------------------------------------------------------------- checks
+
+    def _check(self, inputs: tuple[Tensor, ...], leading: str = "[B, ...]") -> None:
+        if len(inputs) != self._arity:
+            raise InputError(f"this network takes {self._arity} input(s); got {len(inputs)}")
+        for index, x in enumerate(inputs):
+            if not isinstance(x, Tensor) or x.ndim < 1 or x.shape[0] < 1:
+                what = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+                raise InputError(f"input {index} must be a tensor of shape {leading}; got {what}")
+            if x.shape[0] != inputs[0].shape[0]:
+                raise InputError(
+                    f"inputs 0 and {index} differ in dimension 0: {inputs[0].shape[0]} and "
+                    f"{x.shape[0]}"
+                )
+            if torch.compiler.is_compiling() or not x.is_floating_point():
+                continue
+            if not bool(x.isfinite().all()):
+                raise InputError(
+                    f"input {index} of shape {list(x.shape)} holds NaN or infinity; a spiking "
+                    "network would turn it into silence"
+                )
+
+    def _check_state(self) -> None:
+        """Comparisons with NaN are false, so an overflow would only look like a silent layer."""
+        if torch.compiler.is_compiling():
+            return
+        neurons = self.neurons
+        if not neurons:
+            return
+        finite = torch.stack([n.mem.detach().isfinite().all() for n in neurons.values()])
+        if not bool(finite.all()):
+            name = list(neurons)[int((~finite).nonzero()[0])]
+            raise StateError(
+                f"the membrane of {name} is NaN or infinite: the currents overflow {self._dtype()}; "
+                "check the weights before it, or run in float32"
+            )
+
+    def _dtype(self) -> str:
+        return str(next(iter(self.neurons.values())).mem.dtype)
+
+    # -------------------------------------------------------------------------- inspection
+
+    @property
+    def neurons(self) -> dict[str, DualThreshold]:
+        """The dual-threshold neurons by their layer's name, in the order in which they run."""
+        modules = ((layer.name, self.net.get_submodule(layer.name)) for layer in self.layers)
+        return {name: m for name, m in modules if isinstance(m, DualThreshold)}
+
+    def summary(self, *inputs: Tensor) -> Summary:
+        """Describe the network layer by layer.
+
+        Args:
+            *inputs: An example input ``[B, ...]``, from which shapes are measured; without it
+                shapes are left open. State is reset.
+
+        Returns:
+            A table: ``print`` it, or take ``to_dict()``.
+        """
+        from .summary import summarise
+
+        return summarise(self, *inputs)
+
+    # ------------------------------------------------------------------------------- files
+
+    def save(self, path: str | Path) -> Path:
+        """Write weights, thresholds and settings to a safetensors file, all or nothing.
+
+        Args:
+            path: The file; a folder that is missing is made.
+
+        Returns:
+            The path written.
+        """
+        from .storage import save
+
+        return save(self, path)
+
+    @staticmethod
+    def load(path: str | Path, model: nn.Module, **options: Any) -> SpikingNetwork:
+        """Read a network back; see :func:`snntorch_ecl.storage.load`."""
+        from .storage import load
+
+        return load(path, model, **options)
+
+
+def _last(value: Any) -> Any:
+    return value[-1] if isinstance(value, Tensor) else value
+
+
+def _averages(num_steps: int) -> Callable[[Any], Any]:
+    """Running averages over time of a time-major tensor ``[T·B, ...]``."""
+
+    def average(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        steps = value.unflatten(0, (num_steps, -1))
+        count = torch.arange(1, num_steps + 1, device=value.device, dtype=value.dtype)
+        return steps.cumsum(0) / count.view(-1, *[1] * (steps.ndim - 1))
+
+    return average

@@ -1,0 +1,189 @@
+"""Which functional operations a converted network may hold: affine ones that keep dimension 0.
+
+A converted network runs on time-major batches ``[T·B, ...]`` and averages over time, so whatever
+is not a neuron must (1) be affine in the activations and (2) leave dimension 0 alone. A rule is
+called with a node and returns None, or the reason why the node breaks (1) or (2). Operations
+without a rule are refused.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+__all__ = ["activations", "is_size", "objection"]
+
+_OPERATORS = {
+    operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg,
+    operator.getitem, operator.mod, operator.eq, operator.ne, operator.lt, operator.le, operator.gt,
+    operator.ge, getattr, torch._assert,
+}  # fmt: skip
+_SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
+
+
+def is_size(node: Node) -> bool:
+    """Whether the node is a shape, a number computed from one, or the like: not activations."""
+    if node.op == "call_method":
+        return node.target in {"size", "dim", "numel"}
+    if node.op != "call_function" or node.target not in _OPERATORS:
+        return False
+    if node.target is getattr:
+        return node.args[1] in _SIZE_ATTRIBUTES
+    return bool(node.all_input_nodes) and all(is_size(source) for source in node.all_input_nodes)
+
+
+def activations(gm: GraphModule) -> set[Node]:
+    """Nodes whose value depends on the network's input (parameters and sizes do not)."""
+    found: set[Node] = set()
+    for node in gm.graph.nodes:
+        depends = node.op == "placeholder" or any(n in found for n in node.all_input_nodes)
+        if depends and not is_size(node):
+            found.add(node)
+    return found
+
+
+def objection(node: Node, live: set[Node]) -> str | None:
+    """Why a functional call cannot run in a converted network; None if it can.
+
+    Args:
+        node: A ``call_function`` or ``call_method`` node.
+        live: What :func:`activations` found.
+    """
+    if node not in live:
+        return None
+    rule = _RULES.get(node.target if isinstance(node.target, str) else _name(node.target))
+    if rule is None:
+        return "it is not known to be affine in the activations"
+    return rule(node, live)
+
+
+Rule = Callable[[Node, set[Node]], "str | None"]
+
+
+def _name(function: Any) -> str:
+    # torch.add, operator.add and F.pad obey the same rules as the methods of their name; a user's
+    # own wrapped function of such a name does not.
+    package = (getattr(function, "__module__", None) or "").split(".")[0]
+    return str(function.__name__) if package in {"torch", "_operator"} else ""
+
+
+def _fine(node: Node, live: set[Node]) -> None:
+    return None
+
+
+def _one_activation(node: Node, live: set[Node]) -> str | None:
+    if sum(source in live for source in node.all_input_nodes) > 1:
+        return "a product of activations is not affine"
+    return None
+
+
+def _dividend_only(node: Node, live: set[Node]) -> str | None:
+    divisor = node.args[1] if len(node.args) > 1 else node.kwargs.get("other")
+    if isinstance(divisor, Node) and divisor in live:
+        return "dividing by activations is not affine"
+    if node.kwargs.get("rounding_mode") is not None:
+        return "a rounded division is not affine"
+    return None
+
+
+_MIXES = "it mixes or moves dimension 0, which holds time and batch"
+
+
+def _dims(node: Node, position: int, names: tuple[str, ...], default: Any) -> list[Any] | None:
+    """The dimension argument(s) of a call, as a list; None if it means "all"."""
+    value = node.args[position] if len(node.args) > position else default
+    for name in names:
+        value = node.kwargs.get(name, value)
+    if value is None:
+        return None
+    return list(value) if isinstance(value, (tuple, list)) else [value]
+
+
+def _off_batch(position: int, default: Any = None) -> Rule:
+    """Rule: the dimension argument is given and is not 0."""
+
+    def rule(node: Node, live: set[Node]) -> str | None:
+        dims = _dims(node, position, ("dim", "start_dim"), default)
+        return _MIXES if dims is None or 0 in dims else None
+
+    return rule
+
+
+def _permute(node: Node, live: set[Node]) -> str | None:
+    order = _dims(node, 1, ("dims",), None) or []
+    order = order if len(node.args) <= 2 else list(node.args[1:])
+    return None if order and order[0] == 0 else _MIXES
+
+
+def _transpose(node: Node, live: set[Node]) -> str | None:
+    dims = [*node.args[1:], *node.kwargs.values()]
+    return _MIXES if 0 in dims else None
+
+
+def _reshape(node: Node, live: set[Node]) -> str | None:
+    shape = node.args[1:] if len(node.args) > 1 else [node.kwargs.get("shape")]
+    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+        shape = tuple(shape[0])
+    if len(shape) == 1 and isinstance(shape[0], Node) and is_size(shape[0]):
+        return None
+    if len(shape) < 2:
+        return _MIXES
+    if isinstance(shape[0], int) and shape[0] != -1:
+        return f"it fixes the batch size at {shape[0]}; use -1 or x.shape[0]"
+    return None
+
+
+def _flatten(node: Node, live: set[Node]) -> str | None:
+    start = _dims(node, 1, ("start_dim",), 0)
+    return _MIXES if start == [0] else None
+
+
+def _index(node: Node, live: set[Node]) -> str | None:
+    source, index = node.args[0], node.args[1]
+    if isinstance(source, Node) and _gives_tuple(source):
+        return None
+    first = index[0] if isinstance(index, tuple) and index else index
+    whole = isinstance(first, slice) and (first.start, first.stop, first.step) in {
+        (None, None, None),
+        (0, None, None),
+    }
+    if isinstance(index, tuple) and any(isinstance(i, Node) for i in index):
+        return "indexing with tensors is not supported"
+    return None if whole or first is Ellipsis else _MIXES
+
+
+def _gives_tuple(node: Node) -> bool:
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return node.op != "placeholder" and name in {"chunk", "split", "tensor_split", "unbind"}
+
+
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(("add", "sub", "rsub", "neg", "pos", "contiguous", "clone", "to", "float"), _fine),
+    **dict.fromkeys(("pad", "interpolate"), _fine),
+    **dict.fromkeys(("mul", "matmul", "linear", "conv1d", "conv2d", "conv3d"), _one_activation),
+    **dict.fromkeys(("div", "truediv", "true_divide"), _dividend_only),
+    **dict.fromkeys(("cat", "concat", "concatenate", "stack"), _off_batch(1, 0)),
+    **dict.fromkeys(("mean", "sum"), _off_batch(1)),
+    **dict.fromkeys(("squeeze", "unsqueeze", "flip", "roll"), _off_batch(1)),
+    "chunk": _off_batch(2, 0),
+    "split": _off_batch(2, 0),
+    "tensor_split": _off_batch(2, 0),
+    "unbind": _off_batch(1, 0),
+    "flatten": _flatten,
+    "permute": _permute,
+    **dict.fromkeys(("transpose", "swapaxes"), _transpose),
+    **dict.fromkeys(("view", "reshape"), _reshape),
+    "getitem": _index,
+    **dict.fromkeys(
+        (
+            *(f"avg_pool{d}d" for d in (1, 2, 3)),
+            *(f"adaptive_avg_pool{d}d" for d in (1, 2, 3)),
+            *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
+        ),
+        _fine,
+    ),
+}  # fmt: skip

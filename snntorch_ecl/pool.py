@@ -1,0 +1,73 @@
+"""Max-pooling over spikes, exactly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .errors import StateError
+from .temporal import Temporal, unfold
+
+__all__ = ["SignedMaxPool"]
+
+
+class SignedMaxPool(nn.Module, Temporal):
+    r"""Max-pooling whose output, summed over time, is the max-pooling of the summed input.
+
+    A maximum is not linear, so pooling each step's spikes is wrong. Signed spikes allow what
+    binary ones do not: emit the *change* of the pooled running sum,
+
+    .. math:: o(t) = \mathrm{pool}(Σ_{τ≤t} x(τ)) − \mathrm{pool}(Σ_{τ<t} x(τ))
+
+    For spikes θ·{−1, 0, +1} of one threshold a window the output is again θ·{−1, 0, +1}; for
+    currents the identity of the sums holds all the same.
+
+    Args:
+        pool: The max-pooling layer, of any kind and dimension.
+
+    Shape:
+        Input ``[T·B, ...]``, output ``[T·B, ...]`` pooled; time-major.
+
+    Raises:
+        StateError: The shape changed in the middle of a sequence.
+
+    Example:
+        >>> pool = SignedMaxPool(nn.MaxPool1d(2))
+        >>> spikes = torch.tensor([[[1.0, 0.0]], [[-1.0, 1.0]], [[0.0, 1.0]]])
+        >>> pool(spikes, num_steps=3).flatten().tolist()  # running maxima 1, 1, 2
+        [1.0, 0.0, 1.0]
+    """
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+        self.reset_mem()
+
+    def forward(self, input_: Tensor, *, num_steps: int = 1, held: int = 1) -> Tensor:
+        """Pool ``num_steps`` steps; see :func:`~snntorch_ecl.temporal.unfold`."""
+        steps = unfold(input_, num_steps, held)
+        if self._total is not None and self._total.shape != steps.shape[1:]:
+            raise StateError(
+                f"max-pooling got shape {list(steps.shape[1:])} after {list(self._total.shape)} "
+                "in the middle of a sequence; call snntorch_ecl.reset(net) before new data"
+            )
+        running: list[Tensor] = []
+        total = torch.zeros_like(steps[0]) if self._total is None else self._total
+        # A plain loop, not cumsum, which sums in double precision: step mode must agree exactly.
+        for step in steps:
+            total = total + step
+            running.append(total)
+        pooled = self.pool(torch.cat(running)).unflatten(0, (num_steps, -1))
+        before = torch.zeros_like(pooled[0]) if self._pooled is None else self._pooled
+        change = pooled - torch.cat([before.unsqueeze(0), pooled[:-1]])
+        self._total, self._pooled = total, pooled[-1]
+        return change.flatten(0, 1)
+
+    def reset_mem(self) -> None:
+        """Forget the running sum."""
+        self._total: Tensor | None = None
+        self._pooled: Tensor | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Everything but the running sum, which belongs to a sequence."""
+        return {**self.__dict__, "_total": None, "_pooled": None}

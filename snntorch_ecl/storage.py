@@ -1,0 +1,168 @@
+"""Spiking networks on disk: safetensors, settings as metadata, no pickle."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ._version import __version__
+from .activation import ThresholdClip
+from .convert import Handlers, convert, prepare
+from .errors import CheckpointError, EclError
+from .network import Layer, SpikingNetwork
+
+if TYPE_CHECKING:
+    from .functional import SurrogateGradient
+
+__all__ = ["load", "save"]
+
+_FORMAT = "snntorch-ecl spiking network"
+_FORMAT_VERSION = 1
+
+
+def save(network: SpikingNetwork, path: str | Path) -> Path:
+    """Write a network's tensors and settings; see :meth:`SpikingNetwork.save`.
+
+    Raises:
+        CheckpointError: The file cannot be written; a file that stood there is unharmed.
+    """
+    path = Path(path)
+    settings = {
+        "version": __version__,
+        "layers": [asdict(layer) for layer in network.layers],
+        "neurons": {
+            name: {
+                "negative_threshold": neuron.negative_threshold,
+                "initial_membrane": neuron.initial_membrane,
+            }
+            for name, neuron in network.neurons.items()
+        },
+    }
+    metadata = {
+        "format": _FORMAT,
+        "format_version": str(_FORMAT_VERSION),
+        "settings": json.dumps(settings),
+    }
+    # A copy of each: safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        os.close(handle)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error}") from error
+    try:
+        save_file(tensors, name, metadata)
+        os.replace(name, path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be written: {error}") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return path
+
+
+def load(
+    path: str | Path,
+    model: nn.Module,
+    *,
+    handlers: Handlers | None = None,
+    leaf_modules: Iterable[type[nn.Module]] = (),
+    spike_grad: SurrogateGradient | None = None,
+) -> SpikingNetwork:
+    """Rebuild a spiking network from a file and the ANN's code.
+
+    Args:
+        path: What :meth:`SpikingNetwork.save` wrote.
+        model: A network of the architecture that was converted, with any weights: the ReLU
+            network, or the prepared one. It stays as it is.
+        handlers: As they were given to ``convert``.
+        leaf_modules: As they were given to ``convert``.
+        spike_grad: Surrogate gradient; a function is not stored.
+
+    Returns:
+        The network, with the weights, thresholds and settings of the file.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, foreign or of a newer version, or it
+            belongs to another architecture.
+    """
+    path = Path(path)
+    tensors, settings = _read(path)
+    network = _rebuild(model, handlers, tuple(leaf_modules), spike_grad, path)
+    layers = tuple(Layer(**entry) for entry in settings["layers"])
+    expected, found = ([layer.name for layer in ls] for ls in (network.layers, layers))
+    if expected != found:
+        raise CheckpointError(
+            f"{path} belongs to another network: its spiking layers are {found}, those of "
+            f"{type(model).__name__} are {expected}"
+        )
+    try:
+        network.load_state_dict(tensors)
+    except (RuntimeError, EclError) as error:
+        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {error}") from error
+    network.layers = layers
+    for name, neuron in network.neurons.items():
+        for key, value in settings["neurons"][name].items():
+            setattr(neuron, key, float(value))
+    return network
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
+    if metadata.get("format") != _FORMAT:
+        raise CheckpointError(
+            f"{path} was not written by SpikingNetwork.save: its format is "
+            f"{metadata.get('format')!r}, not {_FORMAT!r}"
+        )
+    if metadata.get("format_version") != str(_FORMAT_VERSION):
+        raise CheckpointError(
+            f"{path} has format version {metadata.get('format_version')}; this release reads "
+            f"{_FORMAT_VERSION}. Update snntorch-ecl."
+        )
+    try:
+        settings = json.loads(metadata["settings"])
+        {layer["name"] for layer in settings["layers"]} - set(settings["neurons"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
+    return tensors, settings
+
+
+def _rebuild(
+    model: nn.Module,
+    handlers: Handlers | None,
+    leaf_modules: tuple[type[nn.Module], ...],
+    spike_grad: SurrogateGradient | None,
+    path: Path,
+) -> SpikingNetwork:
+    """Convert the architecture with stand-in thresholds."""
+    clips = any(isinstance(module, ThresholdClip) for module in model.modules())
+    if clips:
+        ann = copy.deepcopy(model)
+    else:
+        ann = prepare(model, leaf_modules=leaf_modules, handlers=handlers)
+    with torch.no_grad():
+        for module in ann.modules():
+            if isinstance(module, ThresholdClip) and not module.is_set:
+                module.threshold = 1.0
+    try:
+        return convert(ann, handlers=handlers, leaf_modules=leaf_modules, spike_grad=spike_grad)
+    except EclError as error:
+        raise CheckpointError(f"the model given for {path} does not convert: {error}") from error

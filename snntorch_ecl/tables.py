@@ -1,0 +1,34 @@
+"""Tables for people: rich renderings of the package's result objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["percent", "render", "table"]
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table whose first column is text and whose others are numbers."""
+    made = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def render(*tables: Table) -> str:
+    """Tables as plain text, for ``str()`` and ``print``."""
+    console = Console(width=110, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        for each in tables:
+            console.print(each)
+    return capture.get().rstrip()
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share as per cent; a dash where it is unknown."""
+    return "–" if share is None else f"{100 * share:.{digits}f}"

@@ -1,0 +1,114 @@
+"""Layers with state over time, and how a sequence is laid out when it runs through them.
+
+A converted network runs on time-major batches ``[T·B, ...]``: row ``t·B + b`` is image ``b`` at
+step ``t``. Layers without state never notice; a :class:`Temporal` layer unfolds the time axis.
+"""
+
+from __future__ import annotations
+
+import snntorch
+import torch
+from torch import Tensor, nn
+
+from .errors import ConfigError, InputError
+
+__all__ = ["Hold", "Stepwise", "Temporal", "reset", "unfold"]
+
+
+class Temporal:
+    """Mixin for a layer that must see time steps one after the other.
+
+    Derive from it (and from ``nn.Module``) to give ``convert`` a stateful layer of your own. Its
+    ``forward(input_, *, num_steps, held)`` gets ``[T·B, ...]`` and turns it into
+    ``[T, B, ...]`` with :func:`unfold`; ``reset_mem()`` makes it forget.
+    """
+
+    def reset_mem(self) -> Tensor | None:
+        """Forget the sequence seen so far."""
+        raise NotImplementedError(f"{type(self).__name__} must define reset_mem()")
+
+
+def check_num_steps(num_steps: int) -> None:
+    """Raise :class:`ConfigError` unless ``num_steps`` is an integer ≥ 1."""
+    if isinstance(num_steps, bool) or not isinstance(num_steps, (int, torch.SymInt)):
+        raise ConfigError(f"num_steps must be an integer >= 1; got {num_steps!r}")
+    if num_steps < 1:
+        raise ConfigError(f"num_steps must be >= 1; got {num_steps}")
+
+
+def unfold(input_: Tensor, num_steps: int, held: int = 1) -> Tensor:
+    """Time-major batch to sequence.
+
+    Args:
+        input_: ``[T·B, ...]``, or ``[B, ...]`` if it is held constant.
+        num_steps: T, the number of steps to return.
+        held: For how many steps each row of ``input_`` counts: 1, or ``num_steps``.
+
+    Returns:
+        ``[T, B, ...]``; a view where the input is held.
+
+    Raises:
+        InputError: The rows are no multiple of the steps.
+
+    Example:
+        >>> unfold(torch.arange(6.0), num_steps=3)
+        tensor([[0., 1.],
+                [2., 3.],
+                [4., 5.]])
+    """
+    if held == num_steps:
+        return input_.unsqueeze(0).expand(num_steps, *input_.shape)
+    if input_.shape[0] % num_steps:
+        raise InputError(f"{input_.shape[0]} rows cannot be {num_steps} steps of one batch")
+    return input_.unflatten(0, (num_steps, -1))
+
+
+class Hold(nn.Module):
+    """Repeats a constant batch for each step: ``[B, ...]`` to ``[held·B, ...]``, time-major."""
+
+    def forward(self, input_: Tensor, held: int) -> Tensor:
+        """Repeat ``input_``; ``held=1`` returns it as it is."""
+        if held == 1:
+            return input_
+        return input_.unsqueeze(0).expand(held, *input_.shape).flatten(0, 1)
+
+
+class Stepwise(nn.Module, Temporal):
+    """Runs any other snnTorch neuron inside a converted network, one step at a time.
+
+    Args:
+        neuron: A spiking neuron with ``init_hidden=True`` that returns spikes alone.
+    """
+
+    def __init__(self, neuron: nn.Module) -> None:
+        super().__init__()
+        self.neuron = neuron
+
+    def forward(self, input_: Tensor, *, num_steps: int = 1, held: int = 1) -> Tensor:
+        """Feed ``[T·B, ...]`` step by step; see :func:`unfold`."""
+        steps = unfold(input_, num_steps, held)
+        return torch.stack([self.neuron(step) for step in steps]).flatten(0, 1)
+
+    def reset_mem(self) -> None:
+        """Reset the neuron inside."""
+        reset(self.neuron)
+
+
+def reset(module: nn.Module) -> None:
+    """Make every layer with state below ``module`` forget its sequence, at any depth.
+
+    Args:
+        module: A neuron, a network, or anything that holds them. Networks that merely share the
+            process keep their state (``snntorch.utils.reset`` clears every neuron alive).
+
+    Example:
+        >>> from snntorch_ecl import DualThreshold
+        >>> neuron = DualThreshold(init_hidden=True)
+        >>> _ = neuron(torch.rand(2))
+        >>> reset(neuron)
+        >>> neuron.mem
+        tensor([0., 0.])
+    """
+    for layer in module.modules():
+        if isinstance(layer, (Temporal, snntorch.SpikingNeuron)) and hasattr(layer, "reset_mem"):
+            layer.reset_mem()

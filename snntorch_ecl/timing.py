@@ -1,0 +1,79 @@
+"""Giving a converted graph its time axis.
+
+The graph gets two more inputs, ``num_steps`` and ``held``. Its *stem*, everything before the
+first layer with state, sees the same input at every step and runs once on ``[B, ...]``; the
+*body* runs on ``[T·B, ...]``. For input that changes over time ``held`` is 1 and the whole graph
+runs on ``[T·B, ...]``. See :mod:`snntorch_ecl.temporal` for the layout.
+"""
+
+from __future__ import annotations
+
+from torch.fx import GraphModule, Node
+
+from .graph import unique_name
+from .operations import activations, is_size
+from .temporal import Hold, Temporal
+
+__all__ = ["insert_time"]
+
+
+def insert_time(gm: GraphModule) -> GraphModule:
+    """Rewrite ``gm(*inputs)`` to ``gm(*inputs, num_steps, held)`` on time-major batches.
+
+    Args:
+        gm: A graph whose layers with state are :class:`~snntorch_ecl.temporal.Temporal`.
+
+    Returns:
+        The same graph module.
+    """
+    live = activations(gm)
+    first = next(node for node in gm.graph.nodes if node.op != "placeholder")
+    with gm.graph.inserting_before(first):
+        num_steps = gm.graph.placeholder("num_steps", default_value=1)
+        held = gm.graph.placeholder("held", default_value=1)
+
+    body: set[Node] = set()
+    lift = _Lifter(gm, live, held)
+    for node in list(gm.graph.nodes):
+        temporal = node.op == "call_module" and isinstance(
+            gm.get_submodule(str(node.target)), Temporal
+        )
+        follows = any(source in body for source in node.all_input_nodes)
+        if temporal:
+            node.kwargs = {"num_steps": num_steps, "held": 1 if follows else held}
+        elif follows or node.op == "output":
+            for source in node.all_input_nodes:
+                if source not in body:
+                    node.replace_input_with(source, lift(source, before=node))
+        if temporal or follows:
+            body.add(node)
+    gm.graph.eliminate_dead_code()
+    gm.graph.lint()
+    gm.recompile()
+    return gm
+
+
+class _Lifter:
+    """Takes values of the stem into the body: tensors are held, sizes measured on the held."""
+
+    def __init__(self, gm: GraphModule, live: set[Node], held: Node) -> None:
+        self.gm, self.live, self.held = gm, live, held
+        self.lifted: dict[Node, Node] = {}
+
+    def __call__(self, source: Node, *, before: Node) -> Node:
+        if source not in self.live and not is_size(source):
+            return source  # a parameter or constant
+        if source not in self.lifted:
+            if source in self.live:
+                name = unique_name(self.gm, "hold")
+                self.gm.add_submodule(name, Hold())
+                with self.gm.graph.inserting_before(before):
+                    self.lifted[source] = self.gm.graph.call_module(name, (source, self.held))
+            else:
+                for inner in source.all_input_nodes:
+                    self(inner, before=before)
+                with self.gm.graph.inserting_before(before):
+                    self.lifted[source] = self.gm.graph.node_copy(
+                        source, lambda inner: self.lifted.get(inner, inner)
+                    )
+        return self.lifted[source]
