@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import functional as F
+from .checks import check_levels, check_threshold
 from .errors import ConfigError, InputError, ThresholdUnsetError
 
 __all__ = ["ThresholdClip"]
@@ -63,7 +64,7 @@ class ThresholdClip(nn.Module):
         ceiling: float | None = None,
     ) -> None:
         super().__init__()
-        F.check_levels(levels)
+        check_levels(levels)
         if ceiling is not None and not (ceiling > 0 and math.isfinite(ceiling)):
             raise ConfigError(f"ceiling must be finite and > 0, or None; got {ceiling!r}")
         self.levels = levels
@@ -92,7 +93,7 @@ class ThresholdClip(nn.Module):
             value = value.detach().cpu()
             if not value.is_floating_point():
                 value = value.float()
-        checked = F.check_threshold(value, like=torch.empty((), dtype=torch.float64))
+        checked = check_threshold(value, like=torch.empty((), dtype=torch.float64))
         if checked.ndim > 1:
             raise ConfigError(
                 f"threshold must have shape [] or [C]; got shape {list(checked.shape)}"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import snntorch
-import torch
 from torch import nn
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from . import functional as F
 from .activation import ThresholdClip
+from .checks import check_levels, check_neuron
 from .errors import (
     ConfigError,
     InputError,
@@ -21,16 +21,14 @@ from .errors import (
 )
 from .graph import drop_identities, fold_batchnorm, functional_to_module, functionalise, trace
 from .graph import unique_name as unused_name
-from .handlers import Handler, Site, handler_for, registered_types
+from .handlers import Handlers, Site, handler_for, registered_types
 from .network import Layer, SpikingNetwork
-from .operations import activations, objection
-from .rewrites import BUILDERS, clip_for, rectifiers_to_clips
+from .rewrites import BUILDERS, rectifiers_to_clips
+from .support import refuse, unsupported
 from .temporal import Stepwise, Temporal
 from .timing import insert_time
 
 __all__ = ["ConvertConfig", "convert", "prepare"]
-
-Handlers = Mapping[type[nn.Module], Handler]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class ConvertConfig:
     spike_grad: F.SurrogateGradient | None = None
 
     def __post_init__(self) -> None:
-        F.check_neuron(self.negative_threshold, self.initial_membrane)
+        check_neuron(self.negative_threshold, self.initial_membrane)
         if self.spike_grad is not None and not callable(self.spike_grad):
             raise ConfigError(f"spike_grad must be a function or None; got {self.spike_grad!r}")
 
@@ -89,9 +87,9 @@ def prepare(
         >>> prepare(ann, levels=8).get_submodule("1")
         ThresholdClip(levels=8, threshold=unset, per_channel=False)
     """
-    F.check_levels(levels)
+    check_levels(levels)
     gm = _normalise(model, leaf_modules, handlers, training=None)
-    _refuse(_unsupported(gm, handlers, rectifiers_too=False))
+    refuse(unsupported(gm, handlers, rectifiers_too=False))
     gm = rectifiers_to_clips(gm, levels=levels, per_channel=per_channel)
     if not any(isinstance(module, ThresholdClip) for module in gm.modules()):
         raise UnsupportedError(
@@ -147,7 +145,7 @@ def convert(
     )
     gm = _normalise(model, leaf_modules, handlers, training=False)
     _check_ready(gm, type(model).__name__)
-    _refuse(_unsupported(gm, handlers, rectifiers_too=True))
+    refuse(unsupported(gm, handlers, rectifiers_too=True))
     gm = drop_identities(fold_batchnorm(gm))
     gm, layers = _swap(gm, config, handlers)
     return SpikingNetwork(insert_time(gm), layers).eval()
@@ -193,54 +191,6 @@ def _check_ready(gm: GraphModule, model_name: str) -> None:
             )
 
 
-# ----------------------------------------------------------------------------------- refusal
-
-
-def _unsupported(
-    gm: GraphModule, handlers: Handlers | None, *, rectifiers_too: bool
-) -> dict[str, str | None]:
-    """Each place that cannot convert, with the type to register (None for a function)."""
-    found: dict[str, str | None] = {}
-    live = activations(gm)
-    for node in gm.graph.nodes:
-        if node.op == "call_module":
-            module = gm.get_submodule(str(node.target))
-            if handler_for(type(module), handlers) is not None:
-                continue
-            rectifier = clip_for(module, levels=None, per_channel=False) is not None
-            if rectifier and not rectifiers_too:
-                continue
-            why = ": not a ThresholdClip; call ecl.prepare first" if rectifier else ""
-            found[f"{node.target} ({type(module).__name__}){why}"] = type(module).__name__
-        elif node.op in ("call_function", "call_method"):
-            why = objection(node, live) or ""
-            if why:
-                found[f"{_call(node)}: {why}"] = None
-    return found
-
-
-def _call(node: Node) -> str:
-    from .graph import owner
-
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "?")
-    return f"{name}() in {owner(node) or 'forward'}, as {node.name}"
-
-
-def _refuse(found: dict[str, str | None]) -> None:
-    if not found:
-        return
-    kinds = sorted({kind for kind in found.values() if kind})
-    remedy = "Replace them by layers that convert (ReLU, convolution, linear, pooling, …)"
-    if kinds:
-        lines = "\n".join(f"    ecl.register({kind})(handler)" for kind in kinds)
-        remedy += (
-            f", or tell how they convert:\n{lines}\n"
-            "where handler(module, site) returns a spiking layer, or is ecl.keep for a layer that "
-            "is affine in its input"
-        )
-    raise UnsupportedError(found, remedy + ".")
-
-
 # -------------------------------------------------------------------------------------- swap
 
 
@@ -256,7 +206,7 @@ def _swap(
         name = str(node.target)
         module = originals[name]
         handler = handler_for(type(module), handlers)
-        assert handler is not None  # _refuse has seen to it
+        assert handler is not None  # refuse() has seen to it
         try:
             new = handler(module, Site(name, node, config))
         except UnsupportedError as error:

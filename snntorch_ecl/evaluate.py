@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .activation import ThresholdClip
+from .checks import check_num_steps
 from .convert import prepare
 from .errors import DataError
 from .network import SpikingNetwork
 from .tables import percent, render, table
-from .temporal import check_num_steps
+from .temporal import unfold
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,7 +140,7 @@ def evaluate(
     """
     check_num_steps(num_steps)
     counts = _Counts(num_steps)
-    bar = tqdm(data, desc="evaluate", unit="batch", disable=not progress, leave=False)
+    bar = tqdm(data, desc="evaluate", unit="batch", disable=not progress, leave=False, delay=2)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         meters = {name: _LayerMeter(num_steps) for name in snn.neurons}
@@ -205,7 +206,7 @@ class _LayerMeter:
         self.negative += int((output < 0).sum())
         self.elements += output.numel()
         if self.activation is not None:
-            mean = output.unflatten(0, (self.num_steps, -1)).mean(0)
+            mean = unfold(output, self.num_steps).mean(0)
             self.difference += float((mean - self.activation).double().square().sum())
             self.reference += float(self.activation.double().square().sum())
             self.activation = None

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .errors import ConfigError, InputError, StateError
+from .checks import check_levels, check_neuron, check_threshold
+from .errors import InputError, StateError
 
 __all__ = [
     "State",
@@ -38,11 +39,11 @@ class State(NamedTuple):
     Attributes:
         mem: Membrane potential relative to its start, ``v − v(0)``, shape ``[B, ...]``, so that
             zero means fresh.
-        count: Net spike count ``n``, shape ``[B, ...]``, int32.
+        spike_count: Net spike count ``n``, shape ``[B, ...]``, int32.
     """
 
     mem: Tensor
-    count: Tensor
+    spike_count: Tensor
 
 
 # ------------------------------------------------------------------------------ activation
@@ -55,8 +56,13 @@ class _ThresholdClip(torch.autograd.Function):
     def forward(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
         if levels is None:
             return torch.minimum(x.clamp_min(0), threshold)
-        return (x / (threshold / levels)).add_(0.5).floor_().clamp_(0, levels).div_(levels).mul_(
-            threshold
+        return (
+            (x / (threshold / levels))
+            .add_(0.5)
+            .floor_()
+            .clamp_(0, levels)
+            .div_(levels)
+            .mul_(threshold)
         )
 
     @staticmethod
@@ -123,7 +129,7 @@ def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4)
     """
     check_levels(levels)
     threshold = check_threshold(threshold, like=x)
-    return _ThresholdClip.apply(x, threshold, levels)  # type: ignore[no-untyped-call, no-any-return]
+    return _ThresholdClip.apply(x, threshold, levels)  # type: ignore[no-any-return]
 
 
 def positive(raw: Tensor) -> Tensor:
@@ -199,11 +205,7 @@ def dual_threshold_step(
     """
     threshold = check_threshold(threshold, like=current)
     check_neuron(negative_threshold, initial_membrane)
-    if state.mem.shape != current.shape or state.count.shape != current.shape:
-        raise StateError(
-            f"state of shape {list(state.mem.shape)} (count {list(state.count.shape)}) cannot take "
-            f"a current of shape {list(current.shape)}; start with fresh_state(current)"
-        )
+    _check_state(current, state)
     return _step(current, state, threshold, negative_threshold, initial_membrane, spike_grad)
 
 
@@ -214,20 +216,23 @@ def _step(
     negative_threshold: float,
     initial_membrane: float,
     spike_grad: SurrogateGradient | None,
+    out: Tensor | None = None,
 ) -> tuple[Tensor, State]:
+    """The step itself, without checks; ``out`` takes the spikes of a run without gradients."""
     # The start v(0) is carried by the comparisons, so that zero state means a fresh neuron.
     start = initial_membrane * threshold
     upper, lower = threshold - start, negative_threshold - start
     mem = state.mem + current
     fires = mem >= upper
-    hard = fires.to(current.dtype)
-    net = fires.to(state.count.dtype)
+    hard = fires.to(current.dtype) if out is None else out.copy_(fires)
+    count = state.spike_count + fires
     gate = None
     if negative_threshold != -math.inf:
-        gate = state.count > 0
-        takes_back = (mem <= lower) & gate
-        hard = hard - takes_back.to(hard.dtype)
-        net = net - takes_back.to(net.dtype)
+        gate = state.spike_count > 0
+        # As bytes, without a copy: booleans cannot be subtracted.
+        takes_back = ((mem <= lower) & gate).view(torch.uint8)
+        hard.sub_(takes_back)
+        count.sub_(takes_back)
     spikes = hard
     if spike_grad is not None and torch.is_grad_enabled():
         soft = spike_grad((mem - upper) / threshold)
@@ -235,7 +240,7 @@ def _step(
             soft = soft - spike_grad((lower - mem) / threshold) * gate
         # Surrogates fire on strict >; their gradient is taken, their value cancels exactly.
         spikes = hard + (soft - soft.detach()).to(hard.dtype)
-    return spikes, State(mem - threshold * hard, state.count + net)
+    return spikes, State(torch.addcmul(mem, hard, threshold, value=-1), count)
 
 
 def scan(
@@ -277,22 +282,20 @@ def scan(
         raise InputError(f"scan needs currents of shape [T ≥ 1, B, ...], not {list(current.shape)}")
     state = fresh_state(current[0]) if state is None else state
     threshold = check_threshold(threshold, like=current)
-    spikes = []
-    spk, state = dual_threshold_step(
-        current[0],
-        state,
-        threshold,
-        negative_threshold=negative_threshold,
-        initial_membrane=initial_membrane,
-        spike_grad=spike_grad,
-    )
-    spikes.append(spk)
-    for step_current in current[1:]:
-        spk, state = _step(
-            step_current, state, threshold, negative_threshold, initial_membrane, spike_grad
-        )
-        spikes.append(spk)
-    return torch.stack(spikes), state
+    check_neuron(negative_threshold, initial_membrane)
+    _check_state(current[0], state)
+    settings = (threshold, negative_threshold, initial_membrane, spike_grad)
+    if torch.is_grad_enabled():
+        spikes = []
+        for step_current in current:
+            spk, state = _step(step_current, state, *settings)
+            spikes.append(spk)
+        return torch.stack(spikes), state
+    # Without gradients the spikes are written where they belong, which saves a copy of all.
+    out = torch.empty_like(current, memory_format=torch.contiguous_format)
+    for step_current, step_out in zip(current, out, strict=True):
+        _, state = _step(step_current, state, *settings, step_out)
+    return out, state
 
 
 def fresh_state(current: Tensor) -> State:
@@ -305,56 +308,15 @@ def fresh_state(current: Tensor) -> State:
         Zero membrane (relative to v(0)) and zero counts.
 
     Example:
-        >>> fresh_state(torch.rand(2)).count
+        >>> fresh_state(torch.rand(2)).spike_count
         tensor([0, 0], dtype=torch.int32)
     """
     return State(torch.zeros_like(current), torch.zeros_like(current, dtype=torch.int32))
 
 
-# ---------------------------------------------------------------------------------- checks
-
-
-def check_levels(levels: int | None) -> None:
-    """Raise :class:`ConfigError` unless ``levels`` is None or an integer ≥ 1."""
-    if levels is None:
-        return
-    if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
-        raise ConfigError(f"levels must be an integer >= 1, or None to only clip; got {levels!r}")
-
-
-def check_threshold(threshold: Tensor | float, *, like: Tensor, name: str = "threshold") -> Tensor:
-    """A threshold as a tensor of ``like``'s dtype and device; :class:`ConfigError` if not > 0."""
-    if not isinstance(threshold, Tensor):
-        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
-            raise ConfigError(f"{name} must be a number or a tensor; got {threshold!r}")
-        threshold = torch.tensor(float(threshold))
-    # Reading a value back from an accelerator would stall it at every layer of every step.
-    readable = threshold.device.type == "cpu" and not torch.compiler.is_compiling()
-    if readable and not bool(((threshold > 0) & threshold.isfinite()).all()):
-        raise ConfigError(f"{name} must be finite and > 0; got {_worst(threshold)}")
-    return threshold.to(device=like.device, dtype=like.dtype)
-
-
-def check_neuron(negative_threshold: float, initial_membrane: float) -> None:
-    """Raise :class:`ConfigError` unless θ′ ≤ 0 and 0 ≤ v(0)/θ ≤ 1."""
-    for name, value in (
-        ("negative_threshold", negative_threshold),
-        ("initial_membrane", initial_membrane),
-    ):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ConfigError(f"{name} must be a number; got {value!r}")
-    if not negative_threshold <= 0:
-        raise ConfigError(
-            f"negative_threshold must be <= 0 (-inf for a plain IF neuron); got {negative_threshold}"
+def _check_state(current: Tensor, state: State) -> None:
+    if state.mem.shape != current.shape or state.spike_count.shape != current.shape:
+        raise StateError(
+            f"state (shapes {list(state.mem.shape)}, {list(state.spike_count.shape)}) does not fit "
+            f"a current of shape {list(current.shape)}; start with fresh_state(current)"
         )
-    if not 0 <= initial_membrane <= 1:
-        raise ConfigError(
-            f"initial_membrane is in units of θ and must lie in [0, 1]; got {initial_membrane}"
-        )
-
-
-def _worst(threshold: Tensor) -> str:
-    """The first value of a threshold that is not allowed, and where it stands."""
-    bad = (~((threshold > 0) & threshold.isfinite())).nonzero()
-    value = threshold[tuple(bad[0])].item()
-    return f"{value:g}" if threshold.ndim == 0 else f"{value:g} at index {bad[0].tolist()}"

@@ -134,7 +134,7 @@ def functionalise(gm: GraphModule) -> GraphModule:
     """
     position = {node: index for index, node in enumerate(gm.graph.nodes)}
     modules = dict(gm.named_modules(remove_duplicate=False))
-    in_place = {name for name, module in modules.items() if getattr(module, "inplace", False) is True}
+    in_place = {name for name, m in modules.items() if getattr(m, "inplace", False) is True}
     for node in list(gm.graph.nodes):
         if not (node.op == "call_module" and node.target in in_place) and not _rewrite(node):
             continue
@@ -144,7 +144,7 @@ def functionalise(gm: GraphModule) -> GraphModule:
                 if position[user] > position[node]:
                     user.replace_input_with(overwritten, node)
     for name in in_place:
-        modules[name].inplace = False  # type: ignore[assignment]
+        modules[name].inplace = False
     return _finish(gm)
 
 
@@ -218,7 +218,7 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
     calls: dict[str, int] = {}
     for node in gm.graph.nodes:
         if node.op == "call_module":
-            calls[node.target] = calls.get(node.target, 0) + 1
+            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
     for node in list(gm.graph.nodes):
         source = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(source, Node) or source.op != "call_module" or len(source.users) != 1:
@@ -227,7 +227,11 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
         norm_type, fuse = _FOLDS.get(type(layer), (None, None))
         if norm_type is None or fuse is None or type(norm) is not norm_type:
             continue
-        if calls[source.target] > 1 or calls[node.target] > 1 or _groups_transposed(layer):
+        if (
+            calls[str(source.target)] > 1
+            or calls[str(node.target)] > 1
+            or _groups_transposed(layer)
+        ):
             continue
         if getattr(norm, "running_var", None) is None or not _is_plain(layer, norm):
             continue

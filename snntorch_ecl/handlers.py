@@ -20,7 +20,7 @@ from .pool import SignedMaxPool
 if TYPE_CHECKING:
     from .convert import ConvertConfig
 
-__all__ = ["Handler", "Site", "handler_for", "keep", "register", "registered_types"]
+__all__ = ["Handler", "Handlers", "Site", "handler_for", "keep", "register", "registered_types"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Site:
 
 
 Handler = Callable[[nn.Module, Site], nn.Module]
+Handlers = Mapping[type[nn.Module], Handler]
 
 _HANDLERS: dict[type[nn.Module], Handler] = {}
 
@@ -98,9 +99,7 @@ def registered_types() -> Iterator[type[nn.Module]]:
     yield from _HANDLERS
 
 
-def handler_for(
-    kind: type[nn.Module], overrides: Mapping[type[nn.Module], Handler] | None = None
-) -> Handler | None:
+def handler_for(kind: type[nn.Module], overrides: Handlers | None = None) -> Handler | None:
     """Look a handler up: the exact type; else the nearest ancestor's, if that is :func:`keep`.
 
     A subclassed convolution is still linear in its input; a subclassed ReLU need not be a ReLU.

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.utils._pytree import tree_map
 
+from .adapters import enlist_weakly
+from .checks import check_num_steps
 from .errors import InputError, StateError
-from .neuron import DualThreshold, enlist_weakly
-from .temporal import Temporal, check_num_steps, reset
+from .neuron import DualThreshold
+from .temporal import Temporal, reset, unfold
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -36,7 +38,7 @@ class Layer:
     levels: int | None
 
 
-class _ResetHandle(snntorch.Leaky):  # type: ignore[misc]
+class _ResetHandle(snntorch.Leaky):
     """Lets ``snntorch.utils.reset`` reach everything with state in the network.
 
     snnTorch 1.0 looks for neurons among a network's *direct* children only, then zeroes ``mem``
@@ -209,12 +211,9 @@ class SpikingNetwork(nn.Module):
         if not bool(finite.all()):
             name = list(neurons)[int((~finite).nonzero()[0])]
             raise StateError(
-                f"the membrane of {name} is NaN or infinite: the currents overflow {self._dtype()}; "
-                "check the weights before it, or run in float32"
+                f"the membrane of {name} is NaN or infinite: currents overflow "
+                f"{neurons[name].mem.dtype}; check the weights before it, or run in float32"
             )
-
-    def _dtype(self) -> str:
-        return str(next(iter(self.neurons.values())).mem.dtype)
 
     # -------------------------------------------------------------------------- inspection
 
@@ -271,7 +270,7 @@ def _averages(num_steps: int) -> Callable[[Any], Any]:
     def average(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        steps = value.unflatten(0, (num_steps, -1))
+        steps = unfold(value, num_steps)
         count = torch.arange(1, num_steps + 1, device=value.device, dtype=value.dtype)
         return steps.cumsum(0) / count.view(-1, *[1] * (steps.ndim - 1))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import weakref
 from typing import Any
 
 import snntorch
@@ -14,13 +12,15 @@ from torch import Tensor, nn
 
 from . import functional as F
 from .activation import over_channels
+from .adapters import enlist_weakly, surrogate_recipe
+from .checks import check_neuron, check_num_steps, check_threshold
 from .errors import ConfigError, StateError
-from .temporal import Temporal, check_num_steps, unfold
+from .temporal import Temporal, unfold
 
 __all__ = ["DualThreshold"]
 
 
-class DualThreshold(Temporal, snntorch.Leaky):  # type: ignore[misc]
+class DualThreshold(Temporal, snntorch.Leaky):
     """Integrate-and-fire neuron that can take a spike back; drops in for ``snntorch.Leaky``.
 
     It integrates without leak from ``v(0) = θ/2``, fires +1 at ``v ≥ θ`` with soft reset, and
@@ -66,6 +66,9 @@ class DualThreshold(Temporal, snntorch.Leaky):  # type: ignore[misc]
         tensor([-1.])
     """
 
+    _mem: Tensor
+    _count: Tensor | None  # None: no step has been taken since the state was set
+
     def __init__(
         self,
         threshold: float | Tensor = 1.0,
@@ -80,7 +83,7 @@ class DualThreshold(Temporal, snntorch.Leaky):  # type: ignore[misc]
         graded_spikes_factor: float | Tensor = 1.0,
         learn_graded_spikes_factor: bool = False,
     ) -> None:
-        F.check_neuron(negative_threshold, initial_membrane)
+        check_neuron(negative_threshold, initial_membrane)
         super().__init__(
             beta=1.0,
             threshold=_own(threshold, "threshold"),
@@ -133,11 +136,11 @@ class DualThreshold(Temporal, snntorch.Leaky):  # type: ignore[misc]
             steps = unfold(input_, num_steps, held)
             spk, state = self._advance(F.scan, steps, steps[0])
             spk = spk.flatten(0, 1)
-        self._mem, self._count = state.mem, state.count
+        self._mem, self._count = state.mem, state.spike_count
         if self.init_hidden and not self.output:
             return spk
         if not torch.compiler.is_compiling():
-            state.mem.spike_count = state.count  # type: ignore[attr-defined]
+            state.mem.spike_count = state.spike_count  # type: ignore[attr-defined]
         return spk, state.mem
 
     def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> tuple[Tensor, F.State]:
@@ -153,7 +156,8 @@ class DualThreshold(Temporal, snntorch.Leaky):  # type: ignore[misc]
             spike_grad=None if self.surrogate_disable else self.spike_grad,
         )
         factor = over_channels(self.graded_spikes_factor, one_step).to(spk.dtype)
-        return spk * factor, state
+        # In place where no gradient forbids it: spikes are large, and nobody else holds them yet.
+        return (spk * factor if torch.is_grad_enabled() else spk.mul_(factor)), state
 
     # --------------------------------------------------------------------------------- state
 
@@ -165,7 +169,7 @@ class DualThreshold(Temporal, snntorch.Leaky):  # type: ignore[misc]
     @mem.setter
     def mem(self, value: Tensor) -> None:
         self._mem = value
-        self._count: Tensor | None = None  # None: no step taken since
+        self._count = None
 
     @property
     def membrane(self) -> Tensor:
@@ -222,7 +226,7 @@ class DualThreshold(Temporal, snntorch.Leaky):  # type: ignore[misc]
         """Everything but the state of the running sequence, which may hang on a graph."""
         state = self.__dict__.copy()
         state["_mem"], state["_count"] = torch.zeros(0), None
-        state["spike_grad"] = _surrogate_recipe(self.spike_grad)
+        state["spike_grad"] = surrogate_recipe(self.spike_grad)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -254,7 +258,7 @@ class DualThreshold(Temporal, snntorch.Leaky):  # type: ignore[misc]
             if value.shape != own.shape and value.ndim <= 1:
                 own.data = own.new_empty(value.shape)
             if not isinstance(own, nn.Parameter):
-                F.check_threshold(value, like=value, name=prefix + name)
+                check_threshold(value, like=value, name=prefix + name)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
@@ -276,35 +280,7 @@ def _own(value: float | Tensor, name: str) -> Tensor:
         if not value.is_floating_point():
             value = value.float()
     like = value if isinstance(value, Tensor) else torch.empty(())
-    checked = F.check_threshold(value, like=like, name=name)
+    checked = check_threshold(value, like=like, name=name)
     if checked.ndim > 1:
         raise ConfigError(f"{name} must have shape [] or [C]; got shape {list(checked.shape)}")
     return checked
-
-
-def enlist_weakly(neuron: nn.Module) -> None:
-    """Enter a neuron in snnTorch's list of instances, which never lets go, by a weak reference."""
-    instances = snntorch.SpikingNeuron.instances
-    if instances and instances[-1] is neuron:
-        instances.pop()  # the strong entry that snnTorch's constructor made
-
-    def forget(proxy: Any) -> None:
-        living = snntorch.SpikingNeuron.instances
-        living[:] = [entry for entry in living if entry is not proxy]
-
-    instances.append(weakref.proxy(neuron, forget))
-
-
-def _surrogate_recipe(spike_grad: Any) -> Any:
-    """``(factory name, settings)`` of an snnTorch surrogate, which as a closure cannot be pickled.
-
-    Anything else is returned as it is.
-    """
-    factory = getattr(spike_grad, "__qualname__", "").partition(".<locals>")[0]
-    if getattr(spike_grad, "__module__", None) != surrogate.__name__ or not hasattr(
-        surrogate, factory
-    ):
-        return spike_grad
-    settings = inspect.getclosurevars(spike_grad).nonlocals
-    wanted = inspect.signature(getattr(surrogate, factory)).parameters
-    return (factory, settings) if set(settings) <= set(wanted) else spike_grad

@@ -162,7 +162,8 @@ def _gives_tuple(node: Node) -> bool:
 
 
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("add", "sub", "rsub", "neg", "pos", "contiguous", "clone", "to", "float"), _fine),
+    **dict.fromkeys(("add", "sub", "rsub", "neg", "pos"), _fine),
+    **dict.fromkeys(("contiguous", "clone", "to", "float"), _fine),
     **dict.fromkeys(("pad", "interpolate"), _fine),
     **dict.fromkeys(("mul", "matmul", "linear", "conv1d", "conv2d", "conv3d"), _one_activation),
     **dict.fromkeys(("div", "truediv", "true_divide"), _dividend_only),

@@ -38,6 +38,9 @@ class SignedMaxPool(nn.Module, Temporal):
         [1.0, 0.0, 1.0]
     """
 
+    _total: Tensor | None
+    _pooled: Tensor | None
+
     def __init__(self, pool: nn.Module) -> None:
         super().__init__()
         self.pool = pool
@@ -57,7 +60,7 @@ class SignedMaxPool(nn.Module, Temporal):
         for step in steps:
             total = total + step
             running.append(total)
-        pooled = self.pool(torch.cat(running)).unflatten(0, (num_steps, -1))
+        pooled = unfold(self.pool(torch.cat(running)), num_steps)
         before = torch.zeros_like(pooled[0]) if self._pooled is None else self._pooled
         change = pooled - torch.cat([before.unsqueeze(0), pooled[:-1]])
         self._total, self._pooled = total, pooled[-1]
@@ -65,8 +68,7 @@ class SignedMaxPool(nn.Module, Temporal):
 
     def reset_mem(self) -> None:
         """Forget the running sum."""
-        self._total: Tensor | None = None
-        self._pooled: Tensor | None = None
+        self._total = self._pooled = None
 
     def __getstate__(self) -> dict[str, object]:
         """Everything but the running sum, which belongs to a sequence."""

@@ -56,7 +56,8 @@ BUILDERS: dict[Any, Builder] = {
     **dict.fromkeys((F.relu, torch.relu, "relu"), _relu),
     F.relu6: lambda a: nn.ReLU6(),
     F.hardtanh: _clamp("min_val", "max_val", 1.0),
-    **dict.fromkeys((torch.clamp, "clamp", torch.clamp_min, "clamp_min"), _clamp("min", "max", None)),
+    **dict.fromkeys((torch.clamp, "clamp"), _clamp("min", "max", None)),
+    **dict.fromkeys((torch.clamp_min, "clamp_min"), _clamp("min", "max", None)),
     **dict.fromkeys((F.max_pool1d, torch.max_pool1d), _max_pool(nn.MaxPool1d)),
     **dict.fromkeys((F.max_pool2d, torch.max_pool2d), _max_pool(nn.MaxPool2d)),
     **dict.fromkeys((F.max_pool3d, torch.max_pool3d), _max_pool(nn.MaxPool3d)),
@@ -71,9 +72,7 @@ BUILDERS: dict[Any, Builder] = {
 """How :func:`~snntorch_ecl.graph.functional_to_module` builds a module from a call's arguments."""
 
 
-def clip_for(
-    module: nn.Module, *, levels: int | None, per_channel: bool
-) -> ThresholdClip | None:
+def clip_for(module: nn.Module, *, levels: int | None, per_channel: bool) -> ThresholdClip | None:
     """The clip that takes a rectifier's place; None if the module is no rectifier.
 
     Exact types only: a subclassed ReLU need not be a ReLU.
@@ -87,9 +86,7 @@ def clip_for(
     return None
 
 
-def rectifiers_to_clips(
-    gm: GraphModule, *, levels: int | None, per_channel: bool
-) -> GraphModule:
+def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: bool) -> GraphModule:
     """Give every call of a rectifier, or of a clip that is there already, a clip of its own."""
     placed: set[str] = set()
     for node in list(gm.graph.nodes):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 
 from ._version import __version__
 from .activation import ThresholdClip
-from .convert import Handlers, convert, prepare
+from .convert import convert, prepare
 from .errors import CheckpointError, EclError
+from .handlers import Handlers
 from .network import Layer, SpikingNetwork
 
 if TYPE_CHECKING:
@@ -56,19 +56,15 @@ def save(network: SpikingNetwork, path: str | Path) -> Path:
     }
     # A copy of each: safetensors refuses tensors that share memory, as tied weights do.
     tensors = {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        os.close(handle)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
-    try:
-        save_file(tensors, name, metadata)
-        os.replace(name, path)
+        save_file(tensors, part, metadata)
+        part.replace(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}") from error
     finally:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     return path
 
 

@@ -10,7 +10,7 @@ import snntorch
 import torch
 from torch import Tensor, nn
 
-from .errors import ConfigError, InputError
+from .errors import InputError
 
 __all__ = ["Hold", "Stepwise", "Temporal", "reset", "unfold"]
 
@@ -26,14 +26,6 @@ class Temporal:
     def reset_mem(self) -> Tensor | None:
         """Forget the sequence seen so far."""
         raise NotImplementedError(f"{type(self).__name__} must define reset_mem()")
-
-
-def check_num_steps(num_steps: int) -> None:
-    """Raise :class:`ConfigError` unless ``num_steps`` is an integer ≥ 1."""
-    if isinstance(num_steps, bool) or not isinstance(num_steps, (int, torch.SymInt)):
-        raise ConfigError(f"num_steps must be an integer >= 1; got {num_steps!r}")
-    if num_steps < 1:
-        raise ConfigError(f"num_steps must be >= 1; got {num_steps}")
 
 
 def unfold(input_: Tensor, num_steps: int, held: int = 1) -> Tensor:
@@ -56,11 +48,11 @@ def unfold(input_: Tensor, num_steps: int, held: int = 1) -> Tensor:
                 [2., 3.],
                 [4., 5.]])
     """
-    if held == num_steps:
+    if held == num_steps > 1:
         return input_.unsqueeze(0).expand(num_steps, *input_.shape)
     if input_.shape[0] % num_steps:
         raise InputError(f"{input_.shape[0]} rows cannot be {num_steps} steps of one batch")
-    return input_.unflatten(0, (num_steps, -1))
+    return input_.reshape(num_steps, input_.shape[0] // num_steps, *input_.shape[1:])
 
 
 class Hold(nn.Module):

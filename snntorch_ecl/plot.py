@@ -1,0 +1,162 @@
+"""Pictures: accuracy over time, spike rasters with negative spikes, errors and rates per layer.
+
+Each ``*_axes`` function draws on axes it is given; nothing touches pyplot's global state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+from .optional import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from .evaluate import Evaluation
+
+__all__ = [
+    "accuracy_axes",
+    "error_axes",
+    "evaluation_figure",
+    "new_figure",
+    "raster_axes",
+    "rate_axes",
+]
+
+# Okabe and Ito's palette: told apart with any colour vision, and in print.
+POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
+_LINES = ("#0072B2", "#767676", "#009E73", "#CC79A7")
+
+
+def new_figure(*, rows: int = 1, columns: int = 1, size: tuple[float, float]) -> tuple[Figure, Any]:
+    """An empty figure in the package's style, apart from pyplot.
+
+    Args:
+        rows: Rows of axes.
+        columns: Columns of axes.
+        size: Width and height, in inches.
+
+    Returns:
+        The figure and its axes, as ``plt.subplots`` returns them.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    figure = require("matplotlib.figure", extra="demo").Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns)
+    for each in figure.axes:
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def accuracy_axes(axes: Axes, evaluations: Mapping[str, Evaluation]) -> None:
+    """Accuracy over time, one line for each neuron, and the ANN as a dashed line.
+
+    Args:
+        axes: Where to draw.
+        evaluations: By label; the ANN is taken from the first that knows it.
+    """
+    longest = max(evaluation.num_steps for evaluation in evaluations.values())
+    # Drawn last to first, so that the first, the main one, lies on top.
+    for index, (label, evaluation) in reversed(list(enumerate(evaluations.items()))):
+        steps = range(1, evaluation.num_steps + 1)
+        values = [100 * accuracy for accuracy in evaluation.accuracy]
+        colour = _LINES[index % len(_LINES)]
+        axes.plot(steps, values, "o-", color=colour, label=label, markersize=4, linewidth=1.8)
+    known = [e.ann_accuracy for e in evaluations.values() if e.ann_accuracy is not None]
+    if known:
+        axes.axhline(100 * known[0], color="black", linestyle="--", linewidth=1, label="ANN")
+    axes.set_xscale("log", base=2)
+    ticks = [2**power for power in range(longest.bit_length())]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xlabel("time steps T")
+    axes.set_ylabel("accuracy, %")
+    axes.grid(alpha=0.25)
+    axes.legend(*(side[::-1] for side in axes.get_legend_handles_labels()), frameon=False)
+
+
+def raster_axes(axes: Axes, spikes: Tensor) -> None:
+    """Spikes of one layer: a mark for each, +1 and −1 in colours of their own.
+
+    Args:
+        axes: Where to draw.
+        spikes: ``[T, neurons]``; any scale, only the sign counts.
+
+    Raises:
+        InputError: The spikes are not two-dimensional.
+    """
+    if spikes.ndim != 2:
+        raise InputError(f"a raster needs spikes [T, neurons]; got shape {list(spikes.shape)}")
+    for sign, colour, name in ((1, POSITIVE, "+1"), (-1, NEGATIVE, "−1, taken back")):
+        step, neuron = (spikes.sign() == sign).nonzero(as_tuple=True)
+        label = f"{name} ({len(step):,})"
+        axes.scatter(step + 1, neuron, s=18, marker="|", color=colour, linewidths=2, label=label)
+    axes.set_xlim(0.5, spikes.shape[0] + 0.5)
+    axes.set_xticks(range(1, spikes.shape[0] + 1, max(1, spikes.shape[0] // 16)))
+    axes.set_xlabel("time step")
+    axes.set_ylabel("neuron")
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2)
+
+
+def error_axes(axes: Axes, evaluations: Mapping[str, Evaluation]) -> None:
+    """Relative error of each layer's mean spike output against the ANN's activation.
+
+    Args:
+        axes: Where to draw.
+        evaluations: By label; those without an ANN are left out.
+    """
+    for index, (label, evaluation) in enumerate(evaluations.items()):
+        layers = [layer for layer in evaluation.layers if layer.error is not None]
+        values = [100 * layer.error for layer in layers if layer.error is not None]
+        names = [layer.name for layer in layers]
+        axes.plot(values, names, "o-", color=_LINES[index % len(_LINES)], label=label, markersize=5)
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.set_xlabel("relative error of the mean output, %")
+    axes.grid(axis="x", alpha=0.25)
+    axes.legend(frameon=False)
+
+
+def rate_axes(axes: Axes, evaluation: Evaluation) -> None:
+    """Spikes per neuron and step of each layer, positive and negative ones apart.
+
+    Args:
+        axes: Where to draw.
+        evaluation: Whose layers to draw.
+    """
+    names = [layer.name for layer in evaluation.layers]
+    negative = [100 * layer.negative_rate for layer in evaluation.layers]
+    positive = [100 * (layer.spike_rate - layer.negative_rate) for layer in evaluation.layers]
+    axes.barh(names, positive, color=POSITIVE, label="+1", height=0.6)
+    axes.barh(names, negative, left=positive, color=NEGATIVE, label="−1", height=0.6)
+    axes.invert_yaxis()
+    axes.set_xlabel("spikes per neuron and step, %")
+    axes.grid(axis="x", alpha=0.25)
+    axes.legend(frameon=False)
+
+
+def evaluation_figure(evaluation: Evaluation, label: str = "SNN") -> Figure:
+    """Accuracy over time, layer errors (if an ANN was given) and rates, side by side.
+
+    Args:
+        evaluation: What to draw.
+        label: Name of its line.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    compared = any(layer.error is not None for layer in evaluation.layers)
+    height = max(3.2, 0.28 * len(evaluation.layers) + 1.2)
+    figure, axes = new_figure(columns=3 if compared else 2, size=(13 if compared else 9, height))
+    accuracy_axes(axes[0], {label: evaluation})
+    rate_axes(axes[-1], evaluation)
+    if compared:
+        error_axes(axes[1], {label: evaluation})
+    return figure
