@@ -166,7 +166,7 @@ def _accuracy_rows(
 
 def _most_corrected(snn: SpikingNetwork, data: Split, num_steps: int) -> tuple[str, Tensor]:
     """Spikes ``[T, neurons]`` of one test image in the layer that takes most spikes back."""
-    image = data.test.tensors[0][:1]
+    image = data.test[0][0].unsqueeze(0)
     found: dict[str, Tensor] = {}
 
     def record(name: str) -> Any:

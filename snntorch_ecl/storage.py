@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +26,7 @@ from .network import Layer, SpikingNetwork
 if TYPE_CHECKING:
     from .functional import SurrogateGradient
 
-__all__ = ["load", "save"]
+__all__ = ["load", "save", "write_tensors"]
 
 _FORMAT = "snntorch-ecl spiking network"
 _FORMAT_VERSION = 1
@@ -38,7 +38,6 @@ def save(network: SpikingNetwork, path: str | Path) -> Path:
     Raises:
         CheckpointError: The file cannot be written; a file that stood there is unharmed.
     """
-    path = Path(path)
     settings = {
         "version": __version__,
         "layers": [asdict(layer) for layer in network.layers],
@@ -55,12 +54,32 @@ def save(network: SpikingNetwork, path: str | Path) -> Path:
         "format_version": str(_FORMAT_VERSION),
         "settings": json.dumps(settings),
     }
+    return write_tensors(path, network.state_dict(), metadata)
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]
+) -> Path:
+    """Write a safetensors file, all or nothing.
+
+    Args:
+        path: The file; a folder that is missing is made.
+        tensors: What to write; tensors that share memory are written once each.
+        metadata: Texts to write with them.
+
+    Returns:
+        The path.
+
+    Raises:
+        CheckpointError: The file cannot be written; a file that stood there is unharmed.
+    """
+    path = Path(path)
     # A copy of each: safetensors refuses tensors that share memory, as tied weights do.
-    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in network.state_dict().items()}
+    copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(to_bytes(tensors, metadata))
+        part.write_bytes(to_bytes(copies, metadata))
         part.replace(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}") from error

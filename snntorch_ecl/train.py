@@ -8,17 +8,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from .activation import ThresholdClip
-from .errors import ConfigError, StateError
+from .errors import ConfigError, DataError
 from .optional import require
 
-__all__ = ["TrainConfig", "fit", "parameter_groups"]
+__all__ = ["TrainConfig", "fit", "parameter_groups", "start_thresholds"]
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,11 @@ class TrainConfig:
         weight_decay: Of the weights.
         threshold_decay: Of the clips' thresholds.
         label_smoothing: Share of each label spread over all classes.
-        seed: Of the order of the data.
+        gradient_clip: Largest norm of the gradient; 0 for no bound.
+        precision: Lightning's name: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        channels_last: Memory layout of images and convolutions.
+        workers: Processes that load data; 0 loads in the training process.
+        seed: Of the order and the variation of the data.
     """
 
     epochs: int = 30
@@ -43,6 +50,10 @@ class TrainConfig:
     weight_decay: float = 5e-4
     threshold_decay: float = 5e-4
     label_smoothing: float = 0.0
+    gradient_clip: float = 0.0
+    precision: Precision = "32-true"
+    channels_last: bool = False
+    workers: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,9 +66,12 @@ class TrainConfig:
         for name in ("momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must lie in [0, 1); got {getattr(self, name)!r}")
-        for name in ("weight_decay", "threshold_decay"):
+        for name in ("weight_decay", "threshold_decay", "gradient_clip", "workers"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be >= 0; got {getattr(self, name)!r}")
+        if self.precision not in get_args(Precision):
+            options = ", ".join(get_args(Precision))
+            raise ConfigError(f"precision must be one of {options}; got {self.precision!r}")
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
@@ -79,12 +93,33 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
     ]
 
 
+def start_thresholds(model: nn.Module, images: Tensor) -> None:
+    """Set every threshold that is unset from one batch, as training would.
+
+    Args:
+        model: A prepared network; its batch norms see the batch once.
+        images: ``[B, ...]``; the first batch of the training data.
+    """
+    clips = [m for m in model.modules() if isinstance(m, ThresholdClip)]
+    if all(clip.is_set for clip in clips):
+        return
+    model.train()
+    with torch.no_grad():
+        model(images)
+
+
 def fit(
     model: nn.Module,
-    data: Dataset[tuple[Tensor, ...]],
+    data: Dataset[tuple[Tensor, Any]],
     config: TrainConfig | None = None,
     *,
+    validation: Dataset[tuple[Tensor, Any]] | None = None,
+    output_dir: Path | None = None,
+    resume: bool = False,
+    classes: int = 10,
     accelerator: str = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
     progress: bool = True,
 ) -> nn.Module:
     """Train a classifier in place with Lightning's Trainer.
@@ -94,7 +129,15 @@ def fit(
             from the first batch.
         data: Pairs of image and label.
         config: The recipe.
+        validation: Pairs to measure accuracy on after each epoch.
+        output_dir: Folder of checkpoints (``last.ckpt``, ``best.ckpt``) and logs (CSV and, where
+            it is installed, TensorBoard); none are written without it.
+        resume: Go on from ``output_dir/last.ckpt`` if there is one. On the CPU a run that was
+            interrupted ends with the same weights as one that was not.
+        classes: Number of classes.
         accelerator: Lightning's name of the device; ``"auto"`` takes what is there.
+        devices: Processes on this machine; more than one train together (DDP).
+        num_nodes: Machines.
         progress: Show a progress bar.
 
     Returns:
@@ -102,58 +145,37 @@ def fit(
 
     Raises:
         MissingDependencyError: Lightning is not installed.
-        StateError: The loss became NaN or infinite; names the step.
+        DataError: There is less data than one batch.
+        StateError: The loss became NaN or infinite (names the step), or a checkpoint cannot be
+            written.
     """
     config = config or TrainConfig()
-    lightning = require("lightning.pytorch", extra="train")
-    generator = torch.Generator().manual_seed(config.seed)
-    loader = DataLoader(data, config.batch_size, shuffle=True, generator=generator, drop_last=True)
-    with _quiet():
-        callbacks = require("lightning.pytorch.callbacks", extra="train")
-        trainer = lightning.Trainer(
-            max_epochs=config.epochs,
-            accelerator=accelerator,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=progress,
-            callbacks=[callbacks.RichProgressBar()] if progress else [],
+    if len(data) < config.batch_size:  # type: ignore[arg-type]
+        raise DataError(
+            f"there are {len(data)} training images, fewer than "  # type: ignore[arg-type]
+            f"batch_size={config.batch_size}"
         )
-        trainer.fit(_classifier(model, config), loader)
+    require("lightning.pytorch", extra="train")
+    from . import lightning_parts as parts
+
+    with _quiet():
+        loaders = parts.Data(data, validation, config)
+        if config.channels_last:
+            model.to(memory_format=torch.channels_last)
+        start_thresholds(model, next(iter(loaders.train_dataloader()))[0])
+        trainer = parts.make_trainer(
+            config,
+            output_dir=output_dir,
+            validate=validation is not None,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            progress=progress,
+        )
+        last = None if output_dir is None else output_dir / "last.ckpt"
+        checkpoint = last if resume and last is not None and last.is_file() else None
+        trainer.fit(parts.Classifier(model, config, classes), loaders, ckpt_path=checkpoint)
     return model.cpu().eval()
-
-
-def _classifier(model: nn.Module, config: TrainConfig) -> Any:
-    """The LightningModule, made where Lightning is known to be there."""
-    lightning = require("lightning.pytorch", extra="train")
-
-    class Classifier(lightning.LightningModule):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-            self.loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
-
-        def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-            images, labels = batch
-            loss: Tensor = self.loss(self.model(images), labels)
-            if not bool(loss.isfinite()):
-                raise StateError(
-                    f"the loss became {loss.item()} at step {self.trainer.global_step} (epoch "
-                    f"{self.trainer.current_epoch}); lower the learning rate (lr={config.lr:g})"
-                )
-            self.log("loss", loss, prog_bar=True)
-            return loss
-
-        def configure_optimizers(self) -> dict[str, Any]:
-            groups = parameter_groups(self.model, config)
-            optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
-            steps = self.trainer.estimated_stepping_batches
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, int(steps))
-            step = {"scheduler": schedule, "interval": "step"}
-            return {"optimizer": optimizer, "lr_scheduler": step}
-
-    return Classifier()
 
 
 @contextmanager

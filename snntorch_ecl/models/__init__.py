@@ -1,5 +1,55 @@
 """Networks for the demo, the tutorials and the experiments: plain ReLU, nothing of this package."""
 
-from .digit_net import DigitNet
+from collections.abc import Callable
 
-__all__ = ["DigitNet"]
+from torch import nn
+
+from ..errors import ConfigError
+from .digit_net import DigitNet
+from .resnet import ResNet, resnet18, resnet20, resnet34
+from .vgg import VGG16, vgg16
+
+__all__ = ["VGG16", "DigitNet", "ResNet", "build", "resnet18", "resnet20", "resnet34", "vgg16"]
+
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "digit_net": DigitNet,
+    "resnet18": resnet18,
+    "resnet20": resnet20,
+    "resnet34": resnet34,
+    "vgg16": vgg16,
+}
+_TORCHVISION = "torchvision/"
+
+
+def build(name: str, *, classes: int) -> nn.Module:
+    """Build a network by name, with fresh weights.
+
+    Args:
+        name: ``digit_net``, ``resnet18``, ``resnet20``, ``resnet34`` or ``vgg16`` for small
+            images; ``torchvision/NAME`` for any classification network of torchvision.
+        classes: Number of classes.
+
+    Returns:
+        A network with ReLU activations, in training mode.
+
+    Raises:
+        ConfigError: There is no network of that name.
+
+    Example:
+        >>> type(build("resnet20", classes=10)).__name__
+        'ResNet'
+    """
+    if name.startswith(_TORCHVISION):
+        from torchvision import models as torchvision_models
+
+        wanted = name.removeprefix(_TORCHVISION)
+        if wanted in torchvision_models.list_models(torchvision_models):
+            built: nn.Module = torchvision_models.get_model(wanted, num_classes=classes)
+            return built
+    elif name in _BUILDERS:
+        return _BUILDERS[name](classes=classes)
+    known = ", ".join(_BUILDERS)
+    raise ConfigError(
+        f"there is no network {name!r}; choose one of {known}, or {_TORCHVISION}NAME for one of "
+        "torchvision's classification networks"
+    )

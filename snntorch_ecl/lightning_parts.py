@@ -1,0 +1,219 @@
+"""What Lightning's Trainer needs from us: a module, data, and checkpoints that are never half.
+
+Imports Lightning; :mod:`snntorch_ecl.train` imports this module when it trains.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics.classification import MulticlassAccuracy
+
+from .activation import ThresholdClip
+from .errors import ConfigError, StateError
+from .sampling import EpochSampler, Indexed
+from .train import TrainConfig, parameter_groups
+
+__all__ = ["AtomicCheckpoints", "Classifier", "Data", "make_trainer"]
+
+Pairs = Dataset[tuple[Tensor, Any]]
+
+
+class Classifier(LightningModule):
+    """Cross-entropy training of a classifier, with SGD and a cosine schedule.
+
+    Args:
+        model: The network; ``model(images)`` gives logits ``[B, classes]``.
+        config: The recipe.
+        classes: Number of classes.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainConfig, classes: int) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+
+    def on_train_epoch_start(self) -> None:
+        """Dropout draws from the epoch's own random numbers: a resumed run goes on alike."""
+        torch.manual_seed(
+            hash((self.config.seed, self.current_epoch, self.global_rank)) & 2**32 - 1
+        )
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """The loss of one batch; a loss that is not finite stops the run."""
+        images, labels = batch
+        loss: Tensor = self.loss(self.model(self._laid_out(images)), labels)
+        if not bool(loss.isfinite()):
+            raise StateError(
+                f"the loss became {loss.item()} at step {self.global_step} (epoch "
+                f"{self.current_epoch}); lower the learning rate (lr={self.config.lr:g}) or clip "
+                "gradients. Checkpoints written so far are good."
+            )
+        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log each layer's threshold (the mean over its channels)."""
+        for name, module in self.model.named_modules():
+            if isinstance(module, ThresholdClip) and module.is_set:
+                self.log(f"threshold/{name}", module.threshold.detach().mean(), sync_dist=True)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Count right answers."""
+        images, labels = batch
+        self.accuracy.update(self.model(self._laid_out(images)), labels)
+        self.log("accuracy", self.accuracy, prog_bar=True, on_step=False, on_epoch=True)
+
+    def configure_optimizers(self) -> Any:
+        """SGD with momentum; the learning rate falls to 0 along a cosine, step by step."""
+        config = self.config
+        groups = parameter_groups(self.model, config)
+        optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        if self.config.channels_last and images.ndim == 4:
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
+
+
+class Data(LightningDataModule):
+    """Loaders whose order depends on seed and epoch alone.
+
+    Args:
+        train: Pairs to train on.
+        validation: Pairs to measure on after each epoch, or None.
+        config: Gives batch size (over all processes), workers and seed.
+    """
+
+    def __init__(self, train: Pairs, validation: Pairs | None, config: TrainConfig) -> None:
+        super().__init__()
+        self.varied = Indexed(train, config.seed)
+        self.validation = validation
+        self.config = config
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """This process' share of each global batch."""
+        world, rank = (1, 0)
+        if self.trainer is not None:
+            world, rank = self.trainer.world_size, self.trainer.global_rank
+        if self.config.batch_size % world:
+            raise ConfigError(
+                f"batch_size counts all processes: {self.config.batch_size} cannot be split over "
+                f"{world}"
+            )
+        sampler = EpochSampler(
+            self.varied, num_replicas=world, rank=rank, seed=self.config.seed, drop_last=True
+        )
+        return self._loader(self.varied, self.config.batch_size // world, sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """This process' share of the validation data; none if there is none."""
+        if self.validation is None:
+            return []
+        world, rank = (1, 0)
+        if self.trainer is not None:
+            world, rank = self.trainer.world_size, self.trainer.global_rank
+        share = torch.utils.data.Subset(
+            self.validation,
+            range(rank, len(self.validation), world),  # type: ignore[arg-type]
+        )
+        return self._loader(share, 250)
+
+    def _loader(self, data: Pairs, batch_size: int, **options: Any) -> DataLoader[Any]:
+        workers = self.config.workers
+        return DataLoader(
+            data,
+            batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            drop_last="sampler" in options,
+            **options,
+        )
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes beside the old checkpoint and renames: a run killed while it writes loses nothing."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write the checkpoint, all or nothing."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise StateError(f"checkpoint {path} cannot be written: {error}") from error
+
+
+def make_trainer(
+    config: TrainConfig,
+    *,
+    output_dir: Path | None,
+    validate: bool,
+    accelerator: str,
+    devices: int,
+    num_nodes: int,
+    progress: bool,
+) -> Trainer:
+    """Lightning's Trainer as :func:`snntorch_ecl.train.fit` uses it."""
+    callbacks: list[Any] = [RichProgressBar()] if progress else []
+    loggers: list[Any] = []
+    if output_dir is not None:
+        callbacks.append(
+            ModelCheckpoint(
+                output_dir,
+                "best",
+                monitor="accuracy" if validate else None,
+                mode="max",
+                save_last=True,
+                enable_version_counter=False,
+            )
+        )
+        callbacks.append(LearningRateMonitor("epoch"))
+        # One version: a resumed run goes on with the same files.
+        loggers.append(CSVLogger(output_dir, name="logs", version=0))
+        if importlib.util.find_spec("tensorboard") is not None:
+            loggers.append(TensorBoardLogger(output_dir, name="tensorboard", version=0))
+    return Trainer(
+        max_epochs=config.epochs,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy="auto" if devices * num_nodes == 1 else "ddp",
+        precision=config.precision,
+        gradient_clip_val=config.gradient_clip or None,
+        logger=loggers or False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        enable_checkpointing=output_dir is not None,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+    )
