@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import functional as F
-from .checks import check_levels, check_threshold
+from .checks import at, check_levels, check_threshold
 from .errors import ConfigError, InputError, ThresholdUnsetError
 
 __all__ = ["ThresholdClip"]
@@ -74,6 +74,7 @@ class ThresholdClip(nn.Module):
         # own, and could not go unnoticed if it were ever used.
         self.raw_threshold = nn.Parameter(torch.tensor(math.nan))
         self.is_set = False
+        self.qualified_name = ""  # prepare() tells it, for errors
         if threshold is not None:
             self.threshold = threshold
 
@@ -82,8 +83,8 @@ class ThresholdClip(nn.Module):
         """The current λ > 0, shape ``[]`` or ``[C]``; assign a number or tensor to set it."""
         if not self.is_set:
             raise ThresholdUnsetError(
-                "this ThresholdClip has no threshold yet: run a batch in training mode, or assign "
-                "one (`clip.threshold = 1.0`)"
+                f"{at(self.qualified_name)}this ThresholdClip has no threshold yet: run a batch in "
+                "training mode, or assign one (`clip.threshold = 1.0`)"
             )
         return F.positive(self.raw_threshold)
 
@@ -93,11 +94,10 @@ class ThresholdClip(nn.Module):
             value = value.detach().cpu()
             if not value.is_floating_point():
                 value = value.float()
-        checked = check_threshold(value, like=torch.empty((), dtype=torch.float64))
+        name = f"{at(self.qualified_name)}threshold"
+        checked = check_threshold(value, like=torch.empty((), dtype=torch.float64), name=name)
         if checked.ndim > 1:
-            raise ConfigError(
-                f"threshold must have shape [] or [C]; got shape {list(checked.shape)}"
-            )
+            raise ConfigError(f"{name} must have shape [] or [C]; got shape {list(checked.shape)}")
         # Same Parameter object, whatever its new shape: optimisers hold on to it.
         self.raw_threshold.data = checked.to(
             self.raw_threshold.device, self.raw_threshold.dtype, copy=True
@@ -113,7 +113,9 @@ class ThresholdClip(nn.Module):
             self._start_from(x)
             if not self.is_set:
                 return self._unclipped(x)
-        return F.threshold_clip(x, over_channels(self.threshold, x), self.levels)
+        return F.threshold_clip(
+            x, over_channels(self.threshold, x, self.qualified_name), self.levels
+        )
 
     def _unclipped(self, x: Tensor) -> Tensor:
         return x.relu() if self.ceiling is None else x.clamp(0, self.ceiling)
@@ -124,8 +126,8 @@ class ThresholdClip(nn.Module):
         activations = self._unclipped(x.detach()).float()
         if not bool(activations.isfinite().all()):
             raise InputError(
-                "the batch that should set this ThresholdClip's threshold leads to NaN or infinite "
-                f"activations, shape {list(x.shape)}; check the data and the layers before it"
+                f"{at(self.qualified_name)}the batch that should set this ThresholdClip's threshold "
+                f"leads to NaN or infinite activations, shape {list(x.shape)}; check the data and the layers before it"
             )
         whole = _positive_quantile(activations.reshape(1, -1))
         if whole <= 0:
@@ -134,7 +136,10 @@ class ThresholdClip(nn.Module):
             self.threshold = whole.squeeze(0)
             return
         if x.ndim < 2:
-            raise InputError(f"per-channel thresholds need input [B, C, ...], not {list(x.shape)}")
+            raise InputError(
+                f"{at(self.qualified_name)}per-channel thresholds need input [B, C, ...], not "
+                f"{list(x.shape)}"
+            )
         channels = _positive_quantile(activations.transpose(0, 1).flatten(1))
         # A channel that is silent in this one batch starts like the layer.
         self.threshold = torch.where(channels > 0, channels, whole)
@@ -160,13 +165,13 @@ class ThresholdClip(nn.Module):
         return f"levels={self.levels}, threshold={shown}, per_channel={raw.ndim == 1}"
 
 
-def over_channels(threshold: Tensor, x: Tensor) -> Tensor:
+def over_channels(threshold: Tensor, x: Tensor, name: str = "") -> Tensor:
     """View a threshold ``[]`` or ``[C]`` so that it broadcasts over dimension 1 of ``x``."""
     if threshold.ndim == 0 or threshold.numel() == 1:
         return threshold.reshape(())
     if x.ndim < 2 or x.shape[1] != threshold.numel():
         raise InputError(
-            f"{threshold.numel()} thresholds, one a channel, cannot be applied to shape "
+            f"{at(name)}{threshold.numel()} thresholds, one a channel, cannot be applied to shape "
             f"{list(x.shape)}: dimension 1 must have {threshold.numel()} channels"
         )
     return threshold.view(-1, *[1] * (x.ndim - 2))

@@ -7,7 +7,12 @@ from torch import Tensor
 
 from .errors import ConfigError
 
-__all__ = ["check_levels", "check_neuron", "check_num_steps", "check_threshold"]
+__all__ = ["at", "check_levels", "check_neuron", "check_num_steps", "check_threshold"]
+
+
+def at(name: str) -> str:
+    """How an error begins: with the layer's qualified name, if it has been told one."""
+    return f"{name}: " if name else ""
 
 
 def check_levels(levels: int | None) -> None:

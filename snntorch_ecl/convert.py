@@ -23,6 +23,8 @@ from .graph import drop_identities, fold_batchnorm, functional_to_module, functi
 from .graph import unique_name as unused_name
 from .handlers import Handlers, Site, handler_for, registered_types
 from .network import Layer, SpikingNetwork
+from .neuron import DualThreshold
+from .pool import SignedMaxPool
 from .rewrites import BUILDERS, rectifiers_to_clips
 from .support import refuse, unsupported
 from .temporal import Stepwise, Temporal
@@ -218,6 +220,8 @@ def _swap(
         if name in replaced:
             name = unused_name(gm, name)
         replaced.add(name)
+        if isinstance(new, (DualThreshold, SignedMaxPool)):
+            new.qualified_name = name
         gm.add_submodule(name, new)
         node.target = name
         if isinstance(new, (snntorch.SpikingNeuron, Stepwise)):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from . import functional as F
 from .activation import over_channels
 from .adapters import enlist_weakly, surrogate_recipe
-from .checks import check_neuron, check_num_steps, check_threshold
+from .checks import at, check_neuron, check_num_steps, check_threshold
 from .errors import ConfigError, StateError
 from .temporal import Temporal, unfold
 
@@ -98,6 +98,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
         )
         self.negative_threshold = float(negative_threshold)
         self.initial_membrane = float(initial_membrane)
+        self.qualified_name = ""  # convert() tells it, for errors
         # snnTorch's bound method would tie the neuron into a reference cycle; it is not used here.
         del self.state_function
         enlist_weakly(self)
@@ -150,12 +151,13 @@ class DualThreshold(Temporal, snntorch.Leaky):
         spk, state = run(
             current,
             state=self._state_for(one_step),
-            threshold=over_channels(threshold, one_step),
+            threshold=over_channels(threshold, one_step, self.qualified_name),
             negative_threshold=self.negative_threshold,
             initial_membrane=self.initial_membrane,
             spike_grad=None if self.surrogate_disable else self.spike_grad,
         )
-        factor = over_channels(self.graded_spikes_factor, one_step).to(spk.dtype)
+        factor = over_channels(self.graded_spikes_factor, one_step, self.qualified_name)
+        factor = factor.to(spk.dtype)
         # In place where no gradient forbids it: spikes are large, and nobody else holds them yet.
         return (spk * factor if torch.is_grad_enabled() else spk.mul_(factor)), state
 
@@ -209,8 +211,8 @@ class DualThreshold(Temporal, snntorch.Leaky):
             return F.State(mem, self.spike_count.to(current.device))
         if self._count is not None or (self._mem.numel() and bool(self._mem.any())):
             raise StateError(
-                f"the input's shape changed from {list(self._mem.shape)} to {list(current.shape)} "
-                "in the middle of a sequence; call snntorch_ecl.reset(net) before new data"
+                f"{at(self.qualified_name)}the input's shape changed from {list(self._mem.shape)} to "
+                f"{list(current.shape)} in the middle of a sequence; call snntorch_ecl.reset(net) before new data"
             )
         return F.fresh_state(current)
 

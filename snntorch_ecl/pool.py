@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .checks import at
 from .errors import StateError
 from .temporal import Temporal, unfold
 
@@ -44,6 +45,7 @@ class SignedMaxPool(nn.Module, Temporal):
     def __init__(self, pool: nn.Module) -> None:
         super().__init__()
         self.pool = pool
+        self.qualified_name = ""  # convert() tells it, for errors
         self.reset_mem()
 
     def forward(self, input_: Tensor, *, num_steps: int = 1, held: int = 1) -> Tensor:
@@ -51,8 +53,8 @@ class SignedMaxPool(nn.Module, Temporal):
         steps = unfold(input_, num_steps, held)
         if self._total is not None and self._total.shape != steps.shape[1:]:
             raise StateError(
-                f"max-pooling got shape {list(steps.shape[1:])} after {list(self._total.shape)} "
-                "in the middle of a sequence; call snntorch_ecl.reset(net) before new data"
+                f"{at(self.qualified_name)}max-pooling got shape {list(steps.shape[1:])} after "
+                f"{list(self._total.shape)} in the middle of a sequence; call snntorch_ecl.reset(net) before new data"
             )
         running: list[Tensor] = []
         total = torch.zeros_like(steps[0]) if self._total is None else self._total

@@ -94,16 +94,18 @@ def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: boo
             continue
         name = str(node.target)
         module = gm.get_submodule(name)
-        clip: nn.Module | None = module if name not in placed else None
-        if not isinstance(module, ThresholdClip):
-            clip = clip_for(module, levels=levels, per_channel=per_channel)
-            if clip is None:
+        if isinstance(module, ThresholdClip):
+            # At a second call of one rectifier, this is the clip that its first call was given.
+            clip = _twin(module) if name in placed else module
+        else:
+            made = clip_for(module, levels=levels, per_channel=per_channel)
+            if made is None:
                 continue
-        elif clip is None:
-            clip = _twin(module)
+            clip = made
         clip.train(module.training)
         node.target = name if name not in placed else unique_name(gm, name)
         placed.add(node.target)
+        clip.qualified_name = node.target
         gm.add_submodule(node.target, clip)
     gm.graph.lint()
     gm.recompile()
