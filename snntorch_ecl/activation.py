@@ -127,7 +127,8 @@ class ThresholdClip(nn.Module):
         if not bool(activations.isfinite().all()):
             raise InputError(
                 f"{at(self.qualified_name)}the batch that should set this ThresholdClip's threshold "
-                f"leads to NaN or infinite activations, shape {list(x.shape)}; check the data and the layers before it"
+                f"leads to NaN or infinite activations, shape {list(x.shape)}; check the data "
+                "and the layers before it"
             )
         whole = _positive_quantile(activations.reshape(1, -1))
         if whole <= 0:

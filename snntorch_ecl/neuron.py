@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from . import functional as F
 from .activation import over_channels
 from .adapters import enlist_weakly, surrogate_recipe
-from .checks import at, check_neuron, check_num_steps, check_threshold
-from .errors import ConfigError, StateError
-from .temporal import Temporal, unfold
+from .checks import check_neuron, check_num_steps, check_threshold
+from .errors import ConfigError
+from .temporal import Temporal, changed_shape, unfold
 
 __all__ = ["DualThreshold"]
 
@@ -210,10 +210,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
             mem = self._mem.to(device=current.device, dtype=current.dtype)
             return F.State(mem, self.spike_count.to(current.device))
         if self._count is not None or (self._mem.numel() and bool(self._mem.any())):
-            raise StateError(
-                f"{at(self.qualified_name)}the input's shape changed from {list(self._mem.shape)} to "
-                f"{list(current.shape)} in the middle of a sequence; call snntorch_ecl.reset(net) before new data"
-            )
+            raise changed_shape(self.qualified_name, self._mem, current)
         return F.fresh_state(current)
 
     # ------------------------------------------------------------------- copies, files, moves

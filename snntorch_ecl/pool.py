@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .checks import at
-from .errors import StateError
-from .temporal import Temporal, unfold
+from .temporal import Temporal, changed_shape, unfold
 
 __all__ = ["SignedMaxPool"]
 
@@ -52,10 +50,7 @@ class SignedMaxPool(nn.Module, Temporal):
         """Pool ``num_steps`` steps; see :func:`~snntorch_ecl.temporal.unfold`."""
         steps = unfold(input_, num_steps, held)
         if self._total is not None and self._total.shape != steps.shape[1:]:
-            raise StateError(
-                f"{at(self.qualified_name)}max-pooling got shape {list(steps.shape[1:])} after "
-                f"{list(self._total.shape)} in the middle of a sequence; call snntorch_ecl.reset(net) before new data"
-            )
+            raise changed_shape(self.qualified_name, self._total, steps[0])
         running: list[Tensor] = []
         total = torch.zeros_like(steps[0]) if self._total is None else self._total
         # A plain loop, not cumsum, which sums in double precision: step mode must agree exactly.

@@ -10,7 +10,8 @@ import snntorch
 import torch
 from torch import Tensor, nn
 
-from .errors import InputError
+from .checks import at
+from .errors import InputError, StateError
 
 __all__ = ["Hold", "Stepwise", "Temporal", "reset", "unfold"]
 
@@ -26,6 +27,14 @@ class Temporal:
     def reset_mem(self) -> Tensor | None:
         """Forget the sequence seen so far."""
         raise NotImplementedError(f"{type(self).__name__} must define reset_mem()")
+
+
+def changed_shape(name: str, before: Tensor, now: Tensor) -> StateError:
+    """The error of a layer whose input changed shape while a sequence was running."""
+    return StateError(
+        f"{at(name)}the input's shape changed from {list(before.shape)} to {list(now.shape)} in the "
+        "middle of a sequence; call snntorch_ecl.reset(net) before new data"
+    )
 
 
 def unfold(input_: Tensor, num_steps: int, held: int = 1) -> Tensor:
