@@ -126,7 +126,7 @@ class ThresholdClip(nn.Module):
         activations = self._unclipped(x.detach()).float()
         if not bool(activations.isfinite().all()):
             raise InputError(
-                f"{at(self.qualified_name)}the batch that should set this ThresholdClip's threshold "
+                f"{at(self.qualified_name)}the batch that should set this clip's threshold "
                 f"leads to NaN or infinite activations, shape {list(x.shape)}; check the data "
                 "and the layers before it"
             )

@@ -32,8 +32,8 @@ class Temporal:
 def changed_shape(name: str, before: Tensor, now: Tensor) -> StateError:
     """The error of a layer whose input changed shape while a sequence was running."""
     return StateError(
-        f"{at(name)}the input's shape changed from {list(before.shape)} to {list(now.shape)} in the "
-        "middle of a sequence; call snntorch_ecl.reset(net) before new data"
+        f"{at(name)}the input's shape changed from {list(before.shape)} to {list(now.shape)} "
+        "in the middle of a sequence; call snntorch_ecl.reset(net) before new data"
     )
 
 
