@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import functional as F
-from .checks import at, check_levels, check_threshold
+from .checks import SMALLEST_THRESHOLD, at, check_levels, check_threshold
 from .errors import ConfigError, InputError, ThresholdUnsetError
 
 __all__ = ["ThresholdClip"]
@@ -95,7 +95,13 @@ class ThresholdClip(nn.Module):
             if not value.is_floating_point():
                 value = value.float()
         name = f"{at(self.qualified_name)}threshold"
-        checked = check_threshold(value, like=torch.empty((), dtype=torch.float64), name=name)
+        checked = check_threshold(
+            value, like=torch.empty((), dtype=torch.float64), name=name, shape=False
+        )
+        if bool((checked < SMALLEST_THRESHOLD).any()):
+            raise ConfigError(
+                f"{name} must be >= {SMALLEST_THRESHOLD:g}; got {float(checked.min()):g}"
+            )
         if checked.ndim > 1:
             raise ConfigError(f"{name} must have shape [] or [C]; got shape {list(checked.shape)}")
         # Same Parameter object, whatever its new shape: optimisers hold on to it.

@@ -5,9 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .errors import ConfigError
+from .errors import ConfigError, InputError
 
-__all__ = ["at", "check_levels", "check_neuron", "check_num_steps", "check_threshold"]
+__all__ = [
+    "SMALLEST_THRESHOLD",
+    "at",
+    "check_levels",
+    "check_neuron",
+    "check_num_steps",
+    "check_threshold",
+]
+
+
+SMALLEST_THRESHOLD = 1e-6
+"""What a trained threshold cannot fall below."""
 
 
 def at(name: str) -> str:
@@ -23,17 +34,39 @@ def check_levels(levels: int | None) -> None:
         raise ConfigError(f"levels must be an integer >= 1, or None to only clip; got {levels!r}")
 
 
-def check_threshold(threshold: Tensor | float, *, like: Tensor, name: str = "threshold") -> Tensor:
-    """A threshold as a tensor of ``like``'s dtype and device; :class:`ConfigError` if not > 0."""
+def check_threshold(
+    threshold: Tensor | float, *, like: Tensor, name: str = "threshold", shape: bool = True
+) -> Tensor:
+    """A threshold as a tensor of ``like``'s dtype and device.
+
+    :class:`ConfigError` unless it is finite and > 0, in that dtype too; :class:`InputError` unless
+    ``like`` is floating-point and, with ``shape``, the threshold broadcasts to it.
+    """
+    if not like.is_floating_point():
+        raise InputError(f"{name} needs floating-point input; got {like.dtype}")
     if not isinstance(threshold, Tensor):
         if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
             raise ConfigError(f"{name} must be a number or a tensor; got {threshold!r}")
-        threshold = torch.tensor(float(threshold))
+        threshold = torch.tensor(float(threshold), dtype=torch.float64)
+    if shape and not _broadcasts(threshold, like):
+        raise InputError(
+            f"{name} of shape {list(threshold.shape)} does not broadcast to {list(like.shape)}"
+        )
+    cast = threshold.to(device=like.device, dtype=like.dtype)
     # Reading a value back from an accelerator would stall it at every layer of every step.
     readable = threshold.device.type == "cpu" and not torch.compiler.is_compiling()
-    if readable and not bool(((threshold > 0) & threshold.isfinite()).all()):
-        raise ConfigError(f"{name} must be finite and > 0; got {_worst(threshold)}")
-    return threshold.to(device=like.device, dtype=like.dtype)
+    if readable and not bool(((cast > 0) & cast.isfinite()).all()):
+        raise ConfigError(
+            f"{name} must be finite and > 0 in {like.dtype}; got {_worst(threshold, cast)}"
+        )
+    return cast
+
+
+def _broadcasts(threshold: Tensor, like: Tensor) -> bool:
+    if threshold.ndim > like.ndim:
+        return False
+    sizes = zip(reversed(threshold.shape), reversed(like.shape), strict=False)
+    return all(own in (1, size) for own, size in sizes)
 
 
 def check_neuron(negative_threshold: float, initial_membrane: float) -> None:
@@ -54,9 +87,9 @@ def check_neuron(negative_threshold: float, initial_membrane: float) -> None:
         )
 
 
-def _worst(threshold: Tensor) -> str:
+def _worst(threshold: Tensor, cast: Tensor) -> str:
     """The first value of a threshold that is not allowed, and where it stands."""
-    bad = (~((threshold > 0) & threshold.isfinite())).nonzero()
+    bad = (~((cast > 0) & cast.cpu().isfinite())).nonzero()
     value = threshold[tuple(bad[0])].item()
     return f"{value:g}" if threshold.ndim == 0 else f"{value:g} at index {bad[0].tolist()}"
 

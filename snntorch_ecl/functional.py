@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .checks import check_levels, check_neuron, check_threshold
+from .checks import SMALLEST_THRESHOLD, check_levels, check_neuron, check_threshold
 from .errors import InputError, StateError
 
 __all__ = [
@@ -29,8 +29,6 @@ __all__ = [
 
 SurrogateGradient = Callable[[Tensor], Tensor]
 """A spike function of :mod:`snntorch.surrogate`: Heaviside forward, smooth backward."""
-
-_SMALLEST_THRESHOLD = 1e-6
 
 
 class State(NamedTuple):
@@ -54,16 +52,12 @@ class _ThresholdClip(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
+        clipped = torch.minimum(x.clamp_min(0), threshold)
         if levels is None:
-            return torch.minimum(x.clamp_min(0), threshold)
-        return (
-            (x / (threshold / levels))
-            .add_(0.5)
-            .floor_()
-            .clamp_(0, levels)
-            .div_(levels)
-            .mul_(threshold)
-        )
+            return clipped
+        # x·L/λ in this order: dividing by λ/L would round ties down where λ/L is not dyadic.
+        level = clipped.mul_(levels).div_(threshold).add_(0.5).floor_()
+        return level.div_(levels).mul_(threshold)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int | None], output: Tensor) -> None:
@@ -97,7 +91,7 @@ class _ThresholdClip(torch.autograd.Function):
 def _rounding_error(x: Tensor, threshold: Tensor, levels: int, inside: Tensor) -> Tensor:
     """``dh/dλ = h/λ − (x/λ)·1[0 < x/λ < 1]``, elementwise."""
     h = _ThresholdClip.forward(x, threshold, levels)
-    return (h - x * inside) / threshold
+    return (h - torch.where(inside, x, 0)) / threshold
 
 
 def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4) -> Tensor:
@@ -120,6 +114,7 @@ def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4)
     Raises:
         ConfigError: λ is not positive and finite, or L < 1. (The values of a tensor λ on an
             accelerator are not read back; :class:`~snntorch_ecl.ThresholdClip` guards them.)
+        InputError: ``x`` is not floating-point, or λ does not broadcast to it.
 
     Source: ECL eq. 2; the same function is QCFS in Bu et al., ICLR 2022.
 
@@ -135,7 +130,7 @@ def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4)
 def positive(raw: Tensor) -> Tensor:
     """The positive threshold that a freely trained parameter stands for.
 
-    ``max(|raw|, 1e-6)``: exact for every threshold a user sets, and where an optimiser steps
+    ``max(|raw|, 1e-6)``: exact for every threshold from 1e-6 on, and where an optimiser steps
     across zero the threshold is reflected instead of vanishing with its layer. The gradient is
     the sign of ``raw``, also below the floor, so that no value is a trap.
 
@@ -150,7 +145,7 @@ def positive(raw: Tensor) -> Tensor:
         tensor([2.0000e+00, 5.0000e-01, 1.0000e-06])
     """
     reflected = torch.where(raw < 0, -raw, raw)
-    lift = (_SMALLEST_THRESHOLD - reflected.detach()).clamp_min(0)
+    lift = (SMALLEST_THRESHOLD - reflected.detach()).clamp_min(0)
     return reflected + lift
 
 

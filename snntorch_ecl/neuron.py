@@ -141,7 +141,8 @@ class DualThreshold(Temporal, snntorch.Leaky):
         if self.init_hidden and not self.output:
             return spk
         if not torch.compiler.is_compiling():
-            state.mem.spike_count = state.spike_count  # type: ignore[attr-defined]
+            # On the storage, which survives `detach()`: it is the membrane, whoever holds it.
+            state.mem.untyped_storage().spike_count = state.spike_count  # type: ignore[attr-defined]
         return spk, state.mem
 
     def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> tuple[Tensor, F.State]:
@@ -186,6 +187,10 @@ class DualThreshold(Temporal, snntorch.Leaky):
             return torch.zeros_like(self._mem, dtype=torch.int32)
         return self._count
 
+    def __getattr__(self, name: str) -> Any:
+        """``mem`` for snnTorch's probe, which asks here and so never sees a property."""
+        return self._mem if name == "mem" else super().__getattr__(name)
+
     def reset_mem(self) -> Tensor:
         """Make the neuron fresh: v = v(0), count 0. Returns the new ``mem``."""
         self.mem = torch.zeros_like(self._mem)
@@ -200,16 +205,18 @@ class DualThreshold(Temporal, snntorch.Leaky):
             return
         count = None
         if not torch.compiler.is_compiling():
-            count = getattr(mem, "spike_count", None)
-            if count is None and mem.numel() and mem.data_ptr() == self._mem.data_ptr():
-                count = self._count  # the same membrane, detached
+            count = getattr(mem.untyped_storage(), "spike_count", None)
+            if count is not None and count.shape != mem.shape:
+                count = None  # a part of a membrane
         self._mem, self._count = mem, count
 
     def _state_for(self, current: Tensor) -> F.State:
         if self._mem.shape == current.shape:
             mem = self._mem.to(device=current.device, dtype=current.dtype)
             return F.State(mem, self.spike_count.to(current.device))
-        if self._count is not None or (self._mem.numel() and bool(self._mem.any())):
+        # A compiled graph cannot branch on values: there, a reset neuron takes any shape.
+        unused = torch.compiler.is_compiling() or not bool(self._mem.any())
+        if self._count is not None or not unused:
             raise changed_shape(self.qualified_name, self._mem, current)
         return F.fresh_state(current)
 
@@ -257,7 +264,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
             if value.shape != own.shape and value.ndim <= 1:
                 own.data = own.new_empty(value.shape)
             if not isinstance(own, nn.Parameter):
-                check_threshold(value, like=value, name=prefix + name)
+                check_threshold(value, like=value, name=prefix + name, shape=False)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
@@ -279,7 +286,7 @@ def _own(value: float | Tensor, name: str) -> Tensor:
         if not value.is_floating_point():
             value = value.float()
     like = value if isinstance(value, Tensor) else torch.empty(())
-    checked = check_threshold(value, like=like, name=name)
+    checked = check_threshold(value, like=like, name=name, shape=False)
     if checked.ndim > 1:
         raise ConfigError(f"{name} must have shape [] or [C]; got shape {list(checked.shape)}")
     return checked

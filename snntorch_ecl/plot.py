@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from .ablation import Sweep
     from .evaluate import Evaluation
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "new_figure",
     "raster_axes",
     "rate_axes",
+    "sweep_axes",
 ]
 
 # Okabe and Ito's palette: told apart with any colour vision, and in print.
@@ -136,6 +138,42 @@ def rate_axes(axes: Axes, evaluation: Evaluation) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("spikes per neuron and step, %")
     axes.grid(axis="x", alpha=0.25)
+    axes.legend(frameon=False)
+
+
+def sweep_axes(axes: Axes, sweep: Sweep) -> None:
+    """Accuracy over T, one line for each L with its deviation, and the Pareto front.
+
+    Args:
+        axes: Where to draw.
+        sweep: What to draw.
+    """
+    for levels in sweep.ann:
+        points = sorted(
+            (p for p in sweep.points if p.levels == levels), key=lambda point: point.num_steps
+        )
+        steps = [point.num_steps for point in points]
+        means = [100 * point.mean for point in points]
+        spreads = [100 * point.spread for point in points]
+        axes.errorbar(
+            steps, means, spreads, fmt="o-", markersize=4, capsize=2, label=f"L = {levels}"
+        )
+    front = sweep.front
+    axes.plot(
+        [point.num_steps for point in front],
+        [100 * point.mean for point in front],
+        "s",
+        markersize=10,
+        markerfacecolor="none",
+        markeredgecolor="black",
+        label="Pareto front",
+    )
+    axes.set_xscale("log", base=2)
+    ticks = sorted({point.num_steps for point in sweep.points})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xlabel("time steps T")
+    axes.set_ylabel("accuracy, %")
+    axes.grid(alpha=0.25)
     axes.legend(frameon=False)
 
 

@@ -1,0 +1,229 @@
+"""Ablations and sweeps: what each part of the neuron brings, and how L and T trade."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from torch import Tensor, nn
+
+from .convert import convert
+from .errors import ConfigError
+from .evaluate import Evaluation, evaluate
+from .network import SpikingNetwork
+from .tables import percent, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Ablation", "Point", "Sweep", "ablate", "pareto_front", "variants"]
+
+DUAL, PLAIN = "dual threshold", "IF"
+
+
+def variants(ann: nn.Module) -> dict[str, SpikingNetwork]:
+    """One checkpoint with each neuron of the ablation.
+
+    Args:
+        ann: A prepared network with its thresholds set.
+
+    Returns:
+        By name: the dual-threshold neuron, plain IF, each also from v(0) = 0, and the dual
+        threshold at −θ/2 and −θ (of the smallest θ of a layer whose θ differ over channels).
+    """
+    networks = {
+        DUAL: convert(ann),
+        PLAIN: convert(ann, negative_threshold=-math.inf),
+        f"{DUAL}, v(0) = 0": convert(ann, initial_membrane=0.0),
+        f"{PLAIN}, v(0) = 0": convert(ann, negative_threshold=-math.inf, initial_membrane=0.0),
+    }
+    for share, name in ((0.5, "θ′ = −θ/2"), (1.0, "θ′ = −θ")):
+        snn = convert(ann)
+        for neuron in snn.neurons.values():
+            neuron.negative_threshold = -share * float(neuron.threshold.min())
+        networks[f"{DUAL}, {name}"] = snn
+    return networks
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Neurons compared on one checkpoint.
+
+    Attributes:
+        steps: The T that are shown.
+        evaluations: By neuron.
+    """
+
+    steps: tuple[int, ...]
+    evaluations: Mapping[str, Evaluation]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Accuracy in per cent: neuron, ANN, then each T."""
+        return [
+            (name, *map(percent, (e.ann_accuracy, *(e.accuracy[t - 1] for t in self.steps))))
+            for name, e in self.evaluations.items()
+        ]
+
+    def table(self) -> Table:
+        """A rich table."""
+        samples = next(iter(self.evaluations.values())).samples
+        columns = ("neuron", "ANN", *(f"T = {t}" for t in self.steps))
+        return table(f"Accuracy on {samples:,} images, %", columns, self.rows())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return {name: e.to_dict() for name, e in self.evaluations.items()}
+
+    def plot(self) -> Figure:
+        """Accuracy over time, a line for each neuron (needs matplotlib)."""
+        from .plot import accuracy_axes, new_figure
+
+        figure, axes = new_figure(size=(8, 4.2))
+        accuracy_axes(axes, self.evaluations)
+        return figure
+
+
+def ablate(
+    ann: nn.Module,
+    data: Iterable[tuple[Tensor, Tensor]],
+    *,
+    steps: Sequence[int] = (1, 2, 4, 8, 16, 32),
+    progress: bool = True,
+) -> Ablation:
+    """Measure every neuron of :func:`variants` on one checkpoint.
+
+    Args:
+        ann: A prepared network with its thresholds set.
+        data: Batches of images and labels; gone through once for each neuron.
+        steps: The T to show; the longest is run.
+        progress: Show progress bars.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ConfigError: There is no T, or one below 1.
+        ThresholdUnsetError, NotPreparedError, DataError: As for convert and evaluate.
+    """
+    shown = tuple(sorted(set(steps)))
+    if not shown or shown[0] < 1:
+        raise ConfigError(f"steps must be integers >= 1; got {list(steps)}")
+    evaluations = {
+        name: evaluate(snn, data, num_steps=shown[-1], ann=ann, progress=progress)
+        for name, snn in variants(ann).items()
+    }
+    return Ablation(shown, evaluations)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Accuracies of one (L, T), over seeds.
+
+    Attributes:
+        levels: L.
+        num_steps: T.
+        accuracies: One for each seed, within [0, 1].
+    """
+
+    levels: int
+    num_steps: int
+    accuracies: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return mean(self.accuracies)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over seeds; 0 for a single one."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else 0.0
+
+
+def pareto_front(points: Iterable[Point]) -> tuple[Point, ...]:
+    """Points that no other point beats: fewer steps, or more accuracy.
+
+    Args:
+        points: Any number of them.
+
+    Returns:
+        Those on the front, by number of steps.
+
+    Example:
+        >>> slow, fast, bad = Point(4, 8, (0.9,)), Point(4, 2, (0.8,)), Point(2, 8, (0.7,))
+        >>> [p.num_steps for p in pareto_front([slow, fast, bad])]
+        [2, 8]
+    """
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.num_steps, -p.mean)):
+        if not front or point.mean > front[-1].mean:
+            front.append(point)
+    return tuple(front)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Accuracy over a grid of L and T.
+
+    Attributes:
+        points: The grid.
+        ann: Accuracies of the ANN for each L, one a seed.
+    """
+
+    points: tuple[Point, ...]
+    ann: Mapping[int, tuple[float, ...]]
+
+    @property
+    def front(self) -> tuple[Point, ...]:
+        """The points that no other beats; see :func:`pareto_front`."""
+        return pareto_front(self.points)
+
+    def table(self) -> Table:
+        """Mean ± deviation in per cent; the Pareto front is starred."""
+        steps = sorted({point.num_steps for point in self.points})
+        front = set(self.front)
+        cells = {(p.levels, p.num_steps): _cell(p, p in front) for p in self.points}
+        rows = [
+            (
+                f"L = {levels}",
+                _cell(Point(levels, 0, accuracies), starred=False),
+                *(cells[levels, t] for t in steps),
+            )
+            for levels, accuracies in self.ann.items()
+        ]
+        seeds = len(next(iter(self.ann.values())))
+        title = f"Accuracy, %, mean ± deviation of {seeds} seed(s); * on the Pareto front"
+        return table(title, ("", "ANN", *(f"T = {t}" for t in steps)), rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        front = set(self.front)
+        return {
+            "ann": {str(levels): list(values) for levels, values in self.ann.items()},
+            "points": [
+                {
+                    "levels": p.levels,
+                    "num_steps": p.num_steps,
+                    "accuracies": list(p.accuracies),
+                    "pareto": p in front,
+                }
+                for p in self.points
+            ],
+        }
+
+    def plot(self) -> Figure:
+        """Accuracy over T, a line for each L, with the Pareto front (needs matplotlib)."""
+        from .plot import new_figure, sweep_axes
+
+        figure, axes = new_figure(size=(8, 4.2))
+        sweep_axes(axes, self)
+        return figure
+
+
+def _cell(point: Point, starred: bool) -> str:
+    star = "*" if starred else ""
+    return f"{100 * point.mean:.2f} ± {100 * point.spread:.2f}{star}"

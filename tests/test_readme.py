@@ -1,0 +1,55 @@
+"""The README's code runs as it is pasted, and its commands are the ones that are tested."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_blocks_run_one_after_the_other_as_pasted() -> None:
+    assert len(BLOCKS) == 3
+    script = "\n".join(BLOCKS) + "\nassert logits.shape == (2, 10) and spikes.shape == (4, 3, 16)\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:snntorch_ecl", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_first_block_is_short_enough_to_paste() -> None:
+    code = [line for line in BLOCKS[0].splitlines() if line and not line.startswith("import")]
+    assert len(code) <= 5
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        'python -m pip install -e ".[demo]" && snntorch-ecl demo',
+        'python -m pip install -e ".[test]" && python -m pytest',
+    ],
+)
+def test_ci_runs_the_commands_that_the_readme_gives(command: str) -> None:
+    assert f"\n{command}\n" in README
+    assert f"\n{command}" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_every_linked_file_exists() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert all((ROOT / link).exists() for link in links)
+
+
+def test_every_public_name_it_mentions_exists() -> None:
+    import snntorch_ecl
+
+    mentioned = set(re.findall(r"\becl\.(\w+)", README))
+    assert mentioned
+    assert all(hasattr(snntorch_ecl, name) for name in mentioned)
