@@ -84,6 +84,14 @@ def from_dict(kind: type[T], values: Mapping[str, Any], *, where: str = "config"
             f"{where} has unknown settings: {', '.join(unknown)}; known are "
             f"{', '.join(sorted(known))}"
         )
+    required = [
+        f.name
+        for f in dataclasses.fields(kind)  # type: ignore[arg-type]
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise ConfigError(f"{where} needs settings that are missing: {', '.join(missing)}")
     return kind(
         **{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()}
     )
@@ -111,10 +119,11 @@ def _names(kinds: tuple[Any, ...]) -> str:
     return " or ".join("null" if kind is types.NoneType else kind.__name__ for kind in kinds)
 
 
-def load_config(path: str | Path, over: Mapping[str, Any] | None = None) -> ExperimentConfig:
-    """Read an experiment from a YAML or JSON file, or from the JSON a run has written.
+def load_config(kind: type[T], path: str | Path, over: Mapping[str, Any] | None = None) -> T:
+    """Read a config from a YAML or JSON file, or from the JSON a run has written.
 
     Args:
+        kind: The config's type.
         path: The file.
         over: Settings that win over the file's.
 
@@ -130,7 +139,7 @@ def load_config(path: str | Path, over: Mapping[str, Any] | None = None) -> Expe
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"config {path} cannot be read: {error}") from error
-    return from_dict(ExperimentConfig, merged(_parse(text, str(path)), over or {}), where=str(path))
+    return from_dict(kind, merged(_parse(text, str(path)), over or {}), where=str(path))
 
 
 def recipe_names() -> tuple[str, ...]:

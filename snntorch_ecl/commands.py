@@ -1,0 +1,187 @@
+"""The commands of the experiments: train, evaluate, ablate, sweep, finetune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .console import errors_as_text
+from .errors import ConfigError
+
+# In the order in which `--help` shows them.
+__all__ = ["train", "evaluate", "ablate", "sweep", "finetune"]  # noqa: RUF022
+
+Folder = Annotated[Path, typer.Option("--output-dir", help="Folder of the run.")]
+Settings = Annotated[
+    Path | None, typer.Option("--config", help="Settings: YAML, or the JSON of an earlier run.")
+]
+Checkpoint = Annotated[Path | None, typer.Option(help="An ann.safetensors of `train`.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data.")]
+Steps = Annotated[list[int] | None, typer.Option("--steps", "-T", help="T to show; repeat it.")]
+Images = Annotated[int | None, typer.Option(help="How many test images; 0 for all.")]
+
+
+def train(
+    output_dir: Annotated[Path, typer.Option(help="Folder of the run.")],
+    config: Annotated[
+        Path | None, typer.Option(help="Settings: YAML, or the JSON of an earlier run.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe of the package, in place of --config.")
+    ] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the data.")] = None,
+    levels: Annotated[int | None, typer.Option(help="Levels L of the activations.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and variation.")] = None,
+    per_channel: Annotated[
+        bool, typer.Option("--per-channel", help="One threshold a channel.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in the folder stopped.")
+    ] = False,
+    devices: Annotated[int, typer.Option(help="Processes on this machine.")] = 1,
+    num_nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu, mps, …, or auto.")] = "auto",
+) -> None:
+    """Train a network with clipped activations; it can be stopped and resumed at any time."""
+    with errors_as_text():
+        from .config import ExperimentConfig, from_dict, load_config
+        from .config import recipe as shipped
+        from .experiment import run_training
+
+        flags = _given(
+            {"levels": levels, "seed": seed, "per_channel": per_channel or None},
+            data=_given({"root": None if data_root is None else str(data_root)}),
+            train=_given({"epochs": epochs, "seed": seed}),
+        )
+        if config is not None and recipe is not None:
+            raise ConfigError("give --config or --recipe, not both")
+        if recipe is not None:
+            settings = shipped(recipe, flags)
+        elif config is not None:
+            settings = load_config(ExperimentConfig, config, flags)
+        else:
+            settings = from_dict(ExperimentConfig, flags)
+        path = run_training(
+            settings,
+            output_dir,
+            resume=resume,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+        )
+    Console().print(f"Network  {path}", soft_wrap=True, highlight=False)
+
+
+def _given(values: dict[str, Any], **nested: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, as settings."""
+    flat = {name: value for name, value in values.items() if value is not None}
+    return {**flat, **{name: value for name, value in nested.items() if value}}
+
+
+def _measured(
+    checkpoint: Path | None, data_root: Path | None, steps: list[int] | None, images: int | None
+) -> dict[str, Any]:
+    return _given(
+        {
+            "checkpoint": None if checkpoint is None else str(checkpoint),
+            "data_root": None if data_root is None else str(data_root),
+            "steps": tuple(steps) if steps else None,
+            "images": images,
+        }
+    )
+
+
+def evaluate(
+    output_dir: Folder,
+    checkpoint: Checkpoint = None,
+    config: Settings = None,
+    data_root: DataRoot = None,
+    steps: Steps = None,
+    images: Images = None,
+) -> None:
+    """Convert a trained network and measure it at every number of steps."""
+    with errors_as_text():
+        from .runs import MeasureConfig, run_evaluation
+
+        settings = _settings(MeasureConfig, config, _measured(checkpoint, data_root, steps, images))
+        result = run_evaluation(settings, output_dir)
+    Console().print(result.table(), result.layer_table())
+
+
+def ablate(
+    output_dir: Folder,
+    checkpoint: Checkpoint = None,
+    config: Settings = None,
+    data_root: DataRoot = None,
+    steps: Steps = None,
+    images: Images = None,
+) -> None:
+    """Compare the dual threshold with IF, starts and negative thresholds, on one checkpoint."""
+    with errors_as_text():
+        from .runs import MeasureConfig, run_ablation
+
+        settings = _settings(MeasureConfig, config, _measured(checkpoint, data_root, steps, images))
+        result = run_ablation(settings, output_dir)
+    Console().print(result.table())
+
+
+def sweep(
+    output_dir: Folder,
+    config: Settings = None,
+    levels: Annotated[
+        list[int] | None, typer.Option("--levels", "-L", help="L to train; repeat it.")
+    ] = None,
+    steps: Steps = None,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+) -> None:
+    """Train for each L and seed, measure at each T, show who wins; can be stopped and resumed."""
+    with errors_as_text():
+        from .runs import SweepConfig, run_sweep
+
+        flags = _given(
+            {
+                "levels": tuple(levels) if levels else None,
+                "steps": tuple(steps) if steps else None,
+                "seeds": seeds,
+            },
+            experiment=_given({}, train=_given({"epochs": epochs})),
+        )
+        result = run_sweep(_settings(SweepConfig, config, flags), output_dir)
+    Console().print(result.table())
+
+
+def finetune(
+    output_dir: Folder,
+    checkpoint: Checkpoint = None,
+    config: Settings = None,
+    data_root: DataRoot = None,
+    num_steps: Annotated[int | None, typer.Option(help="T to train at.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    steps: Steps = None,
+    images: Images = None,
+) -> None:
+    """Fine-tune the converted network itself, through both thresholds."""
+    with errors_as_text():
+        from .runs import TuneConfig, run_tuning
+
+        flags = _given(
+            {"num_steps": num_steps},
+            measure=_measured(checkpoint, data_root, steps, images),
+            train=_given({"epochs": epochs}),
+        )
+        result = run_tuning(_settings(TuneConfig, config, flags), output_dir)
+    Console().print(result.table())
+
+
+def _settings(kind: Any, file: Path | None, flags: dict[str, Any]) -> Any:
+    """A config from a file with the flags laid over it, or from the flags alone."""
+    from .config import from_dict, load_config
+
+    if file is None:
+        return from_dict(kind, flags)
+    return load_config(kind, file, flags)
