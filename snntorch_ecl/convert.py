@@ -210,13 +210,12 @@ def _swap(
         handler = handler_for(type(module), handlers)
         assert handler is not None  # refuse() has seen to it
         try:
-            new = handler(module, Site(name, node, config))
+            new = _with_time(handler(module, Site(name, node, config)), name)
         except UnsupportedError as error:
             refused += error.sites
             continue
         if new is module:
             continue
-        new = _with_time(new, name)
         if name in replaced:
             name = unused_name(gm, name)
         replaced.add(name)
@@ -234,15 +233,13 @@ def _swap(
 
 
 def _with_time(module: nn.Module, name: str) -> nn.Module:
-    """Let neurons of snnTorch's own run step by step: they know nothing of time-major batches."""
+    """Let other neurons, at any depth, run step by step: they do not know time-major batches."""
     if not isinstance(module, nn.Module):
         raise ConfigError(f"the handler for {name} must return an nn.Module; got {module!r}")
-    if isinstance(module, snntorch.SpikingNeuron):
-        if not module.init_hidden or module.output:
-            raise ConfigError(
-                f"the neuron for {name} must have init_hidden=True and output=False, so that it "
-                "maps one tensor to one tensor"
-            )
-        if not isinstance(module, Temporal):
-            return Stepwise(module)
-    return module
+    if isinstance(module, snntorch.SpikingNeuron) and (not module.init_hidden or module.output):
+        raise ConfigError(
+            f"the neuron for {name} must have init_hidden=True and output=False, so that it maps "
+            "one tensor to one tensor"
+        )
+    stateful = any(isinstance(m, (snntorch.SpikingNeuron, Temporal)) for m in module.modules())
+    return Stepwise(module) if stateful and not isinstance(module, Temporal) else module

@@ -9,14 +9,16 @@ import copy
 import inspect
 import operator
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import Graph, GraphModule, Node, Tracer
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.fx import GraphModule, Node, Proxy, Tracer
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .errors import TraceError
+from .errors import TraceError, UnsupportedError
+from .operations import aliases, is_size
 
 __all__ = [
     "drop_identities",
@@ -32,6 +34,22 @@ __all__ = [
 # ----------------------------------------------------------------------------------- trace
 
 
+class _Proxy(Proxy):
+    """Records ``x += y`` as what it is: fx would fall back to ``x + y``, which writes nothing."""
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+    def __isub__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
+
+    def __imul__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+
+
 class _LeafTracer(Tracer):
     """Keeps ``torch.nn``'s modules and the given types whole, and knows where it stands."""
 
@@ -42,6 +60,25 @@ class _LeafTracer(Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: Node) -> Proxy:
+        return _Proxy(node, self)
+
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        """Placeholders for the arguments without default; the others keep theirs."""
+        args: list[Any] = [self.root]
+        keywords = {}
+        for p in inspect.signature(self.root.forward).parameters.values():
+            if p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                continue
+            proxy = self.create_proxy("placeholder", p.name, (), {})
+            if p.kind is p.KEYWORD_ONLY:
+                keywords[p.name] = proxy
+            else:
+                args.append(proxy)
+        return partial(root_fn, **keywords), args
 
     def call_module(
         self,
@@ -81,11 +118,9 @@ def trace(
         raise TraceError(f"{type(model).__name__} cannot be copied: {error}") from error
     if training is not None:
         root.train(training)
-    parameters = inspect.signature(root.forward).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     tracer = _LeafTracer(tuple(leaves))
     try:
-        graph = tracer.trace(root, concrete_args=defaults or None)
+        graph = tracer.trace(root)
     except Exception as error:
         where = tracer.path[-1] if tracer.path else f"the top level ({type(model).__name__})"
         raise TraceError(
@@ -94,24 +129,21 @@ def trace(
             "without that, or pass the type in `leaf_modules=` and tell how it converts with "
             "`ecl.register(Type)(handler)`."
         ) from error
-    _drop_fixed_arguments(graph, set(defaults))
     gm = GraphModule(root, graph, type(model).__name__)
     modes = {name: module.training for name, module in root.named_modules(remove_duplicate=False)}
     for name, module in gm.named_modules():
         module.training = modes[name]
+    _positional(gm)
     return _finish(gm)
 
 
-def _drop_fixed_arguments(graph: Graph, names: set[str]) -> None:
-    """Remove the placeholders of arguments fixed at their default, and fx's assertions on them."""
-    doomed: list[Node] = []
-    for node in graph.nodes:
-        # fx numbers the placeholders it makes for fixed arguments: mask -> mask_1.
-        fixed = node.op == "placeholder" and str(node.target).rpartition("_")[0] in names
-        if fixed or any(source in doomed for source in node.all_input_nodes):
-            doomed.append(node)
-    for node in reversed(doomed):
-        graph.erase_node(node)
+def _positional(gm: GraphModule) -> None:
+    """Layers called by keyword, ``relu(input=x)``, are called by position like all others."""
+    for node in gm.graph.nodes:
+        if node.op == "call_module" and node.kwargs:
+            forward = gm.get_submodule(str(node.target)).forward
+            bound = inspect.signature(forward).bind(*node.args, **node.kwargs)
+            node.args, node.kwargs = bound.args, bound.kwargs
 
 
 # ---------------------------------------------------------------------------------- passes
@@ -131,21 +163,43 @@ def functionalise(gm: GraphModule) -> GraphModule:
 
     Everything that read the overwritten tensor *afterwards* reads the new one, so that a shortcut
     taken from the input of ``nn.ReLU(inplace=True)`` keeps seeing the rectified values.
+
+    Raises:
+        UnsupportedError: The overwritten tensor is read afterwards through a view of it.
     """
-    position = {node: index for index, node in enumerate(gm.graph.nodes)}
     modules = dict(gm.named_modules(remove_duplicate=False))
     in_place = {name for name, m in modules.items() if getattr(m, "inplace", False) is True}
+    refused: list[str] = []
     for node in list(gm.graph.nodes):
         if not (node.op == "call_module" and node.target in in_place) and not _rewrite(node):
             continue
         overwritten = node.args[0] if node.args else None
-        if isinstance(overwritten, Node):
-            for user in list(overwritten.users):
-                if position[user] > position[node]:
-                    user.replace_input_with(overwritten, node)
+        if isinstance(overwritten, Node) and not is_size(overwritten):
+            refused += _reroute(gm, node, overwritten)
     for name in in_place:
         modules[name].inplace = False
+    if refused:
+        raise UnsupportedError(refused, "Use the operation that returns a new tensor instead.")
     return _finish(gm)
+
+
+def _reroute(gm: GraphModule, write: Node, overwritten: Node) -> list[str]:
+    """Let later readers of the overwritten tensor read what was written; tell which cannot."""
+    position = {node: index for index, node in enumerate(gm.graph.nodes)}
+    same, views = aliases(gm, overwritten)
+    refused = []
+    for alias in [*same, *views]:
+        for reader in list(alias.users):
+            if position[reader] <= position[write] or reader in same or reader in views:
+                continue
+            if alias in same:
+                reader.replace_input_with(alias, write)
+            else:
+                refused.append(
+                    f"{write.name} in {owner(write) or 'forward'}: it overwrites a tensor that "
+                    f"{reader.name} reads later through a view"
+                )
+    return refused
 
 
 def _rewrite(node: Node) -> bool:
@@ -162,18 +216,18 @@ def _rewrite(node: Node) -> bool:
 
 
 def functional_to_module(
-    gm: GraphModule, builders: dict[Any, Callable[[dict[str, Any]], nn.Module | None]]
+    gm: GraphModule, builders: dict[Any, Callable[[dict[str, Any], bool], nn.Module | None]]
 ) -> GraphModule:
     """Give every functional activation or pooling its own module, named after where it is called.
 
     Args:
         gm: The graph.
         builders: From a function or method name to what makes the module out of the call's
-            arguments by name; None leaves the call as it is.
+            arguments by name and the mode it was traced in; None leaves the call as it is.
     """
     for node in list(gm.graph.nodes):
         builder = builders.get(node.target) if node.op in ("call_function", "call_method") else None
-        module = builder(arguments(node)) if builder is not None else None
+        module = builder(arguments(node), gm.training) if builder is not None else None
         if module is None:
             continue
         module.train(gm.training)
@@ -205,15 +259,16 @@ _FOLDS: dict[type[nn.Module], tuple[type[nn.Module], Callable[..., nn.Module]]] 
     nn.ConvTranspose1d: (nn.BatchNorm1d, lambda c, b: fuse_conv_bn_eval(c, b, transpose=True)),
     nn.ConvTranspose2d: (nn.BatchNorm2d, lambda c, b: fuse_conv_bn_eval(c, b, transpose=True)),
     nn.ConvTranspose3d: (nn.BatchNorm3d, lambda c, b: fuse_conv_bn_eval(c, b, transpose=True)),
-    nn.Linear: (nn.BatchNorm1d, fuse_linear_bn_eval),
 }
 
 
 def fold_batchnorm(gm: GraphModule) -> GraphModule:
-    """Fold each batch norm into the convolution or linear layer that alone feeds it.
+    """Fold each batch norm into the convolution that alone feeds it.
 
     Where the layer is shared, has other readers or is of a type of its own, the batch norm stays:
-    at inference it is affine, so the converted network is right either way.
+    at inference it is affine, so the converted network is right either way. It stays after a
+    linear layer too, which acts on the last dimension: the norm acts on dimension 1, and only
+    for input ``[B, features]`` are they the same.
     """
     calls: dict[str, int] = {}
     for node in gm.graph.nodes:

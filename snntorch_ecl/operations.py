@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import nn
 from torch.fx import GraphModule, Node
 
-__all__ = ["activations", "is_size", "objection"]
+__all__ = ["activations", "aliases", "is_size", "objection"]
 
 _OPERATORS = {
     operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg,
@@ -44,6 +45,54 @@ def activations(gm: GraphModule) -> set[Node]:
         if depends and not is_size(node):
             found.add(node)
     return found
+
+
+_VIEWS = {
+    "view", "reshape", "flatten", "unflatten", "permute", "transpose", "swapaxes", "squeeze",
+    "unsqueeze", "expand", "contiguous", "chunk", "split", "tensor_split", "unbind", "getitem", "t",
+    "narrow", "select", "detach", "to", "float", "type_as", "view_as", "expand_as", "diagonal",
+}  # fmt: skip
+
+
+def aliases(gm: GraphModule, node: Node) -> tuple[set[Node], set[Node]]:
+    """Nodes whose values share memory with a node's: the very same tensor, and views of it.
+
+    Args:
+        gm: The graph.
+        node: A node of it.
+
+    Returns:
+        Nodes with the same tensor (``node`` among them), and nodes with a view, in either
+        direction.
+    """
+    same: set[Node] = {node}
+    views: set[Node] = set()
+    todo = [node]
+    while todo:
+        current = todo.pop()
+        neighbours = [(user, user) for user in current.users]
+        neighbours += [(source, current) for source in current.all_input_nodes[:1]]
+        for other, made_by in neighbours:
+            kind = _aliasing(gm, made_by)
+            if kind is None or other in same or other in views:
+                continue
+            (same if kind == "same" and current in same else views).add(other)
+            todo.append(other)
+    return same, views
+
+
+def _aliasing(gm: GraphModule, node: Node) -> Literal["same", "view"] | None:
+    """Whether a node hands on its input's memory."""
+    if node.op == "call_module":
+        module = gm.get_submodule(str(node.target))
+        idle_dropout = isinstance(module, nn.modules.dropout._DropoutNd) and not module.training
+        if isinstance(module, nn.Identity) or idle_dropout:
+            return "same"
+        return "view" if isinstance(module, (nn.Flatten, nn.Unflatten)) else None
+    if node.op in ("call_function", "call_method"):
+        name = node.target if isinstance(node.target, str) else _name(node.target)
+        return "view" if name in _VIEWS else None
+    return None
 
 
 def objection(node: Node, live: set[Node]) -> str | None:

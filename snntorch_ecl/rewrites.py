@@ -15,15 +15,15 @@ from .graph import unique_name
 
 __all__ = ["BUILDERS", "clip_for", "rectifiers_to_clips"]
 
-Builder = Callable[[dict[str, Any]], "nn.Module | None"]
+Builder = Callable[[dict[str, Any], bool], "nn.Module | None"]
 
 
-def _relu(a: dict[str, Any]) -> nn.Module:
+def _relu(a: dict[str, Any], training: bool) -> nn.Module:
     return nn.ReLU()
 
 
 def _clamp(low: str, high: str, high_default: float | None) -> Builder:
-    def build(a: dict[str, Any]) -> nn.Module | None:
+    def build(a: dict[str, Any], training: bool) -> nn.Module | None:
         bottom, top = a.get(low), a.get(high, high_default)
         if isinstance(bottom, Node) or isinstance(top, Node) or bottom != 0:
             return None
@@ -35,7 +35,7 @@ def _clamp(low: str, high: str, high_default: float | None) -> Builder:
 
 
 def _max_pool(kind: type[nn.Module]) -> Builder:
-    def build(a: dict[str, Any]) -> nn.Module | None:
+    def build(a: dict[str, Any], training: bool) -> nn.Module | None:
         settings = {key: value for key, value in a.items() if key != "input"}
         if settings.get("return_indices") or any(isinstance(v, Node) for v in settings.values()):
             return None
@@ -45,16 +45,18 @@ def _max_pool(kind: type[nn.Module]) -> Builder:
 
 
 def _dropout(kind: type[nn.Module]) -> Builder:
-    def build(a: dict[str, Any]) -> nn.Module | None:
-        # F.dropout(x) without `training=` drops always, which no layer does: leave it.
-        return kind(a.get("p", 0.5)) if "training" in a else None
+    def build(a: dict[str, Any], training: bool) -> nn.Module | None:
+        # Traced in eval mode, `training=self.training` is False; one that is True drops always,
+        # which no layer does: leave it.
+        always = a.get("training", True) and not training
+        return None if always else kind(a.get("p", 0.5))
 
     return build
 
 
 BUILDERS: dict[Any, Builder] = {
     **dict.fromkeys((F.relu, torch.relu, "relu"), _relu),
-    F.relu6: lambda a: nn.ReLU6(),
+    F.relu6: lambda a, training: nn.ReLU6(),
     F.hardtanh: _clamp("min_val", "max_val", 1.0),
     **dict.fromkeys((torch.clamp, "clamp"), _clamp("min", "max", None)),
     **dict.fromkeys((torch.clamp_min, "clamp_min"), _clamp("min", "max", None)),

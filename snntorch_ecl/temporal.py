@@ -75,10 +75,11 @@ class Hold(nn.Module):
 
 
 class Stepwise(nn.Module, Temporal):
-    """Runs any other snnTorch neuron inside a converted network, one step at a time.
+    """Runs any other layer with state inside a converted network, one step at a time.
 
     Args:
-        neuron: A spiking neuron with ``init_hidden=True`` that returns spikes alone.
+        neuron: A spiking neuron with ``init_hidden=True`` that returns spikes alone, or a module
+            that holds such neurons; it maps one tensor to one tensor.
     """
 
     def __init__(self, neuron: nn.Module) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch.fx import GraphModule, Node
 
 from .graph import unique_name
-from .operations import activations, is_size
+from .operations import activations
 from .temporal import Hold, Temporal
 
 __all__ = ["insert_time"]
@@ -61,19 +61,18 @@ class _Lifter:
         self.lifted: dict[Node, Node] = {}
 
     def __call__(self, source: Node, *, before: Node) -> Node:
-        if source not in self.live and not is_size(source):
-            return source  # a parameter or constant
-        if source not in self.lifted:
-            if source in self.live:
-                name = unique_name(self.gm, "hold")
-                self.gm.add_submodule(name, Hold())
-                with self.gm.graph.inserting_before(before):
-                    self.lifted[source] = self.gm.graph.call_module(name, (source, self.held))
-            else:
-                for inner in source.all_input_nodes:
-                    self(inner, before=before)
-                with self.gm.graph.inserting_before(before):
-                    self.lifted[source] = self.gm.graph.node_copy(
-                        source, lambda inner: self.lifted.get(inner, inner)
-                    )
+        if source in self.lifted:
+            return self.lifted[source]
+        graph = self.gm.graph
+        if source in self.live:
+            name = unique_name(self.gm, "hold")
+            self.gm.add_submodule(name, Hold())
+            with graph.inserting_before(before):
+                self.lifted[source] = graph.call_module(name, (source, self.held))
+            return self.lifted[source]
+        inner = {node: self(node, before=before) for node in source.all_input_nodes}
+        if all(node is lifted for node, lifted in inner.items()):
+            return source  # a parameter, a constant, or made of such
+        with graph.inserting_before(before):
+            self.lifted[source] = graph.node_copy(source, lambda node: inner[node])
         return self.lifted[source]
