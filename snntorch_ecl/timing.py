@@ -29,8 +29,8 @@ def insert_time(gm: GraphModule) -> GraphModule:
     live = activations(gm)
     first = next(node for node in gm.graph.nodes if node.op != "placeholder")
     with gm.graph.inserting_before(first):
-        num_steps = gm.graph.placeholder("num_steps", default_value=1)
-        held = gm.graph.placeholder("held", default_value=1)
+        num_steps = gm.graph.placeholder("num_steps")
+        held = gm.graph.placeholder("held")
 
     body: set[Node] = set()
     lift = _Lifter(gm, live, held)
