@@ -45,7 +45,8 @@ class Indexed(Dataset[tuple[Tensor, Any]]):
         epoch, index = key
         generator = torch.default_generator
         before = generator.get_state()
-        generator.manual_seed(((self.seed * 1_000_003 + epoch) << 32) + index & (2**63 - 1))
+        # Hashed into 32 bits: torch's CPU generator ignores the upper half of a longer seed.
+        generator.manual_seed(hash((self.seed, epoch, index)) & 0xFFFF_FFFF)
         try:
             return self.data[index]
         finally:

@@ -1,0 +1,107 @@
+"""Folders of image files: what is opened, and what is refused by name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from snntorch_ecl.data import DataConfig, load_data
+from snntorch_ecl.errors import ConfigError, DataError
+from snntorch_ecl.images import train_transform
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes, three images each in train, one in test; class b is brighter."""
+    for part, count in (("train", 3), ("test", 1)):
+        for label, grey in (("a", 50), ("b", 200)):
+            target = tmp_path / part / label
+            target.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (8, 8), (grey,) * 3).save(target / f"{number}.png")
+    return tmp_path
+
+
+def config(root: Path, **settings: object) -> DataConfig:
+    plain = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "image_size": 8, **settings}
+    return DataConfig(name="folder", root=str(root), **plain)
+
+
+def test_images_labels_and_class_names(folder: Path) -> None:
+    split, classes = load_data(config(folder))
+    assert classes == ("a", "b")
+    assert (len(split.train), len(split.test)) == (6, 2)
+    image, label = split.test[1]
+    assert label == 1
+    assert torch.allclose(image, torch.full((3, 8, 8), 200 / 255))
+
+
+def test_val_stands_in_for_test(folder: Path) -> None:
+    (folder / "test").rename(folder / "val")
+    assert len(load_data(config(folder))[0].test) == 2
+
+
+def test_cutout_blanks_a_square_and_nothing_else(folder: Path) -> None:
+    settings = config(folder, cutout=4, crop_padding=0, flip=False)
+    image = train_transform(settings)(Image.new("RGB", (8, 8), (255,) * 3))
+    assert int((image[0] == 0).sum()) == 16
+    assert int((image[0] == 1).sum()) == 48
+
+
+@pytest.mark.parametrize("missing", ["train", "test"])
+def test_a_missing_folder_is_named(folder: Path, missing: str) -> None:
+    (folder / missing).rename(folder / "elsewhere")
+    name = {"train": "train", "test": "val"}[missing]
+    with pytest.raises(DataError, match=f"no folder .*{name}; a folder data set has"):
+        load_data(config(folder))
+
+
+def test_an_empty_class_folder_is_named(folder: Path) -> None:
+    for file in (folder / "train" / "a").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="train has no images in class folders.*a"):
+        load_data(config(folder))
+
+
+def test_classes_that_differ_are_named(folder: Path) -> None:
+    (folder / "test" / "b").rename(folder / "test" / "c")
+    with pytest.raises(DataError, match=r"different classes: \['a', 'b'\] and \['a', 'c'\]"):
+        load_data(config(folder))
+
+
+def test_a_corrupt_image_is_an_error_that_names_it(folder: Path) -> None:
+    (folder / "train" / "a" / "0.png").write_bytes(b"no image")
+    split, _ = load_data(config(folder))
+    with pytest.raises(DataError, match=r"a/0\.png is no readable image.*on_corrupt to skip"):
+        _ = split.train[0]
+
+
+def test_a_corrupt_image_is_skipped_and_counted_by_choice(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "train" / "a" / "0.png").write_bytes(b"no image")
+    split, _ = load_data(config(folder, on_corrupt="skip"))
+    assert [label for _, label in (split.train[i] for i in range(5))] == [0, 0, 1, 1, 1]
+    assert "train: 1 of 6 files are no images; skipped" in capsys.readouterr().out
+
+
+def test_nothing_but_corrupt_images_is_an_error(folder: Path) -> None:
+    for file in (folder / "test").rglob("*.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(DataError, match="none of the 2 files in .*test"):
+        load_data(config(folder, on_corrupt="skip"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_size": 0}, "data.image_size must be an integer >= 1; got 0"),
+        ({"std": (1.0, 0.0, 1.0)}, "std > 0"),
+        ({"std": (1.0,)}, "one value a channel"),
+        ({"auto_augment": "mnist"}, "auto_augment must be one of none, cifar10, imagenet"),
+    ],
+)
+def test_bad_settings_are_named(tmp_path: Path, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(tmp_path, **settings)
