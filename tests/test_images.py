@@ -60,7 +60,7 @@ def test_a_missing_folder_is_named(folder: Path, missing: str) -> None:
 def test_an_empty_class_folder_is_named(folder: Path) -> None:
     for file in (folder / "train" / "a").iterdir():
         file.unlink()
-    with pytest.raises(DataError, match="train has no images in class folders.*a"):
+    with pytest.raises(DataError, match=r"train has no images in class folders.*a"):
         load_data(config(folder))
 
 
@@ -89,7 +89,7 @@ def test_a_corrupt_image_is_skipped_and_counted_by_choice(
 def test_nothing_but_corrupt_images_is_an_error(folder: Path) -> None:
     for file in (folder / "test").rglob("*.png"):
         file.write_bytes(b"no image")
-    with pytest.raises(DataError, match="none of the 2 files in .*test"):
+    with pytest.raises(DataError, match=r"none of the 2 files in .*test"):
         load_data(config(folder, on_corrupt="skip"))
 
 
