@@ -290,7 +290,11 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
             continue
         if getattr(norm, "running_var", None) is None or not _is_plain(layer, norm):
             continue
-        gm.set_submodule(str(source.target), fuse(layer, norm))
+        folded = fuse(layer, norm)
+        # torch freezes the bias it adds; it came from a trainable norm.
+        for parameter in folded.parameters():
+            parameter.requires_grad_(next(layer.parameters()).requires_grad)
+        gm.set_submodule(str(source.target), folded)
         node.replace_all_uses_with(source)
         gm.graph.erase_node(node)
     return _finish(gm)

@@ -128,7 +128,7 @@ def handler_for(kind: type[nn.Module], overrides: Handlers | None = None) -> Han
 
 register(
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-    *(nn.Linear, nn.Identity, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle),
+    *(nn.Linear, nn.Identity, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle),
     *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
     *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
     *(nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, nn.ZeroPad1d, nn.ZeroPad2d),
@@ -179,11 +179,12 @@ def _batch_norm(module: nn.Module, site: Site) -> nn.Module:
     return module
 
 
-@register(nn.Flatten)
+@register(nn.Flatten, nn.Unflatten)
 def _flatten(module: nn.Module, site: Site) -> nn.Module:
-    if getattr(module, "start_dim", 1) == 0:
+    name = "start_dim" if isinstance(module, nn.Flatten) else "dim"
+    if getattr(module, name) == 0:
         raise UnsupportedError(
-            [f"{site.name} (Flatten): start_dim=0"],
-            "Dimension 0 holds time and batch; flatten from dimension 1.",
+            [f"{site.name} ({type(module).__name__}): {name}=0"],
+            "Dimension 0 holds time and batch; begin at dimension 1.",
         )
     return module

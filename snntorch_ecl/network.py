@@ -152,6 +152,12 @@ class SpikingNetwork(nn.Module):
         if any(x.ndim < 2 or x.shape[1] < 1 for x in inputs):
             shapes = [list(x.shape) for x in inputs]
             raise InputError(f"forward_steps needs inputs of shape [T, B >= 1, ...]; got {shapes}")
+        for index, x in enumerate(inputs):
+            if x.shape[1] != inputs[0].shape[1]:
+                raise InputError(
+                    f"inputs 0 and {index} differ in batch size: {inputs[0].shape[1]} and "
+                    f"{x.shape[1]}"
+                )
         num_steps = inputs[0].shape[0]
         rows = tuple(x.flatten(0, 1) for x in inputs)
         return tree_map(_last, self._run(rows, num_steps, held=1))

@@ -125,7 +125,8 @@ def _fine(node: Node, live: set[Node]) -> None:
 
 
 def _one_activation(node: Node, live: set[Node]) -> str | None:
-    if sum(source in live for source in node.all_input_nodes) > 1:
+    # Not `all_input_nodes`, which would count x · x once.
+    if sum(isinstance(a, Node) and a in live for a in (*node.args, *node.kwargs.values())) > 1:
         return "a product of activations is not affine"
     return None
 
@@ -149,14 +150,16 @@ def _dims(node: Node, position: int, names: tuple[str, ...], default: Any) -> li
         value = node.kwargs.get(name, value)
     if value is None:
         return None
-    return list(value) if isinstance(value, (tuple, list)) else [value]
+    if isinstance(value, (tuple, list)):
+        return list(value)
+    return [value, *(more for more in node.args[position + 1 :] if isinstance(more, int))]
 
 
 def _off_batch(position: int, default: Any = None) -> Rule:
     """Rule: the dimension argument is given and is not 0."""
 
     def rule(node: Node, live: set[Node]) -> str | None:
-        dims = _dims(node, position, ("dim", "start_dim"), default)
+        dims = _dims(node, position, ("dim", "dims", "start_dim"), default)
         return _MIXES if dims is None or 0 in dims else None
 
     return rule
@@ -218,8 +221,9 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("div", "truediv", "true_divide"), _dividend_only),
     **dict.fromkeys(("cat", "concat", "concatenate", "stack"), _off_batch(1, 0)),
     **dict.fromkeys(("mean", "sum"), _off_batch(1)),
-    **dict.fromkeys(("squeeze", "unsqueeze", "flip", "roll"), _off_batch(1)),
+    **dict.fromkeys(("squeeze", "unsqueeze", "flip"), _off_batch(1)),
     "chunk": _off_batch(2, 0),
+    "roll": _off_batch(2),
     "split": _off_batch(2, 0),
     "tensor_split": _off_batch(2, 0),
     "unbind": _off_batch(1, 0),

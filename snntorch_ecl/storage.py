@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ._version import __version__
 from .activation import ThresholdClip
+from .checks import check_levels, check_neuron
 from .convert import convert, prepare
 from .errors import CheckpointError, EclError
 from .handlers import Handlers
@@ -117,7 +118,7 @@ def load(
     path = Path(path)
     tensors, settings = _read(path)
     network = _rebuild(model, handlers, tuple(leaf_modules), spike_grad, path)
-    layers = tuple(Layer(**entry) for entry in settings["layers"])
+    layers, neurons = _layers_and_neurons(path, settings)
     expected, found = ([layer.name for layer in ls] for ls in (network.layers, layers))
     if expected != found:
         raise CheckpointError(
@@ -130,9 +131,29 @@ def load(
         raise CheckpointError(f"{path} does not fit {type(model).__name__}: {error}") from error
     network.layers = layers
     for name, neuron in network.neurons.items():
-        for key, value in settings["neurons"][name].items():
-            setattr(neuron, key, float(value))
+        if name not in neurons:
+            raise CheckpointError(f"the settings in {path} are damaged: nothing about {name}")
+        neuron.negative_threshold, neuron.initial_membrane = neurons[name]
     return network
+
+
+def _layers_and_neurons(
+    path: Path, settings: dict[str, Any]
+) -> tuple[tuple[Layer, ...], dict[str, tuple[float, float]]]:
+    """The settings of a file, checked: its layers, and (θ′, v(0)) of each neuron."""
+    try:
+        layers = tuple(Layer(**entry) for entry in settings["layers"])
+        neurons = {name: _neuron(**entry) for name, entry in settings["neurons"].items()}
+        for layer in layers:
+            check_levels(layer.levels)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
+    return layers, neurons
+
+
+def _neuron(*, negative_threshold: float, initial_membrane: float) -> tuple[float, float]:
+    check_neuron(negative_threshold, initial_membrane)
+    return float(negative_threshold), float(initial_membrane)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -155,9 +176,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{_FORMAT_VERSION}. Update snntorch-ecl."
         )
     try:
-        settings = json.loads(metadata["settings"])
-        {layer["name"] for layer in settings["layers"]} - set(settings["neurons"])
-    except (KeyError, TypeError, ValueError) as error:
+        settings: dict[str, Any] = json.loads(metadata["settings"])
+    except (KeyError, ValueError) as error:
         raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
     return tensors, settings
 

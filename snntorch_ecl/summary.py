@@ -41,14 +41,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """Layer by layer: shape, θ, L and parameters. ``print`` it, or take ``to_dict()``."""
+    """Layer by layer: shape, θ, L and parameters. ``print`` it, or take ``to_dict()``.
+
+    Attributes:
+        rows: The layers, in the order in which they run.
+        parameters: Weights and thresholds of the whole network, those outside layers included.
+    """
 
     rows: tuple[Row, ...]
-
-    @property
-    def parameters(self) -> int:
-        """Weights and thresholds of the whole network."""
-        return sum(row.parameters for row in self.rows)
+    parameters: int
 
     def table(self) -> Table:
         """A rich table."""
@@ -93,7 +94,10 @@ def summarise(network: SpikingNetwork, *inputs: Tensor) -> Summary:
                 parameters,
             )
         )
-    return Summary(tuple(row for row in rows if row.kind != "Hold"))
+    thresholds = sum(row.parameters for row in rows if row.threshold is not None)
+    learned = {id(n.threshold) for n in network.neurons.values()}
+    weights = sum(p.numel() for p in network.parameters() if id(p) not in learned)
+    return Summary(tuple(row for row in rows if row.kind != "Hold"), weights + thresholds)
 
 
 def _measure(
