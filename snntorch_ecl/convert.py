@@ -168,7 +168,9 @@ def _normalise(
             raise ConfigError(f"leaf_modules= takes nn.Module types; got {leaf!r}")
     own = (ThresholdClip, snntorch.SpikingNeuron, *registered_types())
     gm = trace(model, (*own, *leaf_modules, *(handlers or {})), training=training)
-    return functional_to_module(functionalise(gm), BUILDERS)
+    gm = functionalise(gm)
+    gm.graph.eliminate_dead_code()  # what nothing reads would be a layer without a threshold
+    return functional_to_module(gm, BUILDERS)
 
 
 def _check_ready(gm: GraphModule, model_name: str) -> None:

@@ -147,12 +147,15 @@ def evaluate(
         for name, neuron in snn.neurons.items():
             stack.callback(neuron.register_forward_hook(meters[name].on_spikes).remove)
         stack.callback(snn.reset)
+        _in_eval_mode(snn, stack)
         reference = None if ann is None else _observed(ann, snn, meters, stack)
         for index, batch in enumerate(bar):
             images, labels = _to_device(batch, index, snn)
             ann_logits = None if reference is None else reference(images)
             logits = snn.logits_over_time(images, num_steps=num_steps)
             counts.add(logits, labels, ann_logits)
+    if not counts.samples:
+        raise DataError("the data is empty: there is no batch to evaluate on")
     return counts.result(tuple(meter.result(name) for name, meter in meters.items()))
 
 
@@ -180,13 +183,18 @@ def _observed(
     if not set(meters) <= names:
         # A ReLU network: an unset clip passes ReLU through, at the same names as the SNN's.
         ann = prepare(copy.deepcopy(ann).eval())
-    for module in ann.modules():
-        stack.callback(setattr, module, "training", module.training)
-    ann.eval()
+    _in_eval_mode(ann, stack)
     for name, module in ann.named_modules():
         if name in meters and isinstance(module, ThresholdClip):
             stack.callback(module.register_forward_hook(meters[name].on_activation).remove)
     return ann
+
+
+def _in_eval_mode(model: nn.Module, stack: ExitStack) -> None:
+    """Eval mode for now; each module's own mode again when the stack unwinds."""
+    for module in model.modules():
+        stack.callback(setattr, module, "training", module.training)
+    model.eval()
 
 
 class _LayerMeter:
@@ -257,6 +265,4 @@ class _Counts:
         )
 
     def _shares(self, counts: Tensor) -> tuple[float, ...]:
-        if not self.samples:
-            raise DataError("the data is empty: there is no batch to evaluate on")
         return tuple((counts.double() / self.samples).tolist())
