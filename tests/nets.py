@@ -1,0 +1,395 @@
+"""A catalogue of tiny networks that every test of graphs and conversion runs over.
+
+A new case is one line: a name, what builds it, the shape of its input (or of each input) without
+batch, and how many rectifiers it calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+import snntorch_ecl as ecl
+from snntorch_ecl.temporal import Temporal
+
+# Layers this small take longer to hand out to threads than to compute.
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Net:
+    """``clips``: calls of a rectifier; ``norms``: batch norms that stay; ``big``: takes a while."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    shape: tuple[Any, ...]
+    clips: int = 1
+    norms: int = 0
+    big: bool = False
+
+    def model(self) -> nn.Module:
+        """A fresh network in eval mode, the same at every call."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = self.build()
+            for module in model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    randomise(module)
+        return model.eval()
+
+    def inputs(self, batch: int = 3, seed: int = 1) -> tuple[Tensor, ...]:
+        generator = torch.Generator().manual_seed(seed)
+        shapes = self.shape if isinstance(self.shape[0], tuple) else (self.shape,)
+        return tuple(torch.randn(batch, *shape, generator=generator) for shape in shapes)
+
+    def prepared(self, levels: int | None = None) -> nn.Module:
+        """The prepared network, its thresholds set to the largest activation of 8 inputs."""
+        ann = ecl.prepare(self.model(), levels=levels)
+        set_thresholds(ann, *self.inputs(8))
+        return ann
+
+
+def randomise(norm: nn.Module) -> None:
+    """Statistics and affine parameters that a wrong folding cannot survive."""
+    for tensor, low, high in (
+        (norm.running_mean, -0.5, 0.5),
+        (norm.running_var, 0.3, 1.5),
+        (norm.weight, 0.5, 1.5),
+        (norm.bias, -0.5, 0.5),
+    ):
+        if tensor is not None:
+            tensor.data.uniform_(low, high)
+
+
+def set_thresholds(ann: nn.Module, *inputs: Tensor, factor: float = 1.0) -> None:
+    """Set each clip's λ to ``factor`` times the largest activation, at most its ceiling."""
+    with torch.no_grad():
+        peaks: dict[ecl.ThresholdClip, float] = {}
+        hooks = [
+            clip.register_forward_hook(lambda m, _, out: peaks.update({m: float(out.max())}))
+            for clip in clips_of(ann).values()
+        ]
+        ann.eval()(*inputs)
+        for hook in hooks:
+            hook.remove()
+        for clip, peak in peaks.items():
+            clip.threshold = min(factor * max(peak, 1e-3), clip.ceiling or float("inf"))
+
+
+def clips_of(ann: nn.Module) -> dict[str, ecl.ThresholdClip]:
+    return {n: m for n, m in ann.named_modules() if isinstance(m, ecl.ThresholdClip)}
+
+
+def norms_of(model: nn.Module) -> list[nn.Module]:
+    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Bitwise, whatever the outputs are made of."""
+    pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+def close(a: Any, b: Any, tolerance: float = 1e-4) -> bool:
+    pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
+    return all(torch.allclose(x, y, rtol=tolerance, atol=tolerance) for x, y in pairs)
+
+
+def wired(forward: Callable[..., Any], **modules: nn.Module | nn.Parameter) -> nn.Module:
+    """A network from its forward function and its parts."""
+    net = type("Wired", (nn.Module,), {"forward": forward})()
+    for name, module in modules.items():
+        setattr(net, name, module)
+    return net
+
+
+def conv(inputs: int = 2, outputs: int = 4, **settings: Any) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, **settings)
+
+
+def head(channels: int = 4) -> nn.Sequential:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 3))
+
+
+# ------------------------------------------------------------------------------ longer forwards
+
+
+class Residual(nn.Module):
+    """torchvision's basic block: one ReLU called twice, and an addition in place."""
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv(channels, channels, bias=False), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = conv(channels, channels, bias=False), nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += x
+        return self.relu(out)
+
+
+class PreActivation(nn.Module):
+    """The shortcut starts at a tensor that the first ReLU overwrites."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu, self.conv1, self.conv2 = nn.ReLU(inplace=True), conv(4), conv(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(x)
+        return self.conv2(self.relu(self.conv1(out))) + x
+
+
+class Named(nn.Module):
+    """One ReLU under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)
+        self.first = self.second = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.second(self.b(self.first(self.a(x)))))
+
+
+class UNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.deep = conv(2), conv(4)
+        self.up, self.out = nn.Upsample(scale_factor=2), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = F.relu(self.down(x))
+        deep = F.relu(self.deep(F.max_pool2d(skip, 2)))
+        return self.out(torch.cat([skip, self.up(deep)], dim=1))
+
+
+def late_batch(m: Any, x: Tensor) -> Tensor:
+    y = F.relu(m.conv(F.relu(m.stem(x))))
+    return m.fc(y.view(x.shape[0], -1))
+
+
+def tower(m: Any, x: Tensor) -> Tensor:
+    y = F.relu(m.conv(x))
+    return m.head(torch.cat([F.relu(m.left(y)), m.right(y).relu(), y], 1))
+
+
+def optional(m: Any, x: Tensor, mask: Tensor | None = None, scale: float = 2.0) -> Tensor:
+    y = m.a(x) * scale
+    return m.b(F.relu(y if mask is None else y * mask))
+
+
+def two_readers(m: Any, x: Tensor) -> Tensor:
+    y = m.conv(x)
+    return m.head(F.relu(m.bn(y)) + F.relu(y))
+
+
+def shared_conv_norm(m: Any, x: Tensor) -> Tensor:
+    y = F.relu(m.bn1(m.conv(m.stem(x))))
+    return m.head(F.relu(m.bn2(m.conv(y))))
+
+
+def late_input(m: Any, x: Tensor) -> Tensor:
+    """The input joins again after a neuron: its constant value must be held there."""
+    return m.b(torch.cat([F.relu(m.a(x)), x], 1))
+
+
+def stem_shortcut(m: Any, x: Tensor) -> Tensor:
+    y = m.stem(x)
+    return m.head(F.relu(m.conv(F.relu(y)) + y))
+
+
+def two_outputs(m: Any, x: Tensor) -> dict[str, Tensor]:
+    y = F.relu(m.a(x))
+    return {"logits": m.b(y), "extra": m.c(F.relu(m.b(y)))}
+
+
+def clamped(m: Any, x: Tensor) -> Tensor:
+    y = m.a(x).clamp(min=0)
+    y = torch.clamp(m.b(y), 0, 0.5)
+    return m.c(m.d(y).clamp_min(0))
+
+
+def capped(m: Any, x: Tensor) -> Tensor:
+    return m.c(F.hardtanh(m.b(F.relu6(m.a(x))), 0, 0.25))
+
+
+def dropped(m: Any, x: Tensor) -> Tensor:
+    y = F.dropout(F.relu(m.a(x)), 0.5, training=m.training)
+    return m.b(F.dropout(y, training=m.training))
+
+
+def overwriting(m: Any, x: Tensor) -> Tensor:
+    y = m.a(x)
+    z = F.relu(y, inplace=True)
+    h = m.b(z + y)
+    h.relu_()
+    g = h.add_(y)
+    return m.c(g - h) + m.c(h)
+
+
+def half_split(m: Any, x: Tensor) -> Tensor:
+    left, right = m.a(x).chunk(2, dim=1)
+    return m.b(F.relu(left) - F.relu(right)[:, [1, 0, 2]])
+
+
+def resnet18() -> nn.Module:
+    return torchvision.models.resnet18(num_classes=3)
+
+
+def vgg16_bn() -> nn.Module:
+    """With a small classifier in place of its 100 million weights."""
+    with torch.device("meta"):
+        net = torchvision.models.vgg16_bn(num_classes=3)
+    net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, 3)
+    net.features.to_empty(device="cpu")
+    for module in net.features.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+    return net
+
+
+# ------------------------------------------------------------------------------------ catalogue
+
+L, S, R = nn.Linear, nn.Sequential, nn.ReLU
+IMAGE, ROW = (2, 6, 6), (4,)
+
+CATALOGUE = [
+    Net("sequential", lambda: S(L(4, 6), R(), L(6, 5), R(), L(5, 3)), ROW, 2),
+    Net("ends in a neuron", lambda: S(L(4, 6), R()), ROW),
+    Net("starts with a neuron", lambda: S(R(), L(4, 3)), ROW),
+    Net("F.relu", lambda: wired(lambda m, x: m.b(F.relu(m.a(x))), a=L(4, 6), b=L(6, 3)), ROW),
+    Net("torch.relu", lambda: wired(lambda m, x: m.b(torch.relu(m.a(x))), a=L(4, 6), b=L(6, 3)),
+        ROW),
+    Net("x.relu", lambda: wired(lambda m, x: m.b(m.a(x).relu()), a=L(4, 6), b=L(6, 3)), ROW),
+    Net("shared relu", lambda: wired(lambda m, x: m.c(m.r(m.b(m.r(m.a(x))))),
+        a=L(4, 6), b=L(6, 6), c=L(6, 3), r=R()), ROW, 2),
+    Net("relu under two names", Named, ROW, 2),
+    Net("in-place relus", lambda: S(L(4, 6), R(True), L(6, 5), R(True), L(5, 3)), ROW, 2),
+    Net("residual", lambda: S(conv(), R(), Residual(), Residual(), head()), IMAGE, 5),
+    Net("overwritten shortcut", lambda: S(conv(), PreActivation(), PreActivation(), head()),
+        IMAGE, 4),
+    Net("overwriting functions", lambda: wired(overwriting, a=L(4, 6), b=L(6, 6), c=L(6, 3)),
+        ROW, 2),
+    Net("nested", lambda: S(S(S(L(4, 6), R()), S(L(6, 6), S(R()))), L(6, 3)), ROW, 2),
+    Net("concat", lambda: wired(tower, conv=conv(), left=conv(4), right=conv(4), head=head(12)),
+        IMAGE, 3),
+    Net("split", lambda: wired(half_split, a=L(4, 6), b=L(3, 3)), ROW, 2),
+    Net("max-pool", lambda: S(conv(), R(), nn.MaxPool2d(2), conv(4), R(), head()), IMAGE, 2),
+    Net("max-pool before relu", lambda: S(conv(), nn.MaxPool2d(2), R(), conv(4), nn.MaxPool2d(3),
+        R(), head()), IMAGE, 2),
+    Net("max-pool overlapping", lambda: S(conv(), R(), nn.MaxPool2d(3, 1, 1), conv(4), R(),
+        head()), IMAGE, 2),
+    Net("F.max_pool2d", lambda: wired(lambda m, x: m.b(F.max_pool2d(m.a(x).relu(), 3, stride=2)),
+        a=conv(), b=head()), IMAGE),
+    Net("adaptive max-pool", lambda: S(conv(), R(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), L(4, 3)),
+        IMAGE),
+    Net("F.adaptive_max_pool2d", lambda: wired(lambda m, x: m.b(F.adaptive_max_pool2d(
+        F.relu(m.a(x)), 2).flatten(1)), a=conv(), b=L(16, 3)), IMAGE),
+    Net("avg-pool", lambda: S(conv(), R(), nn.AvgPool2d(2), conv(4), R(), head()), IMAGE, 2),
+    Net("conv + bn", lambda: S(conv(), nn.BatchNorm2d(4), R(), conv(4, 4, bias=False),
+        nn.BatchNorm2d(4), R(), head()), IMAGE, 2),
+    Net("linear + bn", lambda: S(L(4, 6), nn.BatchNorm1d(6), R(), L(6, 3)), ROW, norms=1),
+    Net("bn without affine", lambda: S(conv(), nn.BatchNorm2d(4, affine=False), R(), head()),
+        IMAGE),
+    Net("bn of a shared conv", lambda: wired(shared_conv_norm, stem=conv(), conv=conv(4),
+        bn1=nn.BatchNorm2d(4), bn2=nn.BatchNorm2d(4), head=head()), IMAGE, 2, norms=2),
+    Net("bn of a conv with two readers", lambda: wired(two_readers, conv=conv(),
+        bn=nn.BatchNorm2d(4), head=head()), IMAGE, 2, norms=1),
+    Net("bn before conv", lambda: S(nn.BatchNorm2d(2), conv(), R(), nn.BatchNorm2d(4), conv(4),
+        R(), head()), IMAGE, 2, norms=2),
+    Net("bn of a grouped transposed conv", lambda: S(conv(), R(), nn.ConvTranspose2d(4, 4, 2, 2,
+        groups=2), nn.BatchNorm2d(4), R(), head()), IMAGE, 2, norms=1),
+    Net("relu6", lambda: S(L(4, 6), nn.ReLU6(), L(6, 3)), ROW),
+    Net("hardtanh", lambda: S(L(4, 6), nn.Hardtanh(0, 0.5), L(6, 3)), ROW),
+    Net("F.relu6, F.hardtanh", lambda: wired(capped, a=L(4, 6), b=L(6, 6), c=L(6, 3)), ROW, 2),
+    Net("clamp", lambda: wired(clamped, a=L(4, 6), b=L(6, 6), d=L(6, 6), c=L(6, 3)), ROW, 3),
+    Net("dropout", lambda: S(L(4, 6), R(), nn.Dropout(), L(6, 6), nn.Dropout(), R(), L(6, 3)),
+        ROW, 2),
+    Net("F.dropout", lambda: wired(dropped, a=L(4, 6), b=L(6, 3)), ROW),
+    Net("identity", lambda: S(nn.Identity(), L(4, 6), R(), nn.Identity(), L(6, 3), nn.Identity()),
+        ROW),
+    Net("late batch size", lambda: wired(late_batch, stem=conv(), conv=conv(4), fc=L(144, 3)),
+        IMAGE, 2),
+    Net("view(-1, n)", lambda: wired(lambda m, x: m.b(m.a(x).relu().view(-1, 144)), a=conv(),
+        b=L(144, 3)), IMAGE),
+    Net("late input", lambda: wired(late_input, a=L(4, 6), b=L(10, 3)), ROW),
+    Net("stem shortcut", lambda: wired(stem_shortcut, stem=conv(), conv=conv(4), head=head()),
+        IMAGE, 2),
+    Net("1-D conv", lambda: S(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), R(), nn.MaxPool1d(2),
+        nn.Flatten(), L(8, 3)), (2, 6)),
+    Net("3-D conv", lambda: S(nn.Conv3d(2, 4, 2), nn.BatchNorm3d(4), R(), nn.MaxPool3d(2),
+        nn.Flatten(), L(4, 3)), (2, 3, 3, 3)),
+    Net("transposed conv + bn", lambda: S(conv(), R(), nn.ConvTranspose2d(4, 3, 2, 2),
+        nn.BatchNorm2d(3), R(), conv(3, 2)), IMAGE, 2),
+    Net("u-net", UNet, IMAGE, 2),
+    Net("two inputs", lambda: wired(lambda m, x, y: m.c(F.relu(m.a(x)) + m.b(y)), a=L(4, 6),
+        b=L(5, 6), c=L(6, 3)), (ROW, (5,))),
+    Net("two outputs", lambda: wired(lambda m, x: (m.b(F.relu(m.a(x))), m.a(x)), a=L(4, 6),
+        b=L(6, 3)), ROW),
+    Net("dict output", lambda: wired(two_outputs, a=L(4, 6), b=L(6, 6), c=L(6, 3)), ROW, 2),
+    Net("default arguments", lambda: wired(optional, a=L(4, 6), b=L(6, 3)), ROW),
+    Net("shared conv", lambda: wired(lambda m, x: m.h(F.relu(m.c(F.relu(m.c(F.relu(m.s(x))))))),
+        s=conv(), c=conv(4), h=head()), IMAGE, 3),
+    Net("shared block", lambda: wired(lambda m, x: m.h(m.b(m.b(m.s(x)))), s=conv(), b=Residual(),
+        h=head()), IMAGE, 4, norms=2),
+    Net("resnet18", resnet18, (3, 16, 16), 17, big=True),
+    Net("vgg16_bn", vgg16_bn, (3, 32, 32), 13, big=True),
+]  # fmt: skip
+
+BY_NAME = {net.name: net for net in CATALOGUE}
+assert len(BY_NAME) == len(CATALOGUE), "two networks have the same name"
+
+
+def recorded(snn: ecl.SpikingNetwork, call: Callable[[], Any]) -> tuple[Any, dict[str, Tensor]]:
+    """What a call returns, and what every layer with state emitted, step after step."""
+    seen: dict[str, list[Tensor]] = {}
+    hooks = [
+        module.register_forward_hook(
+            lambda m, _, out, name=name: seen.setdefault(name, []).append(out)
+        )
+        for name, module in snn.named_modules()
+        if isinstance(module, Temporal)
+    ]
+    result = call()
+    for hook in hooks:
+        hook.remove()
+    return result, {name: torch.cat(outs) for name, outs in seen.items()}
+
+
+def on_grid(tensor: Tensor, steps: int) -> Tensor:
+    """Rounded to multiples of 1/steps, so that sums of products are exact in any order."""
+    return (tensor.detach() * steps).round() / steps
+
+
+@cache
+def exact(name: str) -> ecl.SpikingNetwork:
+    """A network whose spikes do not depend on the order in which a kernel sums up."""
+    snn = ecl.convert(BY_NAME[name].prepared())
+    for parameter in snn.parameters():
+        parameter.data = on_grid(parameter, 1024)
+    for neuron in snn.neurons.values():
+        theta = on_grid(neuron.threshold, 16).clamp_min(1 / 16)
+        neuron.threshold.copy_(theta)
+        neuron.graded_spikes_factor.copy_(theta)
+    return snn
+
+
+@cache
+def spiking(name: str) -> tuple[nn.Module, ecl.SpikingNetwork]:
+    """A calibrated ANN of the catalogue and its spiking network; for tests that only read."""
+    ann = BY_NAME[name].prepared()
+    return ann, ecl.convert(ann)

@@ -1,0 +1,191 @@
+"""The package as a whole: what importing it costs, and what every public name owes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import snntorch_ecl
+
+ROOT = Path(snntorch_ecl.__file__).parent
+NAMES = ["snntorch_ecl", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "snntorch_ecl."))]
+NAMES = [name for name in NAMES if not name.rpartition(".")[2].startswith("_")]
+HEAVY = {"torchvision", "matplotlib", "pandas", "lightning", "pytorch_lightning", "mlxtend",
+         "sklearn", "jinja2", "typer"}  # fmt: skip
+
+
+def exported() -> Iterator[tuple[str, Any]]:
+    for name in NAMES:
+        module = importlib.import_module(name)
+        for public in module.__all__:
+            yield f"{name}.{public}", getattr(module, public)
+
+
+def own(thing: Any) -> bool:
+    """Classes and functions that are written here; constants and aliases have no docstring."""
+    kinds = inspect.isclass(thing) or inspect.isfunction(thing)
+    return kinds and thing.__module__.startswith("snntorch_ecl")
+
+
+PUBLIC = {name: thing for name, thing in exported() if own(thing)}
+CLASSES = {name: thing for name, thing in PUBLIC.items() if inspect.isclass(thing)}
+
+
+def methods(kind: type) -> dict[str, Any]:
+    """Functions, properties and class methods that a class defines itself, constructor included."""
+    found = {}
+    for name, value in vars(kind).items():
+        inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        visible = not name.startswith("_") or name == "__init__"
+        if (
+            visible
+            and inspect.isfunction(inner)
+            and inner.__code__.co_filename.startswith(str(ROOT))
+        ):
+            found[name] = inner
+    return found
+
+
+@pytest.fixture(scope="module")
+def fresh() -> dict[str, Any]:
+    """What a new interpreter has loaded after the import."""
+    script = (
+        "import json, sys, snntorch_ecl, torch\n"
+        "print(json.dumps({'modules': sorted({m.partition('.')[0] for m in sys.modules}), "
+        "'cuda': torch.cuda.is_initialized(), 'threads': torch.get_num_threads(), "
+        "'names': [m for m in sys.modules if m.startswith('snntorch_ecl.')]}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", script],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return json.loads(done.stdout)
+
+
+def test_importing_loads_nothing_heavy(fresh: dict[str, Any]) -> None:
+    assert HEAVY & set(fresh["modules"]) == set()
+
+
+def test_importing_does_not_touch_the_accelerator(fresh: dict[str, Any]) -> None:
+    assert fresh["cuda"] is False
+
+
+def test_importing_leaves_the_leaves_alone(fresh: dict[str, Any]) -> None:
+    loaded = {name.split(".")[1] for name in fresh["names"]}
+    assert loaded & {"cli", "data", "models", "train", "demo", "plot", "report", "images"} == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_says_what_it_is_for_and_lists_its_public_names(name: str) -> None:
+    module = importlib.import_module(name)
+    assert inspect.getdoc(module)
+    assert len(set(module.__all__)) == len(module.__all__)
+    assert [public for public in module.__all__ if not hasattr(module, public)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_public_class_or_function_is_left_out_of_all(name: str) -> None:
+    module = importlib.import_module(name)
+    defined = [n for n, thing in vars(module).items()
+               if not n.startswith("_") and own(thing) and thing.__module__ == name]  # fmt: skip
+    # Helpers shared between modules need no export; what nobody else uses must be private.
+    users = [p.read_text(encoding="utf-8") for p in ROOT.rglob("*.py")]
+    unlisted = [n for n in defined if n not in module.__all__]
+    assert [n for n in unlisted if sum(bool(re.search(rf"\b{n}\b", u)) for u in users) < 2] == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_has_a_docstring_of_its_own(name: str) -> None:
+    thing = PUBLIC[name]
+    assert thing.__doc__
+    assert not thing.__doc__.startswith(f"{thing.__name__}(")  # what dataclasses make up
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_public_method_has_a_docstring(name: str) -> None:
+    bare = [n for n, f in methods(CLASSES[name]).items() if n != "__init__" and not f.__doc__]
+    assert bare == []
+
+
+def unannotated(function: Any) -> list[str]:
+    signature = inspect.signature(function)
+    missing = [p.name for p in signature.parameters.values()
+               if p.annotation is p.empty and p.name not in ("self", "cls")]  # fmt: skip
+    return missing + ["return"] * (signature.return_annotation is signature.empty)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_function_and_method_is_annotated(name: str) -> None:
+    thing = PUBLIC[name]
+    functions = methods(thing) if inspect.isclass(thing) else {"": thing}
+    assert {n: unannotated(f) for n, f in functions.items() if unannotated(f)} == {}
+
+
+def test_the_top_level_has_the_promised_names() -> None:
+    promised = {"ThresholdClip", "DualThreshold", "prepare", "convert", "SpikingNetwork",
+                "evaluate", "load", "register", "keep", "reset", "EclError",
+                "__version__"}  # fmt: skip
+    assert promised <= set(snntorch_ecl.__all__)
+    assert list(snntorch_ecl.__all__) == sorted(snntorch_ecl.__all__)
+
+
+PROMISES = {
+    "ThresholdClip": {"levels": 4, "threshold": None, "per_channel": False},
+    "DualThreshold": {"threshold": 1.0, "negative_threshold": -1e-3, "initial_membrane": 0.5,
+                      "spike_grad": None, "surrogate_disable": False, "init_hidden": False,
+                      "learn_threshold": False, "output": False, "graded_spikes_factor": 1.0},
+    "prepare": {"levels": 4, "per_channel": False, "leaf_modules": ()},
+    "convert": {"negative_threshold": -1e-3, "handlers": None},
+    "evaluate": {"ann": None},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_promised_defaults_hold(name: str) -> None:
+    parameters = inspect.signature(getattr(snntorch_ecl, name)).parameters
+    assert {key: parameters[key].default for key in PROMISES[name]} == PROMISES[name]
+
+
+def test_types_are_shipped() -> None:
+    assert (ROOT / "py.typed").is_file()
+    setup = (ROOT.parent / "setup.cfg").read_text(encoding="utf-8")
+    assert "py.typed" in setup
+
+
+def test_the_version_is_stated_once_and_is_the_same_everywhere() -> None:
+    version = snntorch_ecl.__version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    setup = (ROOT.parent / "setup.cfg").read_text(encoding="utf-8")
+    assert "version = attr: snntorch_ecl._version.__version__" in setup
+    assert f"version: {version}" in (ROOT.parent / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def imports(module: ModuleType) -> set[str]:
+    """Modules of the package that a module imports when it is loaded."""
+    source = inspect.getsource(module)
+    source = re.sub(r"if TYPE_CHECKING:\n((?:    .*\n|\n)+)", "", source)
+    return set(re.findall(r"^from \.(\w+) import", source, flags=re.MULTILINE))
+
+
+ORDER = ["errors", "checks", "functional", "activation", "neuron", "graph", "handlers", "convert",
+         "evaluate", "cli"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_dependencies_point_one_way(name: str) -> None:
+    module = importlib.import_module(f"snntorch_ecl.{name}")
+    later = ORDER[ORDER.index(name) + 1 :]
+    assert imports(module) & set(later) == set()

@@ -1,0 +1,117 @@
+"""The tutorials run from top to bottom, and are stored as a reader should find them."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "tutorials").glob("*.ipynb"))
+MACHINE_PATH = re.compile(
+    r"(?<![\w.:/])/(?:home|Users|root|tmp|var|opt|usr|mnt|work|workspace|private|builds)/"
+    r"|\b[A-Za-z]:\\\\?\w"
+    r"|site-packages"
+)
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def complaints(notebook: NotebookNode) -> list[str]:
+    """Errors and whatever went to stderr."""
+    return [
+        output.get("text") or f"{output.ename}: {output.evalue}"
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        if output.output_type == "error" or output.get("name") == "stderr"
+    ]
+
+
+def readable(notebook: NotebookNode) -> str:
+    """All text of a notebook; pictures left out, whose base64 may spell anything."""
+    notebook = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            for kind in [kind for kind in output.get("data", {}) if kind.startswith("image/")]:
+                del output.data[kind]
+    texts: list[str] = []
+
+    def collect(value: object) -> None:
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, dict):
+            for part in value.values():
+                collect(part)
+        elif isinstance(value, list):
+            for part in value:
+                collect(part)
+
+    collect(notebook)
+    return "\n".join(texts)
+
+
+def test_there_are_tutorials() -> None:
+    assert NOTEBOOKS
+
+
+@each_notebook
+def test_it_runs_from_top_to_bottom(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The kernel works in another folder, where a relative PYTHONPATH would lead nowhere.
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    notebook = nbformat.read(path, as_version=4)
+    for cell in code_cells(notebook):
+        cell.outputs = []
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    assert complaints(notebook) == []
+    assert list(tmp_path.iterdir()) == [], "it leaves files behind"
+
+
+@each_notebook
+def test_it_is_stored_with_its_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    cells = code_cells(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert complaints(notebook) == []
+    kinds = {kind for cell in cells for o in cell.outputs for kind in o.get("data", {})}
+    assert "image/png" in kinds
+    assert any(output.get("name") == "stdout" for cell in cells for output in cell.outputs)
+    assert not any(cell.metadata for cell in cells), "execution timing is noise in every diff"
+
+
+@each_notebook
+def test_each_code_cell_starts_with_code(path: Path) -> None:
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        assert cell.source.split("\n")[0].strip(), f"cell {cell.id} starts with an empty line"
+
+
+@each_notebook
+def test_it_names_no_path_of_a_machine(path: Path) -> None:
+    text = readable(nbformat.read(path, as_version=4))
+    assert MACHINE_PATH.findall(text) == []
+    assert str(ROOT) not in text
+    assert str(Path.home()) not in text
+
+
+@pytest.mark.parametrize(
+    "text", ["see /home/me/x", "'/tmp/a'", "C:\\Users\\me", "File /work/y", "lib/site-packages/z"]
+)
+def test_a_path_of_a_machine_is_noticed(text: str) -> None:
+    assert MACHINE_PATH.search(text)
+
+
+@pytest.mark.parametrize("text", ["https://a.org/home/x", "2/tmp", "and/or", "spikes / step"])
+def test_other_slashes_are_no_path(text: str) -> None:
+    assert not MACHINE_PATH.search(text)
