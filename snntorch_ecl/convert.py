@@ -77,7 +77,8 @@ def prepare(
             any training.
 
     Returns:
-        A trainable ``torch.fx.GraphModule`` with the same parameter names.
+        A trainable ``torch.fx.GraphModule`` with the same parameter names; reach a layer with
+        ``get_submodule("stage1.2")``, as graph modules cannot be indexed.
 
     Raises:
         ConfigError: levels < 1.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.table import Table
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .activation import ThresholdClip
 from .checks import check_num_steps
@@ -81,7 +81,8 @@ class Evaluation:
     def layer_table(self) -> Table:
         """Error and rates of each layer."""
         return table(
-            f"Spiking layers over T = {self.num_steps}, %",
+            f"Spiking layers over T = {self.num_steps}, % (the ANN's activation has L levels: "
+            "at T other than L part of the error is that difference)",
             ("layer", "error", "spikes / step", "negative / step"),
             [
                 (la.name, percent(la.error), percent(la.spike_rate), percent(la.negative_rate))

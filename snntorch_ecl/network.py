@@ -76,7 +76,9 @@ class SpikingNetwork(nn.Module):
     """A converted network: it owns the time loop, the reset and the readout.
 
     Its last layer does not spike; logits are that layer's output averaged over time, so one run
-    of T steps holds the logits of every t ≤ T. ``net`` is the traced graph, whose readable code
+    of T steps holds the logits of every t ≤ T. A forward hook (snnTorch's probe) sees all steps of
+    a layer at once, ``[T·B, ...]``, time-major; call :meth:`step` in a loop to see them one by one.
+    ``net`` is the traced graph, whose readable code
     is ``print(snn.net.code)``.
 
     Args:

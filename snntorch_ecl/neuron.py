@@ -188,8 +188,10 @@ class DualThreshold(Temporal, snntorch.Leaky):
         return self._count
 
     def __getattr__(self, name: str) -> Any:
-        """``mem`` for snnTorch's probe, which asks here and so never sees a property."""
-        return self._mem if name == "mem" else super().__getattr__(name)
+        """State for snnTorch's probe, which asks here and so never sees a property."""
+        if name in ("mem", "membrane", "spike_count"):
+            return object.__getattribute__(self, name)
+        return super().__getattr__(name)
 
     def reset_mem(self) -> Tensor:
         """Make the neuron fresh: v = v(0), count 0. Returns the new ``mem``."""

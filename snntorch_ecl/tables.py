@@ -22,7 +22,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 def render(*tables: Table) -> str:
     """Tables as plain text, for ``str()`` and ``print``."""
-    console = Console(width=110, color_system=None, force_terminal=False)
+    # Not even in a notebook: rich would display the capture there as well.
+    console = Console(width=110, color_system=None, force_terminal=False, force_jupyter=False)
     with console.capture() as capture:
         for each in tables:
             console.print(each)

@@ -471,9 +471,9 @@ def test_a_norm_over_another_dimension_than_the_layers_stays_right(tokens: int) 
 
 
 def test_one_norm_after_two_layers_does_not_fold() -> None:
-    norm = nn.BatchNorm1d(4)
+    norm = nn.BatchNorm2d(4)
     randomise(norm)
-    model = linear_net(lambda m, x: m.n(m.a(x)) + m.n(m.b(x)), n=norm)
+    model = wired(lambda m, x: m.n(m.a(x)) + m.n(m.b(x)), a=conv(), b=conv(), n=norm).eval()
     gm = fold_batchnorm(trace(model))
     assert called(gm, "call_module").count("n") == 2
-    assert same(gm, model, (torch.randn(3, 4),))
+    assert same(gm, model, (torch.randn(3, 2, 6, 6),))
