@@ -217,8 +217,8 @@ def _report(
                 "Accuracy, %",
                 columns,
                 rows,
-                "T: accuracy of the spiking network after T time steps. At T = L the neurons show the "
-                "levels that training knew; a longer run asks the network for finer ones.",
+                "T: accuracy of the spiking network after T time steps. At T = L the neurons show "
+                "the levels that training knew; a longer run asks the network for finer ones.",
             ),
             Picture(
                 "Accuracy over time",

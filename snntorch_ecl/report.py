@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -96,11 +97,13 @@ class Report:
         return path
 
 
-def _svg(figure: Figure, salt: str) -> str:
-    """A figure as an SVG element; ids differ between figures of one page, not between runs."""
+def _svg(figure: Figure, prefix: str) -> str:
+    """A figure as an SVG element, with ids that no other figure of the page has."""
     matplotlib = require("matplotlib", extra="demo")
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
+    with matplotlib.rc_context({"svg.hashsalt": prefix, "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
+    # matplotlib names groups alike in every figure (figure_1, axes_1, …).
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
     return text[text.index("<svg") :]
