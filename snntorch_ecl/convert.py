@@ -136,6 +136,7 @@ def convert(
         TraceError, UnsupportedError: As for :func:`prepare`.
 
     Example:
+        >>> import torch
         >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
         >>> snn = convert(ann)
         >>> snn(torch.rand(3, 8), num_steps=4).shape
