@@ -6,7 +6,8 @@ import json
 import math
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,23 @@ def run_demo(config: DemoConfig | None = None, *, progress: bool = True) -> Demo
         DataError: A file cannot be written.
         MissingDependencyError: The extra ``demo`` is not installed.
     """
-    config = config or DemoConfig()
+    # The caller's random numbers go on as if nothing had happened: even loaders draw from them.
+    with _one_thread(), torch.random.fork_rng(devices=[]):
+        return _run(config or DemoConfig(), progress)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread: the figures do not depend on the number of cores, nor the time on a busy one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(config: DemoConfig, progress: bool) -> DemoResult:
     seconds: dict[str, float] = {}
     started = time.perf_counter()
 
@@ -117,12 +134,10 @@ def run_demo(config: DemoConfig | None = None, *, progress: bool = True) -> Demo
 
     data = digits()
     lap("load the digits")
-    # The caller's random numbers go on as if nothing had happened.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        ann = prepare(DigitNet().train(), levels=config.levels)
-        # The CPU even where there is an accelerator: the same seed, the same figures.
-        fit(ann, data.train, config.training, accelerator="cpu", progress=progress)
+    torch.manual_seed(config.seed)
+    ann = prepare(DigitNet().train(), levels=config.levels)
+    # The CPU even where there is an accelerator: the same seed, the same figures.
+    fit(ann, data.train, config.training, accelerator="cpu", progress=progress)
     lap("train")
     networks = {DUAL: convert(ann), PLAIN: convert(ann, negative_threshold=-math.inf)}
     lap("convert")

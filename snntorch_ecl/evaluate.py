@@ -81,13 +81,13 @@ class Evaluation:
     def layer_table(self) -> Table:
         """Error and rates of each layer."""
         return table(
-            f"Spiking layers over T = {self.num_steps}, % (the ANN's activation has L levels: "
-            "at T other than L part of the error is that difference)",
+            f"Spiking layers over T = {self.num_steps}, %",
             ("layer", "error", "spikes / step", "negative / step"),
             [
                 (la.name, percent(la.error), percent(la.spike_rate), percent(la.negative_rate))
                 for la in self.layers
             ],
+            note="The ANN's activation has L levels: at another T part of the error is that.",
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,9 +10,12 @@ from rich.table import Table
 __all__ = ["percent", "render", "table"]
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table whose first column is text and whose others are numbers."""
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, note: str | None = None
+) -> Table:
+    """A table whose first column is text and whose others are numbers; the note stands below."""
     made = Table(title=title, title_justify="left", title_style="bold")
+    made.caption, made.caption_justify = note, "left"
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:

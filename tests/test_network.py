@@ -156,7 +156,7 @@ def test_copies_made_in_mid_training_are_fresh_equal_and_independent(
     first = steps(snn, *x)
     twin = twin_of(snn)
     assert equal(steps(twin, *x), first)
-    steps(twin, *(-v for v in x))
+    steps(twin, *(4 * v for v in BY_NAME[name].inputs(seed=5)))
     utils.reset(twin)
     assert equal(steps(twin, *x), first)
     assert twin.layers == snn.layers

@@ -27,11 +27,11 @@ class DigitNet(nn.Module):
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
-        self.stage1 = nn.Sequential(*_block(1, 16), *_block(16, 16), nn.MaxPool2d(2))
-        self.stage2 = nn.Sequential(*_block(16, 32), *_block(32, 32), nn.MaxPool2d(2))
-        self.stage3 = nn.Sequential(*_block(32, 48), *_block(48, 48))
+        self.stage1 = nn.Sequential(*_block(1, 12), *_block(12, 12), nn.MaxPool2d(2))
+        self.stage2 = nn.Sequential(*_block(12, 24), *_block(24, 24), nn.MaxPool2d(2))
+        self.stage3 = nn.Sequential(*_block(24, 32), *_block(32, 32))
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(48, classes)
+        self.fc = nn.Linear(32, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch of images."""
