@@ -294,7 +294,7 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
         # torch freezes the bias it adds; it came from a trainable norm.
         for parameter in folded.parameters():
             parameter.requires_grad_(next(layer.parameters()).requires_grad)
-        gm.set_submodule(str(source.target), folded)
+        gm.add_submodule(str(source.target), folded)
         node.replace_all_uses_with(source)
         gm.graph.erase_node(node)
     return _finish(gm)

@@ -165,8 +165,9 @@ def test_dropout_depends_on_the_seed_alone() -> None:
 
 
 def test_measuring_accuracy_changes_no_weight() -> None:
-    options: dict[str, Any] = {"accelerator": "cpu", "progress": False}
-    watched = fit(net(), DATA, config(), validation=DATA, classes=3, **options)
+    images, labels = problem()
+    options: dict[str, Any] = {"accelerator": "cpu", "progress": False, "classes": 3}
+    watched = fit(net(), DATA, config(), validation=TensorDataset(-images, labels), **options)
     assert same(watched, trained())
 
 
