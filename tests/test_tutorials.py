@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -64,10 +66,16 @@ def test_there_are_tutorials() -> None:
 
 @each_notebook
 def test_it_runs_from_top_to_bottom(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The kernel works in another folder, where a relative PYTHONPATH would lead nowhere.
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    # A font cache of its own, made beforehand: matplotlib complains of a stale or missing one.
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
+    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], check=True)
     notebook = nbformat.read(path, as_version=4)
     for cell in code_cells(notebook):
         cell.outputs = []
