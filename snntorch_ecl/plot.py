@@ -31,7 +31,7 @@ __all__ = [
 
 # Okabe and Ito's palette: told apart with any colour vision, and in print.
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
-_LINES = ("#0072B2", "#767676", "#009E73", "#CC79A7")
+_LINES = ("#0072B2", "#767676", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def new_figure(*, rows: int = 1, columns: int = 1, size: tuple[float, float]) -> tuple[Figure, Any]:

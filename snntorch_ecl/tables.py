@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 __all__ = ["percent", "render", "table"]
@@ -14,12 +15,12 @@ def table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, note: str | None = None
 ) -> Table:
     """A table whose first column is text and whose others are numbers; the note stands below."""
-    made = Table(title=title, title_justify="left", title_style="bold")
+    made = Table(title=escape(title), title_justify="left", title_style="bold")
     made.caption, made.caption_justify = note, "left"
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(escape, row))  # names may hold brackets, which rich would read
     return made
 
 

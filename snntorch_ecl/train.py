@@ -158,7 +158,10 @@ def fit(
     require("lightning.pytorch", extra="train")
     from . import lightning_parts as parts
 
-    with _quiet():
+    # The caller's random numbers go on as if nothing had happened, and the run does not depend on
+    # them: the first batch may pass through dropout.
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
         loaders = parts.Data(data, validation, config)
         if config.channels_last:
             model.to(memory_format=torch.channels_last)

@@ -71,12 +71,6 @@ def test_the_demos_help_names_every_option_and_default() -> None:
     assert "[default: 4]" in text
 
 
-def test_an_unknown_command_is_refused() -> None:
-    result = invoke("dmeo")
-    assert result.exit_code == 2
-    assert "dmeo" in result.stderr
-
-
 # ------------------------------------------------------------------------------------ demo
 
 

@@ -66,3 +66,8 @@ def test_a_long_name_is_folded_not_cut() -> None:
     assert max(cell_len(line) for line in text.splitlines()) <= 110
     first = "".join(line.split("│")[1].strip() for line in text.splitlines() if line[0] == "│")
     assert first == name
+
+
+def test_brackets_in_names_are_shown_not_read_as_markup() -> None:
+    shown = render(table("[b]t[/b]", ["layer"], [["blocks[0]"], ["a[/red]"]]))
+    assert all(text in shown for text in ("[b]t[/b]", "blocks[0]", "a[/red]"))
