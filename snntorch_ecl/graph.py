@@ -49,6 +49,15 @@ class _Proxy(Proxy):
     def __itruediv__(self, other: Any) -> Any:
         return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
 
+    def __ifloordiv__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.ifloordiv, (self, other), {})
+
+    def __ipow__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.ipow, (self, other), {})
+
+    def __imod__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.imod, (self, other), {})
+
 
 class _LeafTracer(Tracer):
     """Keeps ``torch.nn``'s modules and the given types whole, and knows where it stands."""
@@ -165,13 +174,18 @@ def functionalise(gm: GraphModule) -> GraphModule:
     taken from the input of ``nn.ReLU(inplace=True)`` keeps seeing the rectified values.
 
     Raises:
-        UnsupportedError: The overwritten tensor is read afterwards through a view of it.
+        UnsupportedError: The overwritten tensor is read afterwards through a view of it, or an
+            operation overwrites its input and has no known counterpart.
     """
     modules = dict(gm.named_modules(remove_duplicate=False))
     in_place = {name for name, m in modules.items() if getattr(m, "inplace", False) is True}
     refused: list[str] = []
     for node in list(gm.graph.nodes):
         if not (node.op == "call_module" and node.target in in_place) and not _rewrite(node):
+            if _overwrites(node):
+                refused.append(
+                    f"{node.name} in {owner(node) or 'forward'}: it overwrites its input"
+                )
             continue
         overwritten = node.args[0] if node.args else None
         if isinstance(overwritten, Node) and not is_size(overwritten):
@@ -200,6 +214,16 @@ def _reroute(gm: GraphModule, write: Node, overwritten: Node) -> list[str]:
                     f"{reader.name} reads later through a view"
                 )
     return refused
+
+
+def _overwrites(node: Node) -> bool:
+    """Whether a call writes into a tensor, by PyTorch's naming, in a way not known here."""
+    if node.op not in ("call_function", "call_method") or not node.all_input_nodes:
+        return False
+    if node.target in (operator.ifloordiv, operator.ipow, operator.imod):
+        return not is_size(node.all_input_nodes[0])
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return name.endswith("_") and not name.endswith("__")
 
 
 def _rewrite(node: Node) -> bool:

@@ -89,6 +89,8 @@ def _aliasing(gm: GraphModule, node: Node) -> Literal["same", "view"] | None:
         if isinstance(module, nn.Identity) or idle_dropout:
             return "same"
         return "view" if isinstance(module, (nn.Flatten, nn.Unflatten)) else None
+    if node.op == "call_function" and node.target is getattr:
+        return "view" if node.args[1] == "data" else None
     if node.op in ("call_function", "call_method"):
         name = node.target if isinstance(node.target, str) else _name(node.target)
         return "view" if name in _VIEWS else None
@@ -107,7 +109,30 @@ def objection(node: Node, live: set[Node]) -> str | None:
     rule = _RULES.get(node.target if isinstance(node.target, str) else _name(node.target))
     if rule is None:
         return "it is not known to be affine in the activations"
+    if rule in (_fine, _one_activation, _dividend_only) and any(
+        _counts_batch(source) for source in node.all_input_nodes if is_size(source)
+    ):
+        return "it computes with the size of dimension 0, which holds time and batch"
     return rule(node, live)
+
+
+def _counts_batch(size: Node) -> bool:
+    """Whether a size is, or may be, that of dimension 0."""
+    if size.op == "call_method":
+        return bool(
+            size.target == "numel" or (size.target == "size" and size.args[1:] in ((), (0,)))
+        )
+    if size.target is getattr:
+        return bool(size.args[1] == "shape")
+    if size.target is operator.getitem and isinstance(size.args[1], int):
+        whole = size.args[0]
+        return bool(size.args[1] == 0) or (isinstance(whole, Node) and not _is_shape(whole))
+    return any(_counts_batch(source) for source in size.all_input_nodes)
+
+
+def _is_shape(node: Node) -> bool:
+    attribute = node.target is getattr and bool(node.args[1] == "shape")
+    return attribute or (node.op == "call_method" and node.target == "size")
 
 
 Rule = Callable[[Node, set[Node]], "str | None"]

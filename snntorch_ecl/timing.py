@@ -26,6 +26,7 @@ def insert_time(gm: GraphModule) -> GraphModule:
     Returns:
         The same graph module.
     """
+    _free_names(gm)
     live = activations(gm)
     first = next(node for node in gm.graph.nodes if node.op != "placeholder")
     with gm.graph.inserting_before(first):
@@ -51,6 +52,16 @@ def insert_time(gm: GraphModule) -> GraphModule:
     gm.graph.lint()
     gm.recompile()
     return gm
+
+
+def _free_names(gm: GraphModule) -> None:
+    """Rename inputs that are called like those of time; inputs are passed by position."""
+    for node in list(gm.graph.nodes):
+        if node.op == "placeholder" and node.target in ("num_steps", "held"):
+            with gm.graph.inserting_before(node):
+                renamed = gm.graph.placeholder(f"{node.target}_input")
+            node.replace_all_uses_with(renamed)
+            gm.graph.erase_node(node)
 
 
 class _Lifter:

@@ -679,3 +679,16 @@ def test_max_pool_with_indices_is_refused() -> None:
                   pool=nn.MaxPool1d(2, return_indices=True))  # fmt: skip
     with pytest.raises(UnsupportedError, match=r"pool \(MaxPool1d\): return_indices=True"):
         ecl.convert(model)
+
+
+def test_an_input_may_be_called_like_the_time_inputs() -> None:
+    class Held(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.clip, self.fc = ecl.ThresholdClip(4, 1.0), nn.Linear(4, 2)
+
+        def forward(self, held: Tensor, num_steps: Tensor) -> Tensor:
+            return self.fc(self.clip(held) + num_steps)
+
+    x = torch.rand(3, 4)
+    assert ecl.convert(Held())(x, x, num_steps=2).shape == (3, 2)

@@ -180,6 +180,45 @@ def test_what_is_not_affine_or_mixes_images_is_refused_with_the_reason(
     assert any(why in site for site in found)
 
 
+def power(x: Tensor) -> Tensor:
+    x **= 2
+    return x
+
+
+OVERWRITING: dict[str, Operation] = {
+    "clamp_max_": lambda x: x.clamp_max_(0.1),
+    "sigmoid_": lambda x: x.sigmoid_(),
+    "torch.sigmoid_": lambda x: torch.sigmoid_(x),
+    "pow_": lambda x: x.pow_(2),
+    "zero_": lambda x: x.zero_(),
+    "floor_divide_": lambda x: x.floor_divide_(2),
+    "F.leaky_relu_": lambda x: F.leaky_relu_(x, -1.0),
+    "x.data": lambda x: x.data.mul_(2),
+    "x **= 2": power,
+}
+
+
+@pytest.mark.parametrize("operation", OVERWRITING.values(), ids=OVERWRITING)
+def test_an_overwriting_operation_whose_result_nobody_reads_is_not_lost(
+    operation: Operation,
+) -> None:
+    """It is refused, or the prepared network does what it does."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        x = m.fc(x)
+        operation(x)
+        return x.relu()
+
+    torch.manual_seed(0)
+    model, x = wired(forward, fc=nn.Linear(4, 4)).eval(), torch.randn(3, 4)
+    try:
+        ann = ecl.prepare(model)
+    except UnsupportedError:
+        return
+    with torch.no_grad():
+        assert torch.equal(ann(x), model(x))
+
+
 def test_prepare_refuses_what_convert_would_refuse() -> None:
     model = wired(lambda m, x: F.softmax(m.fc(x.relu()), 1), fc=nn.Linear(4, 4))
     with pytest.raises(UnsupportedError, match=r"softmax\(\) in forward"):
@@ -248,3 +287,21 @@ def test_sizes_and_numbers_from_sizes_are_no_activations() -> None:
 def test_layers_that_move_dimension_0_are_refused(layer: nn.Module) -> None:
     model = nn.Sequential(ecl.ThresholdClip(4, 1.0), layer)
     assert len(reasons(model)) == 1
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: x + x.shape[0],
+        lambda x: x / x.size(0),
+        lambda x: x * (x.shape[0] - 1),
+        lambda x: x - x.numel(),
+    ],
+)
+def test_computing_with_the_batch_size_is_refused(operation: Operation) -> None:
+    assert any("size of dimension 0" in site for site in reasons(around(operation)))
+
+
+@pytest.mark.parametrize("operation", [lambda x: x / x.shape[1], lambda x: x * x.size(-1)])
+def test_computing_with_another_size_is_fine(operation: Operation) -> None:
+    assert ecl.convert(around(operation)) is not None

@@ -29,7 +29,7 @@ def exported() -> Iterator[tuple[str, Any]]:
     for name in NAMES:
         module = importlib.import_module(name)
         for public in module.__all__:
-            yield f"{name}.{public}", getattr(module, public)
+            yield f"{name}.{public}", getattr(module, public, None)
 
 
 def own(thing: Any) -> bool:
