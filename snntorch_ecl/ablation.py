@@ -92,6 +92,7 @@ def ablate(
     data: Iterable[tuple[Tensor, Tensor]],
     *,
     steps: Sequence[int] = (1, 2, 4, 8, 16, 32),
+    distributed: bool = False,
     progress: bool = True,
 ) -> Ablation:
     """Measure every neuron of :func:`variants` on one checkpoint.
@@ -100,6 +101,7 @@ def ablate(
         ann: A prepared network with its thresholds set.
         data: Batches of images and labels; gone through once for each neuron.
         steps: The T to show; the longest is run.
+        distributed: Add up over processes; see :func:`~snntorch_ecl.evaluate.evaluate`.
         progress: Show progress bars.
 
     Returns:
@@ -113,7 +115,9 @@ def ablate(
     if not shown or shown[0] < 1:
         raise ConfigError(f"steps must be integers >= 1; got {list(steps)}")
     evaluations = {
-        name: evaluate(snn, data, num_steps=shown[-1], ann=ann, progress=progress)
+        name: evaluate(
+            snn, data, num_steps=shown[-1], ann=ann, distributed=distributed, progress=progress
+        )
         for name, snn in variants(ann).items()
     }
     return Ablation(shown, evaluations)

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from . import models
 from ._version import __version__
+from .activation import ThresholdClip
 from .config import ExperimentConfig, from_dict
 from .convert import prepare
 from .errors import CheckpointError, EclError
-from .storage import write_tensors
+from .storage import read_tensors, write_tensors
 
-__all__ = ["Checkpoint", "build_ann", "load_ann", "save_ann"]
+__all__ = ["Checkpoint", "build_ann", "load_ann", "save_ann", "start_from"]
 
 _FORMAT = "snntorch-ecl ann"
 
@@ -94,20 +94,7 @@ def load_ann(path: str | Path) -> Checkpoint:
         CheckpointError: The file is missing, damaged or foreign, or does not fit its own settings.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
-    tensors: dict[str, Tensor]
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
-    if metadata.get("format") != _FORMAT:
-        raise CheckpointError(
-            f"{path} is no trained ANN of this package: its format is "
-            f"{metadata.get('format')!r}, not {_FORMAT!r}"
-        )
+    tensors, metadata = read_tensors(path, expected=_FORMAT, writer="save_ann")
     try:
         config = from_dict(ExperimentConfig, json.loads(metadata["config"]))
         classes = tuple(json.loads(metadata["classes"]))
@@ -117,3 +104,49 @@ def load_ann(path: str | Path) -> Checkpoint:
     except (KeyError, ValueError, RuntimeError, EclError) as error:
         raise CheckpointError(f"{path} does not fit its own settings: {error}") from error
     return Checkpoint(ann.eval(), config, classes, figures)
+
+
+def start_from(ann: nn.Module, path: str | Path) -> None:
+    """Take over the weights of a trained network; thresholds that it has not stay unset.
+
+    Args:
+        ann: What :func:`build_ann` made.
+        path: Checkpoint of a ReLU network, or of a prepared one with the same levels.
+
+    Raises:
+        CheckpointError: The file cannot be read, or holds another network (its model, number of
+            classes, levels or per-channel thresholds differ). The network is as it was.
+    """
+    source = load_ann(path)
+    state, own = source.ann.state_dict(), ann.state_dict()
+    differing = [
+        f"{key} ({_shape(state, key)} in the file, {_shape(own, key)} here)"
+        for key in sorted({*state, *own})
+        if _shape(state, key) != _shape(own, key) and not key.endswith("raw_threshold")
+    ]
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise CheckpointError(
+            f"{path} holds another network ({source.config.model}, {len(source.classes)} classes): "
+            f"{', '.join(differing[:3])}{more}"
+        )
+    if not source.config.relu:
+        _check_activations(ann, source.config, path)
+    ann.load_state_dict(state, strict=False)
+
+
+def _check_activations(ann: nn.Module, trained: ExperimentConfig, path: str | Path) -> None:
+    """Refuse thresholds that were learned for other activations."""
+    for name, module in ann.named_modules():
+        if isinstance(module, ThresholdClip) and (
+            (module.levels, module.per_channel) != (trained.levels, trained.per_channel)
+        ):
+            raise CheckpointError(
+                f"{path} was trained with levels={trained.levels}, "
+                f"per_channel={trained.per_channel}; {name} has levels={module.levels}, "
+                f"per_channel={module.per_channel}. Use the same, or start from a ReLU network"
+            )
+
+
+def _shape(state: Mapping[str, Tensor], key: str) -> str:
+    return str(list(state[key].shape)) if key in state else "absent"

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from .console import errors_as_text
 from .errors import ConfigError
+from .processes import is_main
 
 # In the order in which `--help` shows them.
 __all__ = ["train", "evaluate", "ablate", "sweep", "finetune"]  # noqa: RUF022
@@ -19,8 +20,17 @@ Settings = Annotated[
     Path | None, typer.Option("--config", help="Settings: YAML, or the JSON of an earlier run.")
 ]
 Checkpoint = Annotated[Path | None, typer.Option(help="An ann.safetensors of `train`.")]
+Recipe = Annotated[str | None, typer.Option(help="A recipe of the package, in place of --config.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data.")]
 Steps = Annotated[list[int] | None, typer.Option("--steps", "-T", help="T to show; repeat it.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on where the run in the folder stopped.")
+]
+Devices = Annotated[int, typer.Option(help="Processes on this machine.")]
+Nodes = Annotated[int, typer.Option(help="Machines.")]
+Accelerator = Annotated[str, typer.Option(help="cpu, gpu, mps, …, or auto.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the data.")]
+Rate = Annotated[float | None, typer.Option(help="Learning rate at the start.")]
 Images = Annotated[int | None, typer.Option(help="How many test images; 0 for all.")]
 
 
@@ -29,22 +39,25 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="Settings: YAML, or the JSON of an earlier run.")
     ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="A recipe of the package, in place of --config.")
-    ] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder of the data.")] = None,
+    recipe: Recipe = None,
+    data_root: DataRoot = None,
     levels: Annotated[int | None, typer.Option(help="Levels L of the activations.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    epochs: Epochs = None,
+    lr: Rate = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and variation.")] = None,
     per_channel: Annotated[
         bool, typer.Option("--per-channel", help="One threshold a channel.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run in the folder stopped.")
+    relu: Annotated[
+        bool, typer.Option("--relu", help="Train the plain ReLU network, to start others from.")
     ] = False,
-    devices: Annotated[int, typer.Option(help="Processes on this machine.")] = 1,
-    num_nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
-    accelerator: Annotated[str, typer.Option(help="cpu, gpu, mps, …, or auto.")] = "auto",
+    weights: Annotated[
+        Path | None, typer.Option(help="Start from this ann.safetensors of a ReLU network.")
+    ] = None,
+    resume: Resume = False,
+    devices: Devices = 1,
+    num_nodes: Nodes = 1,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Train a network with clipped activations; it can be stopped and resumed at any time."""
     with errors_as_text():
@@ -53,9 +66,15 @@ def train(
         from .experiment import run_training
 
         flags = _given(
-            {"levels": levels, "seed": seed, "per_channel": per_channel or None},
+            {
+                "levels": levels,
+                "seed": seed,
+                "per_channel": per_channel or None,
+                "relu": relu or None,
+                "weights": None if weights is None else str(weights),
+            },
             data=_given({"root": None if data_root is None else str(data_root)}),
-            train=_given({"epochs": epochs, "seed": seed}),
+            train=_given({"epochs": epochs, "lr": lr, "seed": seed}),
         )
         if config is not None and recipe is not None:
             raise ConfigError("give --config or --recipe, not both")
@@ -73,7 +92,13 @@ def train(
             devices=devices,
             num_nodes=num_nodes,
         )
-    Console().print(f"Network  {path}", soft_wrap=True, highlight=False)
+    _print(f"Network  {path}", soft_wrap=True, highlight=False)
+
+
+def _print(*parts: Any, **options: Any) -> None:
+    """Show results once, however many processes there are."""
+    if is_main():
+        Console().print(*parts, **options)
 
 
 def _given(values: dict[str, Any], **nested: dict[str, Any]) -> dict[str, Any]:
@@ -105,11 +130,11 @@ def evaluate(
 ) -> None:
     """Convert a trained network and measure it at every number of steps."""
     with errors_as_text():
-        from .runs import MeasureConfig, run_evaluation
+        from .measure import MeasureConfig, run_evaluation
 
         settings = _settings(MeasureConfig, config, _measured(checkpoint, data_root, steps, images))
         result = run_evaluation(settings, output_dir)
-    Console().print(result.table(), result.layer_table())
+    _print(result.table(), result.layer_table())
 
 
 def ablate(
@@ -122,37 +147,43 @@ def ablate(
 ) -> None:
     """Compare the dual threshold with IF, starts and negative thresholds, on one checkpoint."""
     with errors_as_text():
-        from .runs import MeasureConfig, run_ablation
+        from .measure import MeasureConfig, run_ablation
 
         settings = _settings(MeasureConfig, config, _measured(checkpoint, data_root, steps, images))
         result = run_ablation(settings, output_dir)
-    Console().print(result.table())
+    _print(result.table())
 
 
 def sweep(
     output_dir: Folder,
     config: Settings = None,
+    recipe: Recipe = None,
+    data_root: DataRoot = None,
     levels: Annotated[
         list[int] | None, typer.Option("--levels", "-L", help="L to train; repeat it.")
     ] = None,
     steps: Steps = None,
     seeds: Annotated[int | None, typer.Option(help="How many seeds.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    epochs: Epochs = None,
 ) -> None:
     """Train for each L and seed, measure at each T, show who wins; can be stopped and resumed."""
     with errors_as_text():
-        from .runs import SweepConfig, run_sweep
+        from .config import merged
+        from .config import recipe as shipped
+        from .sweep import SweepConfig, run_sweep
 
+        root = _given({}, data=_given({"root": None if data_root is None else str(data_root)}))
+        experiment = {} if recipe is None else shipped(recipe, root).to_dict()
         flags = _given(
             {
                 "levels": tuple(levels) if levels else None,
                 "steps": tuple(steps) if steps else None,
                 "seeds": seeds,
             },
-            experiment=_given({}, train=_given({"epochs": epochs})),
+            experiment=merged(experiment, _given(root, train=_given({"epochs": epochs}))),
         )
         result = run_sweep(_settings(SweepConfig, config, flags), output_dir)
-    Console().print(result.table())
+    _print(result.table())
 
 
 def finetune(
@@ -161,21 +192,33 @@ def finetune(
     config: Settings = None,
     data_root: DataRoot = None,
     num_steps: Annotated[int | None, typer.Option(help="T to train at.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    epochs: Epochs = None,
+    lr: Rate = None,
     steps: Steps = None,
     images: Images = None,
+    resume: Resume = False,
+    devices: Devices = 1,
+    num_nodes: Nodes = 1,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Fine-tune the converted network itself, through both thresholds."""
     with errors_as_text():
-        from .runs import TuneConfig, run_tuning
+        from .tuning import TuneConfig, run_tuning
 
         flags = _given(
             {"num_steps": num_steps},
             measure=_measured(checkpoint, data_root, steps, images),
-            train=_given({"epochs": epochs}),
+            train=_given({"epochs": epochs, "lr": lr}),
         )
-        result = run_tuning(_settings(TuneConfig, config, flags), output_dir)
-    Console().print(result.table())
+        result = run_tuning(
+            _settings(TuneConfig, config, flags),
+            output_dir,
+            resume=resume,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+        )
+    _print(result.table())
 
 
 def _settings(kind: Any, file: Path | None, flags: dict[str, Any]) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -18,7 +18,15 @@ from .errors import ConfigError
 from .optional import require
 from .train import TrainConfig
 
-__all__ = ["ExperimentConfig", "from_dict", "load_config", "merged", "recipe", "recipe_names"]
+__all__ = [
+    "ExperimentConfig",
+    "check_whole_numbers",
+    "from_dict",
+    "load_config",
+    "merged",
+    "recipe",
+    "recipe_names",
+]
 
 T = TypeVar("T")
 
@@ -54,6 +62,22 @@ class ExperimentConfig:
         """Plain data, from which :func:`from_dict` makes an equal config."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
+
+
+def check_whole_numbers(name: str, values: Sequence[Any], *, lowest: int) -> None:
+    """Refuse settings that are no whole numbers, too low, or none at all.
+
+    Raises:
+        ConfigError: Names the setting and what was given.
+
+    Example:
+        >>> check_whole_numbers("steps", (1, 2), lowest=1)
+    """
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+            raise ConfigError(f"{name} must be an integer >= {lowest}; got {value!r}")
+    if not values:
+        raise ConfigError(f"{name} is empty: give at least one integer >= {lowest}")
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any], *, where: str = "config") -> T:
@@ -92,9 +116,18 @@ def from_dict(kind: type[T], values: Mapping[str, Any], *, where: str = "config"
     missing = [name for name in required if name not in values]
     if missing:
         raise ConfigError(f"{where} needs settings that are missing: {', '.join(missing)}")
-    return kind(
-        **{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()}
-    )
+    over = merged(_nested_defaults(kind), values)
+    return kind(**{name: _value(hints[name], over[name], f"{where}.{name}") for name in values})
+
+
+def _nested_defaults(kind: Any) -> dict[str, Any]:
+    """Defaults of fields that are configs themselves: setting one of theirs keeps the others."""
+    defaults = {
+        f.name: f.default_factory()
+        for f in dataclasses.fields(kind)
+        if f.default_factory is not dataclasses.MISSING
+    }
+    return {name: asdict(d) for name, d in defaults.items() if dataclasses.is_dataclass(d)}  # type: ignore[arg-type]
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -19,7 +19,7 @@ from .errors import (
     ThresholdUnsetError,
     UnsupportedError,
 )
-from .graph import drop_identities, fold_batchnorm, functional_to_module, functionalise, trace
+from .graph import drop_identities, fold_batchnorm, functional_to_module, functionalise
 from .graph import unique_name as unused_name
 from .handlers import Handlers, Site, handler_for, registered_types
 from .network import Layer, SpikingNetwork
@@ -29,6 +29,7 @@ from .rewrites import BUILDERS, rectifiers_to_clips
 from .support import refuse, unsupported
 from .temporal import Stepwise, Temporal
 from .timing import insert_time
+from .tracing import trace
 
 __all__ = ["ConvertConfig", "convert", "prepare"]
 

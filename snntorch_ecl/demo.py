@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ._version import __version__
+from .ablation import DUAL, PLAIN
 from .convert import convert, prepare
 from .data import Split, digits
-from .errors import ConfigError, DataError
+from .errors import ConfigError
 from .evaluate import Evaluation, evaluate
 from .models import DigitNet
 from .network import SpikingNetwork
 from .plot import accuracy_axes, error_axes, new_figure, raster_axes, rate_axes
+from .records import settings_of_this_run, write_json
 from .report import Picture, Report, Sheet
 from .tables import percent, table
 from .temporal import unfold
 from .train import TrainConfig, fit
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["DemoConfig", "DemoResult", "run_demo"]
 
 _SHOWN_STEPS = (1, 2, 4, 8, 16)
-DUAL, PLAIN = "dual threshold", "IF"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,13 +213,7 @@ def _report(
 ) -> Report:
     dual = evaluations[DUAL]
     columns, rows = _accuracy_rows(evaluations)
-    accuracy, axes = new_figure(size=(8, 3.8))
-    accuracy_axes(axes, evaluations)
-    raster, axes = new_figure(size=(8, 4.6))
-    raster_axes(axes, spikes)
-    layers, (left, right) = new_figure(columns=2, size=(10, 3.2))
-    error_axes(left, at_levels)
-    rate_axes(right, at_levels[DUAL])
+    accuracy, raster, layers = _figures(evaluations, at_levels, spikes)
     return Report(
         title="From digits to spikes",
         lead=(
@@ -257,14 +252,37 @@ def _report(
             ),
             _layer_sheet(at_levels),
         ],
-        facts=[
-            ("command", _command(config)),
-            ("seed", str(config.seed)),
-            ("time", ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())),
-            ("versions", ", ".join(f"{k} {v}" for k, v in _versions().items())),
-            ("machine", f"{platform.machine()}, {torch.get_num_threads()} threads"),
-        ],
+        facts=_facts(config, seconds),
     )
+
+
+def _figures(
+    evaluations: Mapping[str, Evaluation], at_levels: Mapping[str, Evaluation], spikes: Tensor
+) -> tuple[Figure, Figure, Figure]:
+    accuracy, axes = new_figure(size=(8, 3.8))
+    accuracy_axes(axes, evaluations)
+    raster, axes = new_figure(size=(8, 4.6))
+    raster_axes(axes, spikes)
+    layers, (left, right) = new_figure(columns=2, size=(10, 3.2))
+    error_axes(left, at_levels)
+    rate_axes(right, at_levels[DUAL])
+    return accuracy, raster, layers
+
+
+def _facts(config: DemoConfig, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
+    """What is needed to repeat the figures."""
+    run = settings_of_this_run()
+    versions, machine = (
+        ", ".join(f"{key} {value}" for key, value in run[part].items() if value is not None)
+        for part in ("versions", "machine")
+    )
+    return [
+        ("command", _command(config)),
+        ("seed", str(config.seed)),
+        ("time", ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())),
+        ("versions", versions),
+        ("machine", machine),
+    ]
 
 
 def _layer_sheet(at_levels: Mapping[str, Evaluation]) -> Sheet:
@@ -285,29 +303,15 @@ def _command(config: DemoConfig) -> str:
     return f"snntorch-ecl demo --seed {config.seed} --levels {config.levels}{quick}"
 
 
-def _versions() -> dict[str, str]:
-    import snntorch
-
-    return {
-        "snntorch-ecl": __version__,
-        "snntorch": snntorch.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def _write_json(result: DemoResult) -> None:
     content = {
         "command": _command(result.config),
         "config": {**asdict(result.config), "output_dir": str(result.config.output_dir)},
         "training": asdict(result.config.training),
-        "versions": _versions(),
         "threads": torch.get_num_threads(),
         "seconds": dict(result.seconds),
         "evaluations": {name: e.to_dict() for name, e in result.evaluations.items()},
         "evaluations_at_levels": {name: e.to_dict() for name, e in result.at_levels.items()},
+        **settings_of_this_run(),
     }
-    try:
-        result.figures.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"figures cannot be written to {result.figures}: {error}") from error
+    write_json(result.figures, content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -18,9 +17,9 @@ from .activation import ThresholdClip
 from .checks import check_num_steps
 from .convert import prepare
 from .errors import DataError
+from .meters import AnswerMeter, LayerMeter
 from .network import SpikingNetwork
 from .tables import percent, render, table
-from .temporal import unfold
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,6 +109,7 @@ def evaluate(
     *,
     num_steps: int,
     ann: nn.Module | None = None,
+    distributed: bool = False,
     progress: bool = True,
 ) -> Evaluation:
     """Measure a classifier at every t ≤ T from one run of T steps.
@@ -121,6 +121,8 @@ def evaluate(
         num_steps: T ≥ 1.
         ann: The network it came from (prepared, or the ReLU network): adds its accuracy, the
             agreement and the layers' errors. It is run in eval mode and left as it was.
+        distributed: Add up over all processes of ``torch.distributed``; each gives its own share
+            of the data.
         progress: Show a progress bar.
 
     Returns:
@@ -140,11 +142,11 @@ def evaluate(
         (4, 5)
     """
     check_num_steps(num_steps)
-    counts = _Counts(num_steps)
+    answers = AnswerMeter(num_steps)
     bar = tqdm(data, desc="evaluate", unit="batch", disable=not progress, leave=False, delay=2)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
-        meters = {name: _LayerMeter(num_steps) for name in snn.neurons}
+        meters = {name: LayerMeter(num_steps) for name in snn.neurons}
         for name, neuron in snn.neurons.items():
             stack.callback(neuron.register_forward_hook(meters[name].on_spikes).remove)
         stack.callback(snn.reset)
@@ -154,10 +156,24 @@ def evaluate(
             images, labels = _to_device(batch, index, snn)
             ann_logits = None if reference is None else reference(images)
             logits = snn.logits_over_time(images, num_steps=num_steps)
-            counts.add(logits, labels, ann_logits)
-    if not counts.samples:
+            answers.add(logits, labels, ann_logits)
+    if distributed:
+        answers.gather()
+        for meter in meters.values():
+            meter.gather()
+    if not answers.samples:
         raise DataError("the data is empty: there is no batch to evaluate on")
-    return counts.result(tuple(meter.result(name) for name, meter in meters.items()))
+    return Evaluation(
+        samples=answers.samples,
+        num_steps=num_steps,
+        accuracy=answers.accuracy,
+        ann_accuracy=None if ann is None else answers.ann_accuracy,
+        agreement=None if ann is None else answers.agreement,
+        layers=tuple(
+            LayerActivity(name, meter.error, meter.spike_rate, meter.negative_rate)
+            for name, meter in meters.items()
+        ),
+    )
 
 
 def _to_device(batch: Any, index: int, snn: SpikingNetwork) -> tuple[Tensor, Tensor]:
@@ -177,7 +193,7 @@ def _to_device(batch: Any, index: int, snn: SpikingNetwork) -> tuple[Tensor, Ten
 
 
 def _observed(
-    ann: nn.Module, snn: SpikingNetwork, meters: dict[str, _LayerMeter], stack: ExitStack
+    ann: nn.Module, snn: SpikingNetwork, meters: dict[str, LayerMeter], stack: ExitStack
 ) -> nn.Module:
     """The ANN in eval mode, its activations watched; undone when the stack unwinds."""
     names = {n for n, m in ann.named_modules() if isinstance(m, ThresholdClip)}
@@ -196,74 +212,3 @@ def _in_eval_mode(model: nn.Module, stack: ExitStack) -> None:
     for module in model.modules():
         stack.callback(setattr, module, "training", module.training)
     model.eval()
-
-
-class _LayerMeter:
-    """Sums over all data of what one layer's spikes and its ANN's activations do."""
-
-    def __init__(self, num_steps: int) -> None:
-        self.num_steps = num_steps
-        self.activation: Tensor | None = None
-        self.difference = self.reference = 0.0
-        self.spikes = self.negative = self.elements = 0
-
-    def on_activation(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        self.activation = output
-
-    def on_spikes(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        self.spikes += int((output != 0).sum())
-        self.negative += int((output < 0).sum())
-        self.elements += output.numel()
-        if self.activation is not None:
-            mean = unfold(output, self.num_steps).mean(0)
-            self.difference += float((mean - self.activation).double().square().sum())
-            self.reference += float(self.activation.double().square().sum())
-            self.activation = None
-
-    def result(self, name: str) -> LayerActivity:
-        error = math.sqrt(self.difference / self.reference) if self.reference > 0 else None
-        return LayerActivity(
-            name, error, self.spikes / self.elements, self.negative / self.elements
-        )
-
-
-class _Counts:
-    """Right answers and agreements, counted."""
-
-    def __init__(self, num_steps: int) -> None:
-        self.num_steps = num_steps
-        self.samples = 0
-        self.right = torch.zeros(num_steps, dtype=torch.int64)
-        self.agreed = torch.zeros(num_steps, dtype=torch.int64)
-        self.ann_right: int | None = None
-
-    def add(self, logits: Any, labels: Tensor, ann_logits: Tensor | None) -> None:
-        if not isinstance(logits, Tensor) or logits.ndim != 3:
-            raise DataError("evaluate needs a network with one output, logits [B, classes]")
-        classes = logits.shape[2]
-        if not bool(((labels >= 0) & (labels < classes)).all()):
-            raise DataError(
-                f"labels reach from {int(labels.min())} to {int(labels.max())}, but the network "
-                f"has classes 0 to {classes - 1}"
-            )
-        choice = logits.argmax(2)
-        self.samples += labels.numel()
-        self.right += (choice == labels).sum(1).cpu()
-        if ann_logits is not None:
-            ann_choice = ann_logits.argmax(1)
-            self.agreed += (choice == ann_choice).sum(1).cpu()
-            self.ann_right = (self.ann_right or 0) + int((ann_choice == labels).sum())
-
-    def result(self, layers: tuple[LayerActivity, ...]) -> Evaluation:
-        ann_known = self.ann_right is not None
-        return Evaluation(
-            samples=self.samples,
-            num_steps=self.num_steps,
-            accuracy=self._shares(self.right),
-            ann_accuracy=self.ann_right / self.samples if self.ann_right is not None else None,
-            agreement=self._shares(self.agreed) if ann_known else None,
-            layers=layers,
-        )
-
-    def _shares(self, counts: Tensor) -> tuple[float, ...]:
-        return tuple((counts.double() / self.samples).tolist())

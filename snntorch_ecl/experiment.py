@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import snntorch
 import torch
-from torch import nn
 
-from ._version import __version__
-from .checkpoint import build_ann, load_ann, save_ann
+from .checkpoint import build_ann, save_ann, start_from
 from .config import ExperimentConfig
 from .data import load_data
-from .errors import CheckpointError, ConfigError, DataError
+from .processes import is_main, joined, main_first
+from .records import continued, settings_of_this_run
 from .train import fit
 
-__all__ = ["run_training", "settings_of_this_run", "write_json"]
+__all__ = ["run_training"]
 
 
 def run_training(
@@ -52,14 +45,14 @@ def run_training(
         ConfigError: The folder holds a run and ``resume`` is off, or one of other settings.
         DataError, CheckpointError, StateError: As for the steps it takes.
     """
-    _check_folder(config, output_dir, resume)
-    write_json(output_dir / "config.json", {"config": config.to_dict()})
-    split, classes = load_data(config.data)
-    with torch.random.fork_rng(devices=[]):
+    continued(output_dir, config, resume=resume)
+    with joined() as place, torch.random.fork_rng(devices=[]):
+        with main_first(place):  # it may download
+            split, classes = load_data(config.data)
         torch.manual_seed(config.seed)
         ann = build_ann(config, classes=len(classes))
         if config.weights is not None:
-            _start_from(ann, Path(config.weights))
+            start_from(ann, Path(config.weights))
         started = time.perf_counter()
         fit(
             ann,
@@ -72,85 +65,11 @@ def run_training(
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
-            progress=progress,
+            progress=progress and is_main(),
         )
-    seconds = time.perf_counter() - started
-    figures = {"seconds_of_last_slice": round(seconds, 1), **settings_of_this_run()}
-    return save_ann(output_dir / "ann.safetensors", ann, config, classes=classes, figures=figures)
-
-
-def _check_folder(config: ExperimentConfig, output_dir: Path, resume: bool) -> None:
-    known = output_dir / "config.json"
-    if not known.is_file():
-        return
-    if not resume:
-        raise ConfigError(
-            f"{output_dir} already holds a run; go on with it (--resume), or choose another folder"
-        )
-    before, now = (_flat(c) for c in (json.loads(known.read_text())["config"], config.to_dict()))
-    differing = [
-        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
-    if differing:
-        raise ConfigError(
-            f"the run in {output_dir} had other settings: {'; '.join(differing)}. Resume it with "
-            "the settings it had, or choose another folder"
-        )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _start_from(ann: nn.Module, path: Path) -> None:
-    """Take over the weights of a trained ReLU network; thresholds stay unset."""
-    source = load_ann(path).ann.state_dict()
-    missing, unexpected = ann.load_state_dict(source, strict=False)
-    missing = [name for name in missing if not name.endswith("raw_threshold")]
-    if missing or unexpected:
-        raise CheckpointError(
-            f"{path} holds another network: missing {missing or 'nothing'}, unexpected "
-            f"{unexpected or 'nothing'}"
-        )
-
-
-def settings_of_this_run() -> dict[str, Any]:
-    """Versions and machine, to be written beside any figure."""
-    return {
-        "versions": {
-            "snntorch-ecl": __version__,
-            "snntorch": snntorch.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "machine": {
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-    }
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> Path:
-    """Write plain data, all or nothing.
-
-    Raises:
-        DataError: The file cannot be written; one that stood there is unharmed.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}") from error
+    path = output_dir / "ann.safetensors"
+    if is_main():
+        seconds = round(time.perf_counter() - started, 1)
+        figures = {"seconds_of_last_slice": seconds, **settings_of_this_run()}
+        save_ann(path, ann, config, classes=classes, figures=figures)
     return path

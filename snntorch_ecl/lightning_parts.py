@@ -6,7 +6,6 @@ Imports Lightning; :mod:`snntorch_ecl.train` imports this module when it trains.
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from .activation import ThresholdClip
 from .errors import ConfigError, StateError
+from .files import replacing
+from .processes import Place, share
 from .sampling import EpochSampler, Indexed
 from .train import TrainConfig, parameter_groups
 
@@ -44,6 +45,9 @@ class Classifier(LightningModule):
         self.config = config
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
+        # The bound method, not a compiled module: that would be a second child with the same
+        # parameters under other names.
+        self._logits = torch.compile(model.__call__) if config.compile else model.__call__
 
     def on_train_epoch_start(self) -> None:
         """Dropout draws from the epoch's own random numbers: a resumed run goes on alike."""
@@ -54,7 +58,7 @@ class Classifier(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """The loss of one batch; a loss that is not finite stops the run."""
         images, labels = batch
-        loss: Tensor = self.loss(self.model(self._laid_out(images)), labels)
+        loss: Tensor = self.loss(self._logits(self._laid_out(images)), labels)
         if not bool(loss.isfinite()):
             raise StateError(
                 f"the loss became {loss.item()} at step {self.global_step} (epoch "
@@ -73,7 +77,7 @@ class Classifier(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Count right answers."""
         images, labels = batch
-        self.accuracy.update(self.model(self._laid_out(images)), labels)
+        self.accuracy.update(self._logits(self._laid_out(images)), labels)
         self.log("accuracy", self.accuracy, prog_bar=True, on_step=False, on_epoch=True)
 
     def configure_optimizers(self) -> Any:
@@ -111,9 +115,7 @@ class Data(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This process' share of each global batch."""
-        world, rank = (1, 0)
-        if self.trainer is not None:
-            world, rank = self.trainer.world_size, self.trainer.global_rank
+        rank, world = self._place()
         if self.config.batch_size % world:
             raise ConfigError(
                 f"batch_size counts all processes: {self.config.batch_size} cannot be split over "
@@ -128,14 +130,12 @@ class Data(LightningDataModule):
         """This process' share of the validation data; none if there is none."""
         if self.validation is None:
             return []
-        world, rank = (1, 0)
-        if self.trainer is not None:
-            world, rank = self.trainer.world_size, self.trainer.global_rank
-        share = torch.utils.data.Subset(
-            self.validation,
-            range(rank, len(self.validation), world),  # type: ignore[arg-type]
-        )
-        return self._loader(share, 250)
+        return self._loader(share(self.validation, self._place()), 250)
+
+    def _place(self) -> Place:
+        if self.trainer is None:
+            return Place(0, 1)
+        return Place(self.trainer.global_rank, self.trainer.world_size)
 
     def _loader(self, data: Pairs, batch_size: int, **options: Any) -> DataLoader[Any]:
         workers = self.config.workers
@@ -157,16 +157,10 @@ class AtomicCheckpoints(TorchCheckpointIO):
     ) -> None:
         """Write the checkpoint, all or nothing."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
         try:
-            with part.open("wb") as file:
+            with replacing(path) as part, part.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
+        except (OSError, RuntimeError) as error:  # torch's writer wraps the system's errors
             raise StateError(f"checkpoint {path} cannot be written: {error}") from error
 
 
@@ -199,6 +193,7 @@ def make_trainer(
         loggers.append(CSVLogger(output_dir, name="logs", version=0))
         if importlib.util.find_spec("tensorboard") is not None:
             loggers.append(TensorBoardLogger(output_dir, name="tensorboard", version=0))
+    on_gpu = torch.cuda.is_available()
     return Trainer(
         max_epochs=config.epochs,
         accelerator=accelerator,
@@ -206,6 +201,8 @@ def make_trainer(
         num_nodes=num_nodes,
         strategy="auto" if devices * num_nodes == 1 else "ddp",
         precision=config.precision,
+        # Batch norms see the global batch, as in one process; torch has no such thing on CPUs.
+        sync_batchnorm=devices * num_nodes > 1 and on_gpu and accelerator != "cpu",
         gradient_clip_val=config.gradient_clip or None,
         logger=loggers or False,
         callbacks=callbacks,

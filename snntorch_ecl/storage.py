@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +19,14 @@ from .activation import ThresholdClip
 from .checks import check_levels, check_neuron
 from .convert import convert, prepare
 from .errors import CheckpointError, EclError
+from .files import replacing
 from .handlers import Handlers
 from .network import Layer, SpikingNetwork
 
 if TYPE_CHECKING:
     from .functional import SurrogateGradient
 
-__all__ = ["load", "save", "write_tensors"]
+__all__ = ["load", "read_tensors", "save", "write_tensors"]
 
 _FORMAT = "snntorch-ecl spiking network"
 _FORMAT_VERSION = 1
@@ -77,16 +76,11 @@ def write_tensors(
     path = Path(path)
     # A copy of each: safetensors refuses tensors that share memory, as tied weights do.
     copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(to_bytes(copies, metadata))
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(to_bytes(copies, metadata))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}") from error
-    finally:
-        with suppress(OSError):  # there may not even be a folder
-            part.unlink()
     return path
 
 
@@ -156,7 +150,22 @@ def _neuron(*, negative_threshold: float, initial_membrane: float) -> tuple[floa
     return float(negative_threshold), float(initial_membrane)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(
+    path: Path, *, expected: str, writer: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file of one of this package's formats.
+
+    Args:
+        path: The file.
+        expected: The format its metadata must name.
+        writer: What writes such files, for the error.
+
+    Returns:
+        Its tensors and its metadata.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or of another format.
+    """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}")
     try:
@@ -165,11 +174,16 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") != expected:
         raise CheckpointError(
-            f"{path} was not written by SpikingNetwork.save: its format is "
-            f"{metadata.get('format')!r}, not {_FORMAT!r}"
+            f"{path} was not written by {writer}: its format is {metadata.get('format')!r}, not "
+            f"{expected!r}"
         )
+    return tensors, metadata
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, metadata = read_tensors(path, expected=_FORMAT, writer="SpikingNetwork.save")
     if metadata.get("format_version") != str(_FORMAT_VERSION):
         raise CheckpointError(
             f"{path} has format version {metadata.get('format_version')}; this release reads "

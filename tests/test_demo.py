@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import math
@@ -20,10 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import snntorch_ecl as ecl
-from snntorch_ecl import demo
 from snntorch_ecl.data import digits
 from snntorch_ecl.demo import DUAL, PLAIN, DemoConfig, DemoResult, run_demo
-from snntorch_ecl.errors import ConfigError, DataError
+from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.models import DigitNet
 from snntorch_ecl.tables import render
 
@@ -303,11 +301,6 @@ def test_a_folder_that_exists_is_taken(tmp_path: Path) -> None:
 def test_the_recipe_follows_the_settings(quick: bool, epochs: int) -> None:
     training = DemoConfig(quick=quick, seed=9).training
     assert (training.epochs, training.seed) == (epochs, 9)
-
-
-def test_figures_that_cannot_be_written_are_named(result: DemoResult, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"figures cannot be written to .*nowhere"):
-        demo._write_json(dataclasses.replace(result, figures=tmp_path / "nowhere" / "figures.json"))
 
 
 def test_no_figure_is_nan(result: DemoResult) -> None:

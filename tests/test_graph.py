@@ -20,10 +20,10 @@ from snntorch_ecl.graph import (
     functional_to_module,
     functionalise,
     owner,
-    trace,
     unique_name,
 )
 from snntorch_ecl.rewrites import BUILDERS, rectifiers_to_clips
+from snntorch_ecl.tracing import trace
 from tests.nets import CATALOGUE, Net, close, conv, equal, norms_of, randomise, wired
 
 SMALL = [net for net in CATALOGUE if not net.big]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import UnsupportedError
-from snntorch_ecl.graph import trace
 from snntorch_ecl.operations import activations, is_size
+from snntorch_ecl.tracing import trace
 from tests.nets import wired
 
 Operation = Callable[[Tensor], Any]

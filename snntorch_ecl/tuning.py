@@ -1,0 +1,114 @@
+"""Fine-tuning of the converted network itself, through both thresholds, as a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .config import check_whole_numbers
+from .convert import convert
+from .evaluate import Evaluation, evaluate
+from .measure import MeasureConfig, leave, open_checkpoint
+from .network import SpikingNetwork
+from .processes import default_device, is_main, joined, share
+from .records import continued
+from .train import TrainConfig, fit
+
+__all__ = ["TuneConfig", "run_tuning"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Fine-tuning with surrogate gradients, from the converted weights.
+
+    Attributes:
+        measure: Checkpoint and test data.
+        num_steps: T to train at.
+        train: The recipe; a few epochs at a small learning rate.
+    """
+
+    measure: MeasureConfig
+    num_steps: int = 2
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(epochs=2, lr=0.005, threshold_decay=0.0)
+    )
+
+    def __post_init__(self) -> None:
+        check_whole_numbers("num_steps", (self.num_steps,), lowest=1)
+
+
+class _AtSteps(nn.Module):
+    """A spiking network at a fixed T, as one function of its images."""
+
+    def __init__(self, snn: SpikingNetwork, num_steps: int) -> None:
+        super().__init__()
+        self.snn = snn
+        self.num_steps = num_steps
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.snn(images, num_steps=self.num_steps)
+        return logits
+
+
+def run_tuning(
+    config: TuneConfig,
+    output_dir: Path,
+    *,
+    resume: bool = False,
+    accelerator: str = "auto",
+    devices: int = 1,
+    num_nodes: int = 1,
+    progress: bool = True,
+) -> Evaluation:
+    """Fine-tune the converted network at one T.
+
+    Args:
+        config: Checkpoint, T and recipe.
+        output_dir: Where ``snn.safetensors``, ``tuning.json``, ``tuning.svg``, checkpoints and
+            logs go.
+        resume: Go on where an interrupted run of the same settings stopped.
+        accelerator: Lightning's name of the device.
+        devices: Processes on this machine.
+        num_nodes: Machines.
+        progress: Show progress bars.
+
+    Returns:
+        The evaluation of the tuned network, beside the ANN it came from.
+
+    Raises:
+        ConfigError: The folder holds a run and ``resume`` is off, or one of other settings.
+        CheckpointError, DataError, StateError: As for the steps it takes.
+    """
+    continued(output_dir, config, resume=resume)
+    with joined() as place:
+        opened = open_checkpoint(config.measure, place)
+        ann = opened.checkpoint.ann
+        snn = convert(ann)
+        fit(
+            _AtSteps(snn, config.num_steps),
+            opened.train,
+            config.train,
+            output_dir=output_dir,
+            resume=resume,
+            classes=len(opened.checkpoint.classes),
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            progress=progress and place.rank == 0,
+        )
+        device = default_device()
+        result = evaluate(
+            snn.to(device),
+            DataLoader(share(opened.test, place), config.measure.batch_size),
+            num_steps=max(config.measure.steps),
+            ann=ann.to(device),
+            distributed=place.world_size > 1,
+            progress=progress and place.rank == 0,
+        )
+    if is_main():
+        snn.save(output_dir / "snn.safetensors")
+    leave(output_dir, "tuning", config, result)
+    return result
