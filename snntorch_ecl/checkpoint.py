@@ -16,11 +16,11 @@ from .activation import ThresholdClip
 from .config import ExperimentConfig, from_dict
 from .convert import prepare
 from .errors import CheckpointError, EclError
-from .storage import read_tensors, write_tensors
+from .storage import Format, read_tensors, write_tensors
 
 __all__ = ["Checkpoint", "build_ann", "load_ann", "save_ann", "start_from"]
 
-_FORMAT = "snntorch-ecl ann"
+_FORMAT = Format("snntorch-ecl ann", version=1, writer="save_ann")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def save_ann(
         CheckpointError: The file cannot be written; one that stood there is unharmed.
     """
     metadata = {
-        "format": _FORMAT,
+        **_FORMAT.metadata(),
         "version": __version__,
         "config": json.dumps(config.to_dict()),
         "classes": json.dumps(classes),
@@ -94,7 +94,7 @@ def load_ann(path: str | Path) -> Checkpoint:
         CheckpointError: The file is missing, damaged or foreign, or does not fit its own settings.
     """
     path = Path(path)
-    tensors, metadata = read_tensors(path, expected=_FORMAT, writer="save_ann")
+    tensors, metadata = read_tensors(path, _FORMAT)
     try:
         config = from_dict(ExperimentConfig, json.loads(metadata["config"]))
         classes = tuple(json.loads(metadata["classes"]))

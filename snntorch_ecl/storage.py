@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,29 @@ from .network import Layer, SpikingNetwork
 if TYPE_CHECKING:
     from .functional import SurrogateGradient
 
-__all__ = ["load", "read_tensors", "save", "write_tensors"]
+__all__ = ["Format", "load", "read_tensors", "save", "write_tensors"]
 
-_FORMAT = "snntorch-ecl spiking network"
-_FORMAT_VERSION = 1
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of safetensors file.
+
+    Attributes:
+        name: What it holds.
+        version: Raised when older releases could not read it.
+        writer: What writes it, for errors.
+    """
+
+    name: str
+    version: int
+    writer: str
+
+    def metadata(self) -> dict[str, str]:
+        """What marks a file as of this format."""
+        return {"format": self.name, "format_version": str(self.version)}
+
+
+_FORMAT = Format("snntorch-ecl spiking network", version=1, writer="SpikingNetwork.save")
 
 
 def save(network: SpikingNetwork, path: str | Path) -> Path:
@@ -50,8 +69,7 @@ def save(network: SpikingNetwork, path: str | Path) -> Path:
         },
     }
     metadata = {
-        "format": _FORMAT,
-        "format_version": str(_FORMAT_VERSION),
+        **_FORMAT.metadata(),
         "settings": json.dumps(settings),
     }
     return write_tensors(path, network.state_dict(), metadata)
@@ -150,21 +168,18 @@ def _neuron(*, negative_threshold: float, initial_membrane: float) -> tuple[floa
     return float(negative_threshold), float(initial_membrane)
 
 
-def read_tensors(
-    path: Path, *, expected: str, writer: str
-) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path, expected: Format) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file of one of this package's formats.
 
     Args:
         path: The file.
         expected: The format its metadata must name.
-        writer: What writes such files, for the error.
 
     Returns:
         Its tensors and its metadata.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or of another format.
+        CheckpointError: The file is missing, damaged, of another format, or of another version.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}")
@@ -174,21 +189,21 @@ def read_tensors(
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
-    if metadata.get("format") != expected:
+    if metadata.get("format") != expected.name:
         raise CheckpointError(
-            f"{path} was not written by {writer}: its format is {metadata.get('format')!r}, not "
-            f"{expected!r}"
+            f"{path} was not written by {expected.writer}: its format is "
+            f"{metadata.get('format')!r}, not {expected.name!r}"
+        )
+    if metadata.get("format_version") != str(expected.version):
+        raise CheckpointError(
+            f"{path} has format version {metadata.get('format_version')}; this release reads "
+            f"{expected.version}. Update snntorch-ecl."
         )
     return tensors, metadata
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors, metadata = read_tensors(path, expected=_FORMAT, writer="SpikingNetwork.save")
-    if metadata.get("format_version") != str(_FORMAT_VERSION):
-        raise CheckpointError(
-            f"{path} has format version {metadata.get('format_version')}; this release reads "
-            f"{_FORMAT_VERSION}. Update snntorch-ecl."
-        )
+    tensors, metadata = read_tensors(path, _FORMAT)
     try:
         settings: dict[str, Any] = json.loads(metadata["settings"])
     except (KeyError, ValueError) as error:

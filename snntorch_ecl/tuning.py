@@ -24,6 +24,9 @@ __all__ = ["TuneConfig", "run_tuning"]
 class TuneConfig:
     """Fine-tuning with surrogate gradients, from the converted weights.
 
+    Weights and biases learn; the thresholds stay as they were learned by the ANN, and the batch
+    norms are part of the weights by now.
+
     Attributes:
         measure: Checkpoint and test data.
         num_steps: T to train at.
@@ -32,9 +35,7 @@ class TuneConfig:
 
     measure: MeasureConfig
     num_steps: int = 2
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(epochs=2, lr=0.005, threshold_decay=0.0)
-    )
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=2, lr=0.005))
 
     def __post_init__(self) -> None:
         check_whole_numbers("num_steps", (self.num_steps,), lowest=1)

@@ -327,3 +327,11 @@ def test_settings_at_the_edge_pass(settings: dict[str, Any]) -> None:
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+def test_compiled_training_learns_what_plain_training_learns() -> None:
+    plain, compiled = trained(), trained(compile=True)
+    assert weights(compiled).keys() == weights(plain).keys()
+    for one, other in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

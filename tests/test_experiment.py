@@ -1,0 +1,266 @@
+"""A training run: resumed, killed, out of room, spread over processes: nothing is lost."""
+
+import csv
+import json
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from snntorch_ecl import ThresholdClip, models
+from snntorch_ecl.checkpoint import load_ann
+from snntorch_ecl.errors import ConfigError, DataError, StateError
+from snntorch_ecl.experiment import run_training
+from snntorch_ecl.lightning_parts import AtomicCheckpoints, Classifier, Data
+from snntorch_ecl.processes import Place
+from snntorch_ecl.train import TrainConfig
+
+from .runs import CLASSES, experiment, image_folder, python
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return image_folder(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was never interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    run_training(experiment(root), folder, progress=False)
+    return folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_ann(folder / "ann.safetensors").ann.state_dict()
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+# ------------------------------------------------------------------------------------- files
+
+
+def test_the_run_leaves_settings_checkpoints_logs_and_the_network(root: Path, whole: Path) -> None:
+    checkpoint = load_ann(whole / "ann.safetensors")
+    assert checkpoint.config == experiment(root)
+    assert checkpoint.classes == CLASSES
+    assert checkpoint.figures["versions"]["torch"] == torch.__version__
+    assert json.loads((whole / "config.json").read_text())["config"] == experiment(root).to_dict()
+    assert {p.name for p in whole.glob("*.ckpt")} == {"last.ckpt", "best.ckpt"}
+    assert list(whole.glob("tensorboard/version_0/events*"))
+    assert not list(whole.rglob("*.part"))
+
+
+def test_the_threshold_of_every_layer_is_logged_each_epoch(whole: Path) -> None:
+    ann = load_ann(whole / "ann.safetensors").ann
+    clips = {n: m for n, m in ann.named_modules() if isinstance(m, ThresholdClip)}
+    with (whole / "logs" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name, clip in clips.items():
+        logged = [float(row[f"threshold/{name}"]) for row in rows if row[f"threshold/{name}"]]
+        assert len(logged) == 3
+        assert logged[-1] == pytest.approx(clip.threshold.item(), rel=1e-5)
+
+
+# ------------------------------------------------------------------------------ interruption
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops_in_the_middle_of_an_epoch(self: Classifier, batch: object, index: int) -> object:
+        if (self.current_epoch, index) == (1, 2):
+            raise RuntimeError("power cut")
+        return step(self, batch, index)  # type: ignore[arg-type]
+
+    step = Classifier.training_step
+    monkeypatch.setattr(Classifier, "training_step", stops_in_the_middle_of_an_epoch)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_training(experiment(root), tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    assert not (tmp_path / "run" / "ann.safetensors").exists()
+    torch.manual_seed(1234)  # whatever the new process has done before
+    run_training(experiment(root), tmp_path / "run", resume=True, progress=False)
+    assert_same_weights(tmp_path / "run", whole)
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint_loses_only_the_steps_since_the_last(
+    root: Path, whole: Path, tmp_path: Path
+) -> None:
+    killed = python(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        import torch
+        from tests.runs import experiment
+        from snntorch_ecl.experiment import run_training
+
+        folder, root, whole_save, written = Path(sys.argv[1]), Path(sys.argv[2]), torch.save, []
+
+        def save(checkpoint, file, *rest, **options):
+            if checkpoint["epoch"] == 1:  # half of it, then the end
+                file.write(b"PK" + bytes(100_000)); file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+            whole_save(checkpoint, file, *rest, **options)
+
+        torch.save = save
+        run_training(experiment(root), folder / "run", progress=False)
+        """,
+        tmp_path,
+        root,
+    )
+    assert killed.returncode == -9, killed.stderr
+    last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=False)
+    assert last["epoch"] == 0  # the first epoch's, whole
+    run_training(experiment(root), tmp_path / "run", resume=True, progress=False)
+    assert_same_weights(tmp_path / "run", whole)
+
+
+def test_resuming_a_finished_run_trains_no_further(root: Path, whole: Path, tmp_path: Path) -> None:
+    before = weights(whole)
+    run_training(experiment(root), whole, resume=True, progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in weights(whole).items())
+
+
+def test_a_folder_with_a_run_is_not_overwritten(root: Path, whole: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
+    with pytest.raises(ConfigError, match=r"whole already holds a run; go on with it \(--resume"):
+        run_training(experiment(root), whole, progress=False)
+    assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
+
+
+def test_a_run_is_not_resumed_with_other_settings(root: Path, whole: Path) -> None:
+    other = experiment(root, levels=8, train={"lr": 0.3})
+    with pytest.raises(ConfigError, match=r"levels was 4, now 8; train\.lr was 0\.02, now 0\.3"):
+        run_training(other, whole, resume=True, progress=False)
+
+
+def test_damaged_settings_are_named(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(DataError, match=r"config\.json does not tell the run's settings"):
+        run_training(experiment(root), tmp_path, resume=True, progress=False)
+
+
+# --------------------------------------------------------------------------- things going wrong
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explodes(self: Classifier, batch: object, index: int) -> object:
+        images, labels = batch  # type: ignore[misc]
+        return step(self, (images * (torch.nan if self.current_epoch == 1 else 1), labels), index)
+
+    step = Classifier.training_step
+    monkeypatch.setattr(Classifier, "training_step", explodes)
+    with pytest.raises(StateError, match=r"loss became nan at step 4 \(epoch 1\)"):
+        run_training(experiment(root), tmp_path, progress=False)
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=False)
+    assert kept["epoch"] == 0
+    assert all(bool(v.isfinite().all()) for v in kept["state_dict"].values())
+
+
+def test_a_full_disk_is_named_and_the_old_checkpoint_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpoints().save_checkpoint({"epoch": 0}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        with pytest.raises(StateError, match=r"last\.ckpt cannot be written"):
+            AtomicCheckpoints().save_checkpoint({"epoch": 1, "w": torch.zeros(10_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.load(path)["epoch"] == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_disk_that_fills_up_while_logging_is_named(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lightning.fabric.loggers.csv_logs._ExperimentWriter.save", full)
+    with pytest.raises(StateError, match=r"cannot be written.*No space left"):
+        run_training(experiment(root), tmp_path, progress=False)
+
+
+# ------------------------------------------------------------------------------ beyond the paper
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_training_can_start_from_a_relu_network(
+    root: Path, tmp_path: Path, per_channel: bool
+) -> None:
+    relu = experiment(root, relu=True, train={"epochs": 1})
+    source = run_training(relu, tmp_path / "relu", progress=False)
+    assert not any(isinstance(m, ThresholdClip) for m in load_ann(source).ann.modules())
+    still = {"epochs": 1, "lr": 1e-12, "weight_decay": 0.0, "threshold_decay": 0.0}
+    clipped = experiment(root, weights=str(source), per_channel=per_channel, train=still)
+    run_training(clipped, tmp_path / "clipped", progress=False)
+    before, after = weights(tmp_path / "relu"), weights(tmp_path / "clipped")
+    parameters = [name for name, _ in models.build("resnet20", classes=2).named_parameters()]
+    for name in parameters:
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-9)
+    clips = [
+        m
+        for m in load_ann(tmp_path / "clipped" / "ann.safetensors").ann.modules()
+        if isinstance(m, ThresholdClip)
+    ]
+    assert all(m.is_set and m.threshold.ndim == per_channel for m in clips)
+
+
+# ------------------------------------------------------------------------------------ processes
+
+DDP = """
+    import sys
+    from pathlib import Path
+    import torch
+    from torch import nn
+    from torch.utils.data import TensorDataset
+    import snntorch_ecl as ecl
+    from snntorch_ecl.train import TrainConfig, fit
+
+    folder, devices = Path(sys.argv[1]), int(sys.argv[2])
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    data = TensorDataset(torch.randn(60, 1, 8, 8), torch.randint(0, 3, (60,)))
+    ann = fit(ecl.prepare(net, levels=4), data, TrainConfig(epochs=5, batch_size=8, lr=0.05),
+              validation=data, output_dir=folder / f"{devices}", classes=3, accelerator="cpu",
+              devices=devices, progress=False)
+    torch.save(ann.state_dict(), folder / f"{devices}.pt")
+"""
+
+
+def test_two_processes_learn_what_one_learns_with_the_same_global_batch(tmp_path: Path) -> None:
+    for processes in (1, 2):
+        done = python(DDP, tmp_path, processes, processes=processes)
+        assert done.returncode == 0, done.stderr[-2000:]
+    curves = [_curves(tmp_path / name / "logs" / "version_0" / "metrics.csv") for name in "12"]
+    assert len(curves[0]["loss_epoch"]) == 5
+    assert curves[0]["loss_epoch"][0] > curves[0]["loss_epoch"][-1]
+    for name in ("loss_epoch", "loss_step", "accuracy", "threshold/1"):
+        assert curves[1][name] == pytest.approx(curves[0][name], rel=1e-4), name
+    one, two = (torch.load(tmp_path / f"{n}.pt") for n in (1, 2))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+
+
+def _curves(file: Path) -> dict[str, list[float]]:
+    with file.open() as lines:
+        rows = list(csv.DictReader(lines))
+    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Data(TensorDataset(torch.zeros(9, 1)), None, TrainConfig(batch_size=9))
+    monkeypatch.setattr(Data, "_place", lambda self: Place(0, 2))
+    with pytest.raises(ConfigError, match="counts all processes: 9 cannot be split over 2"):
+        data.train_dataloader()

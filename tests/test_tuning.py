@@ -1,0 +1,96 @@
+"""Fine-tuning the converted network: it learns, goes on, and leaves the ANN alone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import snntorch_ecl as ecl
+from snntorch_ecl.checkpoint import load_ann
+from snntorch_ecl.config import from_dict, load_config
+from snntorch_ecl.errors import ConfigError
+from snntorch_ecl.experiment import run_training
+from snntorch_ecl.lightning_parts import Classifier
+from snntorch_ecl.measure import MeasureConfig
+from snntorch_ecl.train import TrainConfig
+from snntorch_ecl.tuning import TuneConfig, run_tuning
+
+from .runs import experiment, image_folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = image_folder(tmp_path_factory.mktemp("images"))
+    return run_training(experiment(root), tmp_path_factory.mktemp("run"), progress=False)
+
+
+def config(checkpoint: Path, **train: Any) -> TuneConfig:
+    recipe = {"epochs": 2, "lr": 0.005, "batch_size": 8, **train}
+    return TuneConfig(
+        measure=MeasureConfig(checkpoint=str(checkpoint), steps=(1, 2)),
+        train=TrainConfig(**recipe),
+    )
+
+
+def state(folder: Path, checkpoint: Path) -> dict[str, torch.Tensor]:
+    return ecl.load(folder / "snn.safetensors", load_ann(checkpoint).ann).state_dict()
+
+
+def test_weights_learn_while_thresholds_and_the_checkpoint_stay(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    before = checkpoint.read_bytes()
+    result = run_tuning(config(checkpoint), tmp_path, progress=False)
+    assert checkpoint.read_bytes() == before
+    start, tuned = ecl.convert(load_ann(checkpoint).ann).state_dict(), state(tmp_path, checkpoint)
+    moved = {name for name, value in start.items() if not torch.equal(value, tuned[name])}
+    assert {name.rpartition(".")[2] for name in moved} == {"weight", "bias"}
+    # Every layer: the gradient reaches through all spikes, back to the first convolution.
+    assert moved >= {name for name, _ in ecl.convert(load_ann(checkpoint).ann).named_parameters()}
+    assert result.num_steps == 2
+    assert load_config(TuneConfig, tmp_path / "tuning.json") == config(checkpoint)
+
+
+def test_an_interrupted_tuning_ends_with_the_same_weights(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_tuning(config(checkpoint), tmp_path / "whole", progress=False)
+
+    def stops(self: Classifier, batch: Any, index: int) -> Any:
+        if self.current_epoch == 1:
+            raise RuntimeError("power cut")
+        return step(self, batch, index)
+
+    step = Classifier.training_step
+    monkeypatch.setattr(Classifier, "training_step", stops)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_tuning(config(checkpoint), tmp_path / "cut", progress=False)
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="already holds a run"):
+        run_tuning(config(checkpoint), tmp_path / "cut", progress=False)
+    run_tuning(config(checkpoint), tmp_path / "cut", resume=True, progress=False)
+    whole, cut = (state(tmp_path / name, checkpoint) for name in ("whole", "cut"))
+    for name, value in whole.items():
+        assert torch.equal(cut[name], value), name
+
+
+def test_the_loss_at_the_chosen_steps_falls(checkpoint: Path, tmp_path: Path) -> None:
+    settings = replace(config(checkpoint, epochs=8, lr=0.01), num_steps=1)
+    run_tuning(settings, tmp_path, progress=False)
+    lines = (tmp_path / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
+    column = lines[0].split(",").index("loss_epoch")
+    losses = [float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]]
+    assert len(losses) == 8
+    assert losses[-1] < losses[0]
+
+
+def test_one_setting_keeps_the_other_defaults() -> None:
+    tuned = from_dict(TuneConfig, {"measure": {"checkpoint": "a"}, "train": {"epochs": 1}})
+    assert (tuned.train.lr, tuned.train.epochs) == (0.005, 1)
+
+
+def test_no_steps_are_refused() -> None:
+    with pytest.raises(ConfigError, match="num_steps must be an integer >= 1; got 0"):
+        TuneConfig(measure=MeasureConfig(checkpoint="a"), num_steps=0)
