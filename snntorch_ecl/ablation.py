@@ -92,6 +92,7 @@ def ablate(
     data: Iterable[tuple[Tensor, Tensor]],
     *,
     steps: Sequence[int] = (1, 2, 4, 8, 16, 32),
+    fused: bool = False,
     distributed: bool = False,
     progress: bool = True,
 ) -> Ablation:
@@ -101,6 +102,7 @@ def ablate(
         ann: A prepared network with its thresholds set.
         data: Batches of images and labels; gone through once for each neuron.
         steps: The T to show; the longest is run.
+        fused: Compile the neurons, for long runs; see :meth:`SpikingNetwork.fuse`.
         distributed: Add up over processes; see :func:`~snntorch_ecl.evaluate.evaluate`.
         progress: Show progress bars.
 
@@ -116,7 +118,12 @@ def ablate(
         raise ConfigError(f"steps must be integers >= 1; got {list(steps)}")
     evaluations = {
         name: evaluate(
-            snn, data, num_steps=shown[-1], ann=ann, distributed=distributed, progress=progress
+            snn.fuse(fused),
+            data,
+            num_steps=shown[-1],
+            ann=ann,
+            distributed=distributed,
+            progress=progress,
         )
         for name, snn in variants(ann).items()
     }

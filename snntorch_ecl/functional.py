@@ -201,10 +201,12 @@ def dual_threshold_step(
     threshold = check_threshold(threshold, like=current)
     check_neuron(negative_threshold, initial_membrane)
     _check_state(current, state)
-    return _step(current, state, threshold, negative_threshold, initial_membrane, spike_grad)
+    return unchecked_step(
+        current, state, threshold, negative_threshold, initial_membrane, spike_grad
+    )
 
 
-def _step(
+def unchecked_step(
     current: Tensor,
     state: State,
     threshold: Tensor,
@@ -213,7 +215,20 @@ def _step(
     spike_grad: SurrogateGradient | None,
     out: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """The step itself, without checks; ``out`` takes the spikes of a run without gradients."""
+    """:func:`dual_threshold_step` without its checks, for time loops that have checked already.
+
+    Args:
+        current: ``[B, ...]``.
+        state: Membrane and count.
+        threshold: θ as a tensor that broadcasts to ``current``.
+        negative_threshold: θ′.
+        initial_membrane: v(0) in units of θ.
+        spike_grad: Surrogate gradient, or None.
+        out: Takes the spikes of a run without gradients.
+
+    Returns:
+        Spikes and the next state.
+    """
     # The start v(0) is carried by the comparisons, so that zero state means a fresh neuron.
     start = initial_membrane * threshold
     upper, lower = threshold - start, negative_threshold - start
@@ -224,10 +239,8 @@ def _step(
     gate = None
     if negative_threshold != -math.inf:
         gate = state.spike_count > 0
-        # As bytes, without a copy: booleans cannot be subtracted.
-        takes_back = ((mem <= lower) & gate).view(torch.uint8)
-        hard.sub_(takes_back)
-        count.sub_(takes_back)
+        takes_back = (mem <= lower) & gate
+        hard, count = _without(hard, takes_back), _without(count, takes_back)
     spikes = hard
     if spike_grad is not None and torch.is_grad_enabled():
         soft = spike_grad((mem - upper) / threshold)
@@ -236,6 +249,13 @@ def _step(
         # Surrogates fire on strict >; their gradient is taken, their value cancels exactly.
         spikes = hard + (soft - soft.detach()).to(hard.dtype)
     return spikes, State(torch.addcmul(mem, hard, threshold, value=-1), count)
+
+
+def _without(numbers: Tensor, mask: Tensor) -> Tensor:
+    """Subtract 1 where the mask holds, in place; booleans themselves cannot be subtracted."""
+    if torch.compiler.is_compiling():
+        return numbers - mask.to(numbers.dtype)
+    return numbers.sub_(mask.view(torch.uint8))  # as bytes, without a copy
 
 
 def scan(
@@ -273,24 +293,57 @@ def scan(
         >>> spikes.flatten().tolist()  # θ · mean = h(0.5) = 0.5
         [1.0, 0.0, 1.0, 0.0]
     """
+    threshold, state = checked(
+        current,
+        threshold,
+        state,
+        negative_threshold=negative_threshold,
+        initial_membrane=initial_membrane,
+    )
+    settings = (threshold, negative_threshold, initial_membrane, spike_grad)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        spikes = []
+        for step_current in current:
+            spk, state = unchecked_step(step_current, state, *settings)
+            spikes.append(spk)
+        return torch.stack(spikes), state
+    # Without gradients the spikes are written where they belong, which saves a copy of all.
+    out = torch.empty_like(current, memory_format=torch.contiguous_format)
+    for step_current, step_out in zip(current, out, strict=True):
+        _, state = unchecked_step(step_current, state, *settings, step_out)
+    return out, state
+
+
+def checked(
+    current: Tensor,
+    threshold: Tensor | float,
+    state: State | None,
+    *,
+    negative_threshold: float,
+    initial_membrane: float,
+) -> tuple[Tensor, State]:
+    """Check what a time loop is given.
+
+    Args:
+        current: ``[T, B, ...]``.
+        threshold: θ.
+        state: State to go on from; fresh if None.
+        negative_threshold: θ′.
+        initial_membrane: v(0) in units of θ.
+
+    Returns:
+        θ as a tensor that broadcasts to ``current``, and the state.
+
+    Raises:
+        ConfigError, InputError, StateError: As :func:`scan`.
+    """
     if current.ndim < 1 or current.shape[0] < 1:
         raise InputError(f"scan needs currents of shape [T ≥ 1, B, ...], not {list(current.shape)}")
     state = fresh_state(current[0]) if state is None else state
     threshold = check_threshold(threshold, like=current)
     check_neuron(negative_threshold, initial_membrane)
     _check_state(current[0], state)
-    settings = (threshold, negative_threshold, initial_membrane, spike_grad)
-    if torch.is_grad_enabled():
-        spikes = []
-        for step_current in current:
-            spk, state = _step(step_current, state, *settings)
-            spikes.append(spk)
-        return torch.stack(spikes), state
-    # Without gradients the spikes are written where they belong, which saves a copy of all.
-    out = torch.empty_like(current, memory_format=torch.contiguous_format)
-    for step_current, step_out in zip(current, out, strict=True):
-        _, state = _step(step_current, state, *settings, step_out)
-    return out, state
+    return threshold, state
 
 
 def fresh_state(current: Tensor) -> State:

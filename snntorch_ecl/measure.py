@@ -41,7 +41,7 @@ class MeasureConfig:
     data_root: str | None = None
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     images: int = 0
-    batch_size: int = 50
+    batch_size: int = 25
 
     def __post_init__(self) -> None:
         check_whole_numbers("steps", self.steps, lowest=1)
@@ -116,8 +116,9 @@ def run_evaluation(config: MeasureConfig, output_dir: Path, *, progress: bool = 
 
     def measure(opened: Opened, place: Place) -> Evaluation:
         ann = opened.checkpoint.ann
+        snn = convert(ann).fuse(_long(opened, config))
         return evaluate(
-            convert(ann),
+            snn,
             DataLoader(share(opened.test, place), config.batch_size),
             num_steps=max(config.steps),
             ann=ann,
@@ -136,11 +137,17 @@ def run_ablation(config: MeasureConfig, output_dir: Path, *, progress: bool = Tr
             opened.checkpoint.ann,
             DataLoader(share(opened.test, place), config.batch_size),
             steps=config.steps,
+            fused=_long(opened, config),
             distributed=place.world_size > 1,
             progress=progress and place.rank == 0,
         )
 
     return _run(measure, config, output_dir, "ablation")
+
+
+def _long(opened: Opened, config: MeasureConfig) -> bool:
+    """Whether a run is long enough for compiling the neurons to save time."""
+    return len(opened.test) * max(config.steps) > 20_000  # type: ignore[arg-type]
 
 
 def _run(

@@ -105,6 +105,21 @@ class SpikingNetwork(nn.Module):
         self.layers = tuple(layers)
         self._arity = sum(n.op == "placeholder" for n in net.graph.nodes) - 2
 
+    def fuse(self, fused: bool = True) -> SpikingNetwork:
+        """Compile the neurons' time loop, for long runs without gradients; spikes stay equal.
+
+        The first run then takes some seconds longer, and every run about half the time on a CPU.
+
+        Args:
+            fused: False goes back to the loop as it was.
+
+        Returns:
+            The network itself.
+        """
+        for neuron in self.neurons.values():
+            neuron.fused = fused
+        return self
+
     # ------------------------------------------------------------------------------ running
 
     def forward(self, *inputs: Tensor, num_steps: int) -> Any:

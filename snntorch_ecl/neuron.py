@@ -11,6 +11,7 @@ from snntorch import surrogate
 from torch import Tensor, nn
 
 from . import functional as F
+from . import fused
 from .activation import over_channels
 from .adapters import enlist_weakly, surrogate_recipe
 from .checks import check_neuron, check_num_steps, check_threshold
@@ -98,6 +99,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
         )
         self.negative_threshold = float(negative_threshold)
         self.initial_membrane = float(initial_membrane)
+        self.fused = False  # SpikingNetwork.fuse() sets it
         self.qualified_name = ""  # convert() tells it, for errors
         # snnTorch's bound method would tie the neuron into a reference cycle; it is not used here.
         del self.state_function
@@ -135,7 +137,8 @@ class DualThreshold(Temporal, snntorch.Leaky):
         else:
             check_num_steps(num_steps)
             steps = unfold(input_, num_steps, held)
-            spk, state = self._advance(F.scan, steps, steps[0])
+            scan = fused.scan if self.fused else F.scan
+            spk, state = self._advance(scan, steps, steps[0])
             spk = spk.flatten(0, 1)
         self._mem, self._count = state.mem, state.spike_count
         if self.init_hidden and not self.output:

@@ -1,0 +1,132 @@
+"""The compiled time loop against the plain one, bit for bit."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import snntorch.surrogate
+import torch
+from torch import Tensor, nn
+
+import snntorch_ecl as ecl
+from snntorch_ecl import functional as F
+from snntorch_ecl import fused
+from snntorch_ecl.errors import ConfigError, InputError, StateError
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+
+
+def currents(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))) * 0.7
+
+
+def both(current: Tensor, threshold: Any, state: F.State | None = None, **settings: Any) -> None:
+    with torch.no_grad():
+        spikes, after = fused.scan(current, threshold, state, **settings)
+        expected, expected_after = F.scan(current, threshold, state, **settings)
+    assert torch.equal(spikes, expected)
+    assert torch.equal(after.mem, expected_after.mem)
+    assert torch.equal(after.spike_count, expected_after.spike_count)
+    assert (spikes.dtype, after.spike_count.dtype) == (expected.dtype, torch.int32)
+
+
+@pytest.mark.parametrize("num_steps", [1, 4, 8, 19])  # 19: two whole pieces and a part
+def test_spikes_and_state_are_equal_for_any_number_of_steps(num_steps: int) -> None:
+    if num_steps > 1:  # the comparison is worth something
+        assert (F.scan(currents(num_steps, 64, 33), 0.8)[0] == -1).any()
+    both(currents(num_steps, 64, 33), 0.8)
+
+
+@pytest.mark.parametrize("negative_threshold", [-1e-3, -0.4, -torch.inf])
+def test_spikes_are_equal_for_each_kind_of_neuron(negative_threshold: float) -> None:
+    both(currents(4, 64, 33), 0.8, negative_threshold=negative_threshold, initial_membrane=0.25)
+
+
+def test_thresholds_of_channels() -> None:
+    both(currents(4, 8, 6, 5, 5), torch.linspace(0.2, 2.0, 6).view(6, 1, 1))
+
+
+def test_currents_that_are_a_view() -> None:
+    both(currents(64, 33).unsqueeze(0).expand(4, 64, 33), 0.8)
+    both(currents(4, 33, 64).transpose(1, 2), 0.8)
+
+
+def test_a_sequence_can_be_cut_anywhere() -> None:
+    current = currents(4, 64, 33)
+    with torch.no_grad():
+        whole, _ = F.scan(current, 0.8)
+        first, state = fused.scan(current[:3], 0.8)
+        before = (state.mem.clone(), state.spike_count.clone())
+        second, _ = fused.scan(current[3:], 0.8, state)
+    assert torch.equal(torch.cat((first, second)), whole)
+    assert torch.equal(state.mem, before[0])  # the state given is left as it was
+    assert torch.equal(state.spike_count, before[1])
+
+
+def test_gradients_are_those_of_the_plain_loop() -> None:
+    leaf = currents(4, 64, 33).requires_grad_()
+    spikes, _ = fused.scan(leaf, 0.8, spike_grad=snntorch.surrogate.atan())
+    spikes.sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((torch.zeros(0, 3), 1.0), InputError),
+        ((torch.zeros(2, 3), -1.0), ConfigError),
+        ((torch.zeros(2, 3), 1.0, F.fresh_state(torch.zeros(4))), StateError),
+    ],
+)
+def test_bad_input_is_refused_as_by_the_plain_loop(arguments: Any, error: type[Exception]) -> None:
+    with pytest.raises(error), torch.no_grad():
+        fused.scan(*arguments)
+
+
+# ---------------------------------------------------------------------------------- a network
+
+
+def test_a_fused_network_spikes_alike_and_can_be_undone() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
+    ann = ecl.prepare(nn.Sequential(model, nn.Flatten(), nn.Linear(128, 5)))
+    ann.train()(torch.rand(4, 3, 8, 8))
+    snn = ecl.convert(ann)
+    images = torch.rand(4, 3, 8, 8)
+    with torch.no_grad():
+        plain = snn.logits_over_time(images, num_steps=8)
+        assert snn.fuse() is snn
+        assert all(neuron.fused for neuron in snn.neurons.values())
+        assert torch.equal(snn.logits_over_time(images, num_steps=8), plain)
+        snn.fuse(False)
+        assert not any(neuron.fused for neuron in snn.neurons.values())
+        assert torch.equal(snn.logits_over_time(images, num_steps=8), plain)
+
+
+# ------------------------------------------------------------------------ without a compiler
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def fails(*args: object) -> None:
+        raise RuntimeError("no C++ compiler\nat all")
+
+    monkeypatch.setattr(fused, "_compiled", lambda: fails)
+    fused._usable.cache_clear()
+    yield
+    fused._usable.cache_clear()
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_it_says_so_once_and_goes_on() -> None:
+    current = currents(4, 64, 33)
+    with torch.no_grad():
+        with pytest.warns(UserWarning, match=r"'cpu', and runs step by step: .*no C\+\+ compiler$"):
+            spikes, _ = fused.scan(current, 0.8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            again, _ = fused.scan(current, 0.8)
+        assert torch.equal(spikes, F.scan(current, 0.8)[0])
+        assert torch.equal(again, spikes)
