@@ -10,7 +10,7 @@
 torch.Size([3, 2])
 """
 
-from . import errors, functional
+from . import errors, functional, models
 from ._version import __version__
 from .activation import ThresholdClip
 from .convert import ConvertConfig, convert, prepare
@@ -41,6 +41,7 @@ __all__ = [
     "functional",
     "keep",
     "load",
+    "models",
     "prepare",
     "register",
     "reset",

@@ -172,6 +172,8 @@ def sweep(
         from .config import recipe as shipped
         from .sweep import SweepConfig, run_sweep
 
+        if config is not None and recipe is not None:
+            raise ConfigError("give --config or --recipe, not both")
         root = _given({}, data=_given({"root": None if data_root is None else str(data_root)}))
         experiment = {} if recipe is None else shipped(recipe, root).to_dict()
         flags = _given(

@@ -20,7 +20,15 @@ from .files import replacing
 from .processes import Place, default_device, is_main, joined, main_first, share
 from .records import settings_of_this_run, write_json
 
-__all__ = ["MeasureConfig", "Opened", "leave", "open_checkpoint", "run_ablation", "run_evaluation"]
+__all__ = [
+    "MeasureConfig",
+    "Opened",
+    "leave",
+    "open_checkpoint",
+    "run_ablation",
+    "run_evaluation",
+    "worth_fusing",
+]
 
 R = TypeVar("R", Evaluation, Ablation)
 
@@ -116,7 +124,7 @@ def run_evaluation(config: MeasureConfig, output_dir: Path, *, progress: bool = 
 
     def measure(opened: Opened, place: Place) -> Evaluation:
         ann = opened.checkpoint.ann
-        snn = convert(ann).fuse(_long(opened, config))
+        snn = convert(ann).fuse(worth_fusing(opened.test, max(config.steps)))
         return evaluate(
             snn,
             DataLoader(share(opened.test, place), config.batch_size),
@@ -137,7 +145,7 @@ def run_ablation(config: MeasureConfig, output_dir: Path, *, progress: bool = Tr
             opened.checkpoint.ann,
             DataLoader(share(opened.test, place), config.batch_size),
             steps=config.steps,
-            fused=_long(opened, config),
+            fused=worth_fusing(opened.test, max(config.steps)),
             distributed=place.world_size > 1,
             progress=progress and place.rank == 0,
         )
@@ -145,9 +153,14 @@ def run_ablation(config: MeasureConfig, output_dir: Path, *, progress: bool = Tr
     return _run(measure, config, output_dir, "ablation")
 
 
-def _long(opened: Opened, config: MeasureConfig) -> bool:
-    """Whether a run is long enough for compiling the neurons to save time."""
-    return len(opened.test) * max(config.steps) > 20_000  # type: ignore[arg-type]
+def worth_fusing(test: Dataset[Any], num_steps: int) -> bool:
+    """Whether a run is long enough for compiling the neurons to save time.
+
+    Args:
+        test: The images, with a length.
+        num_steps: T.
+    """
+    return len(test) * num_steps > 20_000  # type: ignore[arg-type]
 
 
 def _run(

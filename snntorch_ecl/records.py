@@ -70,7 +70,8 @@ def continued(output_dir: Path, config: Any, *, resume: bool) -> None:
         return
     file = output_dir / "config.json"
     now = json.loads(json.dumps(asdict(config)))
-    if file.is_file():
+    begun = any(output_dir.glob("*.ckpt")) or any(output_dir.glob("*.safetensors"))
+    if file.is_file() and begun:
         if not resume:
             raise ConfigError(
                 f"{output_dir} already holds a run; go on with it (--resume), or choose another "

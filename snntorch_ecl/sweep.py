@@ -19,7 +19,7 @@ from .convert import convert
 from .data import load_data
 from .errors import ConfigError, DataError
 from .evaluate import evaluate
-from .measure import leave
+from .measure import leave, worth_fusing
 from .processes import default_device
 from .records import settings_of_this_run, write_json
 from .train import TrainConfig, fit
@@ -129,8 +129,9 @@ def _train(
 
 def _measure(ann: nn.Module, test: Dataset[Any], num_steps: int, progress: bool) -> dict[str, Any]:
     ann = ann.to(default_device())
-    loader = DataLoader(test, batch_size=50)
-    result = evaluate(convert(ann), loader, num_steps=num_steps, ann=ann, progress=progress)
+    snn = convert(ann).fuse(worth_fusing(test, num_steps))
+    loader = DataLoader(test, batch_size=25)
+    result = evaluate(snn, loader, num_steps=num_steps, ann=ann, progress=progress)
     return {"ann": result.ann_accuracy, "accuracy": list(result.accuracy)}
 
 

@@ -142,8 +142,17 @@ def test_a_run_is_not_resumed_with_other_settings(root: Path, whole: Path) -> No
         run_training(other, whole, resume=True, progress=False)
 
 
+def test_a_run_that_stopped_before_its_first_checkpoint_leaves_the_folder_free(
+    root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="fewer than batch_size=64"):
+        run_training(experiment(root, train={"batch_size": 64}), tmp_path, progress=False)
+    run_training(experiment(root, train={"epochs": 1}), tmp_path, progress=False)
+
+
 def test_damaged_settings_are_named(root: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
+    (tmp_path / "last.ckpt").write_bytes(b"")
     with pytest.raises(DataError, match=r"config\.json does not tell the run's settings"):
         run_training(experiment(root), tmp_path, resume=True, progress=False)
 

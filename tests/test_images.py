@@ -9,6 +9,7 @@ from PIL import Image
 from snntorch_ecl.data import DataConfig, load_data
 from snntorch_ecl.errors import ConfigError, DataError
 from snntorch_ecl.images import train_transform
+from tests.runs import image_folder
 
 
 @pytest.fixture
@@ -47,6 +48,19 @@ def test_cutout_blanks_a_square_and_nothing_else(folder: Path) -> None:
     image = train_transform(settings)(Image.new("RGB", (8, 8), (255,) * 3))
     assert int((image[0] == 0).sum()) == 16
     assert int((image[0] == 1).sum()) == 48
+
+
+@pytest.mark.parametrize("policy", ["cifar10", "imagenet"])
+def test_autoaugment_varies_training_images_alone(tmp_path: Path, policy: str) -> None:
+    root = image_folder(tmp_path)
+    still = {"crop_padding": 0, "flip": False}
+    split, _ = load_data(config(root, auto_augment=policy, **still))
+    plain, _ = load_data(config(root, **still))
+    torch.manual_seed(0)
+    varied = [split.train[0][0] for _ in range(20)]
+    assert len({tuple(image.flatten().tolist()) for image in varied}) > 3
+    assert all(image.shape == plain.train[0][0].shape for image in varied)
+    assert torch.equal(split.test[0][0], plain.test[0][0])
 
 
 @pytest.mark.parametrize("missing", ["train", "test"])

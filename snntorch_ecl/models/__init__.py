@@ -1,6 +1,12 @@
-"""Networks for the demo, the tutorials and the experiments: plain ReLU, nothing of this package."""
+"""Networks for the demo, the tutorials and the experiments: plain ReLU, nothing of this package.
+
+:func:`load_pretrained` loads those that the package ships, prepared and trained.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -9,7 +15,20 @@ from .digit_net import DigitNet
 from .resnet import ResNet, resnet18, resnet20, resnet34
 from .vgg import VGG16, vgg16
 
-__all__ = ["VGG16", "DigitNet", "ResNet", "build", "resnet18", "resnet20", "resnet34", "vgg16"]
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
+
+__all__ = [
+    "VGG16",
+    "DigitNet",
+    "ResNet",
+    "build",
+    "load_pretrained",
+    "resnet18",
+    "resnet20",
+    "resnet34",
+    "vgg16",
+]
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "digit_net": DigitNet,
@@ -53,3 +72,25 @@ def build(name: str, *, classes: int) -> nn.Module:
         f"there is no network {name!r}; choose one of {known}, or {_TORCHVISION}NAME for one of "
         "torchvision's classification networks"
     )
+
+
+def load_pretrained(name: str) -> Checkpoint:
+    """Load a network that the package ships; see :func:`snntorch_ecl.zoo.load_pretrained`.
+
+    Args:
+        name: Such as ``resnet20-cifar10-l4``.
+
+    Returns:
+        The prepared ANN in eval mode, its experiment, classes and figures.
+
+    Raises:
+        ConfigError: There is no such network; lists those there are.
+
+    Example:
+        >>> load_pretrained("resnet20-cifar10-l4").figures["levels"]
+        4
+    """
+    # Here, not at the top: the architectures know nothing of what is built on them.
+    from ..zoo import load_pretrained as load
+
+    return load(name)
