@@ -35,7 +35,9 @@ class TuneConfig:
 
     measure: MeasureConfig
     num_steps: int = 2
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=2, lr=0.005))
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(epochs=4, lr=0.02, gradient_clip=1.0)
+    )
 
     def __post_init__(self) -> None:
         check_whole_numbers("num_steps", (self.num_steps,), lowest=1)

@@ -88,7 +88,7 @@ def test_the_loss_at_the_chosen_steps_falls(checkpoint: Path, tmp_path: Path) ->
 
 def test_one_setting_keeps_the_other_defaults() -> None:
     tuned = from_dict(TuneConfig, {"measure": {"checkpoint": "a"}, "train": {"epochs": 1}})
-    assert (tuned.train.lr, tuned.train.epochs) == (0.005, 1)
+    assert (tuned.train.lr, tuned.train.epochs) == (0.02, 1)
 
 
 def test_no_steps_are_refused() -> None:
