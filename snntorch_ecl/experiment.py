@@ -9,7 +9,9 @@ import torch
 
 from .checkpoint import build_ann, save_ann, start_from
 from .config import ExperimentConfig
+from .curves import read_curves
 from .data import load_data
+from .measure import leave
 from .processes import is_main, joined, main_first
 from .records import continued, settings_of_this_run
 from .train import fit
@@ -72,4 +74,5 @@ def run_training(
         seconds = round(time.perf_counter() - started, 1)
         figures = {"seconds_of_last_slice": seconds, **settings_of_this_run()}
         save_ann(path, ann, config, classes=classes, figures=figures)
+        leave(output_dir, "training", config, read_curves(output_dir), **figures)
     return path

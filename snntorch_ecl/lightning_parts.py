@@ -189,8 +189,8 @@ def make_trainer(
             )
         )
         callbacks.append(LearningRateMonitor("epoch"))
-        # One version: a resumed run goes on with the same files.
-        loggers.append(CSVLogger(output_dir, name="logs", version=0))
+        # A version for each slice of a resumed run: Lightning would overwrite the last one.
+        loggers.append(CSVLogger(output_dir, name="logs"))
         if importlib.util.find_spec("tensorboard") is not None:
             loggers.append(TensorBoardLogger(output_dir, name="tensorboard", version=0))
     on_gpu = torch.cuda.is_available()

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .ablation import Sweep
+    from .curves import Curves
     from .evaluate import Evaluation
 
 __all__ = [
     "accuracy_axes",
+    "curves_figure",
     "error_axes",
     "evaluation_figure",
     "new_figure",
@@ -198,3 +200,36 @@ def evaluation_figure(evaluation: Evaluation, label: str = "SNN") -> Figure:
     if compared:
         error_axes(axes[1], {label: evaluation})
     return figure
+
+
+def curves_figure(curves: Curves) -> Figure:
+    """Loss, accuracy and thresholds over the epochs, side by side.
+
+    Args:
+        curves: What to draw.
+
+    Returns:
+        The figure.
+    """
+    panels = [("training loss", {"": curves.loss})]
+    if curves.accuracy:
+        panels.append(("accuracy, %", {"": tuple(100 * value for value in curves.accuracy)}))
+    if curves.thresholds:
+        panels.append(("threshold λ of each layer", dict(curves.thresholds)))
+    figure, _ = new_figure(columns=len(panels), size=(4.2 * len(panels), 3.4))
+    for axes, (title, lines) in zip(figure.axes, panels, strict=True):
+        for index, values in enumerate(lines.values()):
+            # From the first layer, dark, to the last, light.
+            shade = _layer_shade(index, len(lines))
+            axes.plot(range(1, len(values) + 1), values, color=shade, linewidth=1.4)
+        axes.set_title(title, fontsize=10)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("epoch" if len(lines) == 1 else "epoch (first layer dark, last light)")
+        axes.grid(alpha=0.25)
+    return figure
+
+
+def _layer_shade(index: int, count: int) -> Any:
+    from matplotlib import colormaps
+
+    return colormaps["viridis"](0.85 * index / max(count - 1, 1))

@@ -11,6 +11,8 @@ from torch.utils.data import TensorDataset
 
 from snntorch_ecl import ThresholdClip, models
 from snntorch_ecl.checkpoint import load_ann
+from snntorch_ecl.curves import read_curves
+from snntorch_ecl.data import load_data
 from snntorch_ecl.errors import ConfigError, DataError, StateError
 from snntorch_ecl.experiment import run_training
 from snntorch_ecl.lightning_parts import AtomicCheckpoints, Classifier, Data
@@ -56,6 +58,24 @@ def test_the_run_leaves_settings_checkpoints_logs_and_the_network(root: Path, wh
     assert {p.name for p in whole.glob("*.ckpt")} == {"last.ckpt", "best.ckpt"}
     assert list(whole.glob("tensorboard/version_0/events*"))
     assert not list(whole.rglob("*.part"))
+    training = json.loads((whole / "training.json").read_text())
+    assert training["config"] == experiment(root).to_dict()
+    assert training["versions"]["torch"] == torch.__version__
+    figures = training["figures"]
+    assert [len(figures[name]) for name in ("loss", "accuracy")] == [3, 3]
+    assert (whole / "training.svg").stat().st_size > 1000
+
+
+def test_the_last_accuracy_of_the_curve_is_that_of_the_network(root: Path, whole: Path) -> None:
+    split, _ = load_data(experiment(root).data)
+    ann = load_ann(whole / "ann.safetensors").ann
+    right = sum(int(ann(image[None]).argmax() == label) for image, label in split.test)
+    assert read_curves(whole).accuracy[-1] == pytest.approx(right / len(split.test))
+
+
+def test_a_folder_without_logs_has_no_curves(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no logs of a training"):
+        read_curves(tmp_path)
 
 
 def test_the_threshold_of_every_layer_is_logged_each_epoch(whole: Path) -> None:
@@ -89,6 +109,8 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     torch.manual_seed(1234)  # whatever the new process has done before
     run_training(experiment(root), tmp_path / "run", resume=True, progress=False)
     assert_same_weights(tmp_path / "run", whole)
+    # The curves of both slices are there, and those of one that was never cut.
+    assert read_curves(tmp_path / "run") == read_curves(whole)
 
 
 def test_a_run_killed_while_it_writes_a_checkpoint_loses_only_the_steps_since_the_last(

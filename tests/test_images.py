@@ -1,14 +1,17 @@
 """Folders of image files: what is opened, and what is refused by name."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import TensorDataset
+from torchvision import datasets
 
 from snntorch_ecl.data import DataConfig, load_data
 from snntorch_ecl.errors import ConfigError, DataError
-from snntorch_ecl.images import train_transform
+from snntorch_ecl.images import test_transform, train_transform
 from tests.runs import image_folder
 
 
@@ -119,3 +122,59 @@ def test_nothing_but_corrupt_images_is_an_error(folder: Path) -> None:
 def test_bad_settings_are_named(tmp_path: Path, settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(tmp_path, **settings)
+
+
+# --------------------------------------------------------------------- torchvision's data sets
+
+
+class FakeCifar(TensorDataset):
+    """Stands in for torchvision's, which would download."""
+
+    asked: ClassVar[list[dict[str, object]]] = []
+
+    def __init__(self, root: Path, **options: object) -> None:
+        self.asked.append({"root": root, **options})
+        super().__init__(torch.zeros(1))
+        self.classes = [f"class {number}" for number in range(100)]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("cifar10", "CIFAR10"), ("cifar100", "CIFAR100")])
+def test_cifar_is_downloaded_and_only_training_images_vary(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, kind, FakeCifar)
+    FakeCifar.asked.clear()
+    _, classes = load_data(DataConfig(name=name, root=str(tmp_path), cutout=8))
+    train, test = FakeCifar.asked
+    assert (train["train"], test["train"]) == (True, False)
+    assert train["download"] is test["download"] is True
+    assert "RandomCrop" in str(train["transform"])
+    assert "Random" not in str(test["transform"])
+    assert len(classes) == 100
+
+
+def test_a_download_that_fails_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object, **options: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(datasets, "CIFAR10", fails)
+    with pytest.raises(DataError, match=r"cifar10 cannot be opened or downloaded at .*no route"):
+        load_data(DataConfig(name="cifar10", root=str(tmp_path)))
+
+
+def test_imagenet_is_not_downloaded(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    with pytest.raises(DataError, match=r"no folder .*gone; ImageNet has to be downloaded by hand"):
+        load_data(DataConfig(name="imagenet", root=str(gone), image_size=224))
+    with pytest.raises(DataError, match="imagenet cannot be opened"):
+        load_data(DataConfig(name="imagenet", root=str(tmp_path), image_size=224))
+
+
+@pytest.mark.parametrize(("size", "expected"), [(32, (3, 32, 32)), (224, (3, 224, 224))])
+def test_images_get_the_size_that_is_asked_for(size: int, expected: tuple[int, ...]) -> None:
+    settings = DataConfig(name="folder", root="x", image_size=size)
+    image = Image.new("RGB", (300, 260))
+    assert train_transform(settings)(image).shape == expected
+    assert test_transform(settings)(image).shape == expected
