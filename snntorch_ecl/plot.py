@@ -211,6 +211,7 @@ def curves_figure(curves: Curves) -> Figure:
     Returns:
         The figure.
     """
+    ticker = require("matplotlib.ticker", extra="demo")
     panels = [("training loss", {"": curves.loss})]
     if curves.accuracy:
         panels.append(("accuracy, %", {"": tuple(100 * value for value in curves.accuracy)}))
@@ -223,7 +224,7 @@ def curves_figure(curves: Curves) -> Figure:
             shade = _layer_shade(index, len(lines))
             axes.plot(range(1, len(values) + 1), values, color=shade, linewidth=1.4)
         axes.set_title(title, fontsize=10)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         axes.set_xlabel("epoch" if len(lines) == 1 else "epoch (first layer dark, last light)")
         axes.grid(alpha=0.25)
     return figure
