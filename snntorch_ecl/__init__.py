@@ -13,6 +13,7 @@ torch.Size([3, 2])
 from . import errors, functional, models
 from ._version import __version__
 from .activation import ThresholdClip
+from .calibrate import calibrate
 from .convert import ConvertConfig, convert, prepare
 from .errors import EclError
 from .evaluate import Evaluation, evaluate
@@ -35,6 +36,7 @@ __all__ = [
     "Temporal",
     "ThresholdClip",
     "__version__",
+    "calibrate",
     "convert",
     "errors",
     "evaluate",

@@ -20,13 +20,33 @@ from .tables import percent, table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Ablation", "Point", "Sweep", "ablate", "pareto_front", "variants"]
+__all__ = [
+    "NEURONS",
+    "Ablation",
+    "Point",
+    "Sweep",
+    "ablate",
+    "check_neurons",
+    "pareto_front",
+    "variants",
+]
 
 DUAL, PLAIN = "dual threshold", "IF"
 
 
+NEURONS = (
+    DUAL,
+    PLAIN,
+    f"{DUAL}, v(0) = 0",
+    f"{PLAIN}, v(0) = 0",
+    f"{DUAL}, θ′ = −θ/2",
+    f"{DUAL}, θ′ = −θ",
+)
+"""The neurons of the ablation."""
+
+
 def variants(ann: nn.Module) -> dict[str, SpikingNetwork]:
-    """One checkpoint with each neuron of the ablation.
+    """One checkpoint with each of :data:`NEURONS`.
 
     Args:
         ann: A prepared network with its thresholds set.
@@ -47,6 +67,15 @@ def variants(ann: nn.Module) -> dict[str, SpikingNetwork]:
             neuron.negative_threshold = -share * float(neuron.threshold.min())
         networks[f"{DUAL}, {name}"] = snn
     return networks
+
+
+def check_neurons(names: Sequence[str]) -> None:
+    """Raise :class:`ConfigError` unless all are among :data:`NEURONS`, and there is one."""
+    unknown = [name for name in names if name not in NEURONS]
+    if unknown or not names:
+        raise ConfigError(
+            f"neurons must be some of {', '.join(map(repr, NEURONS))}; got {list(names)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +121,7 @@ def ablate(
     data: Iterable[tuple[Tensor, Tensor]],
     *,
     steps: Sequence[int] = (1, 2, 4, 8, 16, 32),
+    neurons: Sequence[str] = NEURONS,
     fused: bool = False,
     distributed: bool = False,
     progress: bool = True,
@@ -102,6 +132,7 @@ def ablate(
         ann: A prepared network with its thresholds set.
         data: Batches of images and labels; gone through once for each neuron.
         steps: The T to show; the longest is run.
+        neurons: Which of :data:`NEURONS` to measure.
         fused: Compile the neurons, for long runs; see :meth:`SpikingNetwork.fuse`.
         distributed: Add up over processes; see :func:`~snntorch_ecl.evaluate.evaluate`.
         progress: Show progress bars.
@@ -110,22 +141,24 @@ def ablate(
         The comparison.
 
     Raises:
-        ConfigError: There is no T, or one below 1.
+        ConfigError: There is no T, or one below 1; or no such neuron.
         ThresholdUnsetError, NotPreparedError, DataError: As for convert and evaluate.
     """
     shown = tuple(sorted(set(steps)))
     if not shown or shown[0] < 1:
         raise ConfigError(f"steps must be integers >= 1; got {list(steps)}")
+    check_neurons(neurons)
+    networks = variants(ann)
     evaluations = {
         name: evaluate(
-            snn.fuse(fused),
+            networks[name].fuse(fused),
             data,
             num_steps=shown[-1],
             ann=ann,
             distributed=distributed,
             progress=progress,
         )
-        for name, snn in variants(ann).items()
+        for name in neurons
     }
     return Ablation(shown, evaluations)
 

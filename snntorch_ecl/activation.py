@@ -111,6 +111,11 @@ class ThresholdClip(nn.Module):
         self.per_channel = self.per_channel or checked.ndim == 1
         self.is_set = True
 
+    def unset(self) -> None:
+        """Forget λ: the layer is a plain ReLU again until λ is set."""
+        self.raw_threshold.data = self.raw_threshold.new_tensor(math.nan)
+        self.is_set = False
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply h to pre-activations ``[B, C, ...]``."""
         if not self.is_set:

@@ -144,12 +144,17 @@ def ablate(
     data_root: DataRoot = None,
     steps: Steps = None,
     images: Images = None,
+    neurons: Annotated[
+        list[str] | None, typer.Option("--neuron", help="A row to measure; repeat it. Else all.")
+    ] = None,
 ) -> None:
     """Compare the dual threshold with IF, starts and negative thresholds, on one checkpoint."""
     with errors_as_text():
         from .measure import MeasureConfig, run_ablation
 
-        settings = _settings(MeasureConfig, config, _measured(checkpoint, data_root, steps, images))
+        flags = _measured(checkpoint, data_root, steps, images)
+        flags = {**flags, **_given({"neurons": tuple(neurons) if neurons else None})}
+        settings = _settings(MeasureConfig, config, flags)
         result = run_ablation(settings, output_dir)
     _print(result.table())
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from .ablation import Ablation, ablate
+from .ablation import NEURONS, Ablation, ablate, check_neurons
 from .checkpoint import Checkpoint, load_ann
 from .config import check_whole_numbers
 from .convert import convert
@@ -43,6 +43,7 @@ class MeasureConfig:
         steps: The T to show.
         images: How many test images, spread evenly; 0 for all.
         batch_size: Images at a time, in each process.
+        neurons: Which neurons an ablation compares; see :data:`snntorch_ecl.ablation.NEURONS`.
     """
 
     checkpoint: str
@@ -50,11 +51,13 @@ class MeasureConfig:
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     images: int = 0
     batch_size: int = 25
+    neurons: tuple[str, ...] = NEURONS
 
     def __post_init__(self) -> None:
         check_whole_numbers("steps", self.steps, lowest=1)
         check_whole_numbers("images", (self.images,), lowest=0)
         check_whole_numbers("batch_size", (self.batch_size,), lowest=1)
+        check_neurons(self.neurons)
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ def run_ablation(config: MeasureConfig, output_dir: Path, *, progress: bool = Tr
             opened.checkpoint.ann,
             DataLoader(share(opened.test, place), config.batch_size),
             steps=config.steps,
+            neurons=config.neurons,
             fused=worth_fusing(opened.test, max(config.steps)),
             distributed=place.world_size > 1,
             progress=progress and place.rank == 0,

@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, distributed
 from torch.utils.data import Dataset, Subset
 
-__all__ = ["Place", "default_device", "is_main", "joined", "main_first", "share", "summed"]
+__all__ = [
+    "Place",
+    "default_device",
+    "is_main",
+    "joined",
+    "largest",
+    "main_first",
+    "share",
+    "summed",
+]
 
 T = TypeVar("T")
 
@@ -112,12 +121,21 @@ def summed(values: Tensor) -> Tensor:
     Returns:
         Their sums; the values themselves for a single process.
     """
+    return _reduced(values, distributed.ReduceOp.SUM)
+
+
+def largest(values: Tensor) -> Tensor:
+    """The largest over all processes, element by element; otherwise as :func:`summed`."""
+    return _reduced(values, distributed.ReduceOp.MAX)
+
+
+def _reduced(values: Tensor, operation: Any) -> Tensor:
     if not (distributed.is_available() and distributed.is_initialized()):
         return values
-    # NCCL adds on its own device only.
+    # NCCL works on its own device only.
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
     total = values.to(device, copy=True)
-    distributed.all_reduce(total)
+    distributed.all_reduce(total, operation)
     return total.to(values.device)
 
 

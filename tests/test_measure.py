@@ -118,6 +118,11 @@ def test_the_ablation_compares_six_neurons_on_one_checkpoint(
     assert (tmp_path / "ablation.svg").stat().st_size > 1000
 
 
+def test_an_ablation_can_be_of_some_neurons(checkpoint: Path, tmp_path: Path) -> None:
+    some = run_ablation(config(checkpoint, neurons=("IF",)), tmp_path, progress=False)
+    assert list(some.evaluations) == ["IF"]
+
+
 # --------------------------------------------------------------------------------- wrong inputs
 
 
@@ -159,6 +164,8 @@ def test_data_that_is_gone_is_named(root: Path, tmp_path: Path) -> None:
         ({"steps": (1, 0)}, "steps must be an integer >= 1; got 0"),
         ({"steps": (True,)}, "steps must be an integer >= 1; got True"),
         ({"images": -1}, "images must be an integer >= 0; got -1"),
+        ({"neurons": ("LIF",)}, r"neurons must be some of 'dual threshold', .*got \['LIF'\]"),
+        ({"neurons": ()}, "neurons must be some of"),
         ({"batch_size": 0}, "batch_size must be an integer >= 1; got 0"),
     ],
 )
