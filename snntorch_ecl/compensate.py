@@ -24,9 +24,9 @@ from .temporal import unfold
 
 __all__ = ["compensate"]
 
-# A bias moves a layer's mean output by less than itself where part of the neurons are silent:
-# the rest is made up for in further rounds.
-_ROUNDS = 8
+# Halvings of the interval in which a bias is sought: to θ/1024. The mean output rises with the
+# bias, but in jumps, where many neurons cross a level together; Newton's steps would circle.
+_ROUNDS = 11
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
 
@@ -160,18 +160,24 @@ class _Corrector:
 
         def hook(module: nn.Module, args: tuple[Tensor], kwargs: dict[str, Any]) -> Any:
             current = args[0]
-            limit = self.neuron.threshold.detach()
+            # A channel that cannot reach its target must not be pushed for ever.
+            high = self.neuron.threshold.detach() * torch.ones_like(self.target)
+            low = -high
             for _ in range(_ROUNDS):
-                self.twin.reset_mem()
-                self.twin._init_mem()
-                spikes = self.twin(self._shifted(current), **kwargs)
-                mean = _over_channels(unfold(spikes, self.num_steps).mean(0))
-                # A channel that cannot reach its target must not drift away for ever.
-                self.bias = (self.bias + self.target - mean).clamp(-limit, limit)
+                self.bias = (low + high) / 2
+                falls_short = self._mean_output(current, kwargs) < self.target
+                low = torch.where(falls_short, self.bias, low)
+                high = torch.where(falls_short, high, self.bias)
             done(1)
             return (self._shifted(current),), kwargs
 
         return hook
+
+    def _mean_output(self, current: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        self.twin.reset_mem()
+        self.twin._init_mem()
+        spikes = self.twin(self._shifted(current), **kwargs)
+        return _over_channels(unfold(spikes, self.num_steps).mean(0))
 
     def _shifted(self, current: Tensor) -> Tensor:
         return current + self.bias.view(-1, *[1] * (current.ndim - 2))
