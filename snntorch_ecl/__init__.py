@@ -14,6 +14,7 @@ from . import errors, functional, models
 from ._version import __version__
 from .activation import ThresholdClip
 from .calibrate import calibrate
+from .compensate import compensate
 from .convert import ConvertConfig, convert, prepare
 from .errors import EclError
 from .evaluate import Evaluation, evaluate
@@ -23,6 +24,7 @@ from .neuron import DualThreshold
 from .pool import SignedMaxPool
 from .storage import load
 from .temporal import Stepwise, Temporal, reset
+from .verify import Verification, verify
 
 __all__ = [
     "ConvertConfig",
@@ -35,8 +37,10 @@ __all__ = [
     "Stepwise",
     "Temporal",
     "ThresholdClip",
+    "Verification",
     "__version__",
     "calibrate",
+    "compensate",
     "convert",
     "errors",
     "evaluate",
@@ -47,4 +51,5 @@ __all__ = [
     "prepare",
     "register",
     "reset",
+    "verify",
 ]

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from tqdm import tqdm
 
-from .activation import ThresholdClip
 from .calibrate import images_of
 from .checks import check_num_steps
-from .convert import prepare
-from .errors import ConfigError, DataError
+from .errors import DataError
 from .network import SpikingNetwork
 from .neuron import DualThreshold
 from .temporal import unfold
+from .verify import watched_ann
 
 __all__ = ["compensate"]
 
@@ -64,7 +63,7 @@ def compensate(
         DataError: No data, or batches of another form.
 
     Example:
-        >>> from snntorch_ecl import calibrate, convert
+        >>> from snntorch_ecl import calibrate, convert, prepare
         >>> relu_network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
         >>> data = [torch.rand(64, 8)]
         >>> snn = convert(calibrate(prepare(relu_network), data, progress=False))
@@ -113,16 +112,7 @@ def _means_of_ann(
     ann: nn.Module, snn: SpikingNetwork, images: list[Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The ANN's mean activation by layer and channel, and its mean logits."""
-    ann = copy.deepcopy(ann).eval()
-    if not any(isinstance(module, ThresholdClip) for module in ann.modules()):
-        ann = prepare(ann)  # an unset clip passes ReLU through, at the same names as the SNN's
-    clips = {n: m for n, m in ann.named_modules() if isinstance(m, ThresholdClip)}
-    missing = [name for name in snn.neurons if name not in clips]
-    if missing:
-        raise ConfigError(
-            f"{type(ann).__name__} has no activation {', '.join(missing)}: give the network that "
-            "the spiking one was converted from"
-        )
+    ann = watched_ann(ann, tuple(snn.neurons))
     sums: dict[str, Tensor] = {}
 
     def watch(name: str) -> Any:
@@ -131,7 +121,7 @@ def _means_of_ann(
 
         return hook
 
-    handles = [clips[name].register_forward_hook(watch(name)) for name in snn.neurons]
+    handles = [ann.get_submodule(name).register_forward_hook(watch(name)) for name in snn.neurons]
     outputs = [ann(batch) for batch in images]
     for handle in handles:
         handle.remove()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .ablation import Sweep
     from .curves import Curves
     from .evaluate import Evaluation
+    from .verify import Verification
 
 __all__ = [
     "accuracy_axes",
@@ -29,6 +30,7 @@ __all__ = [
     "raster_axes",
     "rate_axes",
     "sweep_axes",
+    "verification_figure",
 ]
 
 # Okabe and Ito's palette: told apart with any colour vision, and in print.
@@ -234,3 +236,33 @@ def _layer_shade(index: int, count: int) -> Any:
     from matplotlib import colormaps
 
     return colormaps["viridis"](0.85 * index / max(count - 1, 1))
+
+
+def verification_figure(verification: Verification) -> Figure:
+    """Error of each layer, and shares of exact, saturated and silent neurons.
+
+    Args:
+        verification: What to draw.
+
+    Returns:
+        The figure.
+    """
+    layers, worst = verification.layers, verification.worst
+    names = [layer.name for layer in layers]
+    size = (10.0, max(3.0, 0.26 * len(layers) + 1.2))
+    figure, (left, right) = new_figure(columns=2, size=size)
+    colours = [NEGATIVE if layer is worst else POSITIVE for layer in layers]
+    left.barh(names, [100 * (layer.error or 0.0) for layer in layers], color=colours, height=0.6)
+    left.set_xlabel(f"relative error of the mean output, %  (most growth: {worst.name})")
+    shares = ("exact", "saturated", "silent")
+    for marker, colour, name in zip("osx", _LINES, shares, strict=False):
+        values = [100 * getattr(layer, name) for layer in layers]
+        right.plot(values, names, marker, color=colour, label=name)
+    right.set_xlabel("share of neurons, %")
+    right.set_xlim(-2, 102)
+    right.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=3)
+    for axes in (left, right):
+        axes.invert_yaxis()
+        axes.grid(axis="x", alpha=0.25)
+    right.set_yticklabels([])
+    return figure
