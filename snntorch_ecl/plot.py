@@ -177,6 +177,8 @@ def sweep_axes(axes: Axes, sweep: Sweep) -> None:
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_xlabel("time steps T")
     axes.set_ylabel("accuracy, %")
+    # A deviation may reach beyond what an accuracy can be.
+    axes.set_ylim(max(axes.get_ylim()[0], 0), min(axes.get_ylim()[1], 101))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
 

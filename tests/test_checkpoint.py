@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from snntorch_ecl import ThresholdClip
 from snntorch_ecl.checkpoint import build_ann, load_ann, save_ann, start_from
 from snntorch_ecl.config import ExperimentConfig
 from snntorch_ecl.errors import CheckpointError
@@ -38,6 +39,7 @@ def test_what_is_stored_comes_back(tmp_path: Path, changes: dict[str, object]) -
     back = load_ann(save_ann(tmp_path / "a.safetensors", ann, config, classes=CLASSES))
     assert (back.config, back.classes, back.figures) == (config, CLASSES, {})
     assert not back.ann.training
+    assert any(isinstance(m, ThresholdClip) for m in back.ann.modules()) is not config.relu
     x = torch.randn(2, 1, 28, 28)
     assert torch.equal(back.ann(x), ann(x))
 
