@@ -83,10 +83,9 @@ def continued(output_dir: Path, config: Any, *, resume: bool) -> None:
 
 def _settings_in(file: Path) -> dict[str, Any]:
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))["config"]
+        return dict(json.loads(file.read_text(encoding="utf-8"))["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} does not tell the run's settings: {error!r}") from error
-    return dict(settings)
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], file: Path) -> None:

@@ -73,6 +73,14 @@ def test_the_last_accuracy_of_the_curve_is_that_of_the_network(root: Path, whole
     assert read_curves(whole).accuracy[-1] == pytest.approx(right / len(split.test))
 
 
+def test_of_an_epoch_that_was_run_twice_the_later_figures_count(tmp_path: Path) -> None:
+    for version, accuracy in ((2, 0.1), (9, 0.2), (10, 0.3)):
+        folder = tmp_path / "logs" / f"version_{version}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(f"epoch,accuracy,loss_epoch\n0,{accuracy},\n0,,4.0\n")
+    assert read_curves(tmp_path).accuracy == (0.3,)
+
+
 def test_a_folder_without_logs_has_no_curves(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no logs of a training"):
         read_curves(tmp_path)
@@ -111,6 +119,8 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert_same_weights(tmp_path / "run", whole)
     # The curves of both slices are there, and those of one that was never cut.
     assert read_curves(tmp_path / "run") == read_curves(whole)
+    with (tmp_path / "run" / "logs" / "version_1" / "metrics.csv").open() as file:
+        assert {row["epoch"] for row in csv.DictReader(file)} <= {"1", "2", ""}  # not from 0 again
 
 
 def test_a_run_killed_while_it_writes_a_checkpoint_loses_only_the_steps_since_the_last(
@@ -172,8 +182,9 @@ def test_a_run_that_stopped_before_its_first_checkpoint_leaves_the_folder_free(
     run_training(experiment(root, train={"epochs": 1}), tmp_path, progress=False)
 
 
-def test_damaged_settings_are_named(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "{}", '{"config": 3}', "[]"])
+def test_damaged_settings_are_named(root: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
     (tmp_path / "last.ckpt").write_bytes(b"")
     with pytest.raises(DataError, match=r"config\.json does not tell the run's settings"):
         run_training(experiment(root), tmp_path, resume=True, progress=False)

@@ -71,6 +71,10 @@ def test_an_interrupted_tuning_ends_with_the_same_weights(
     with pytest.raises(ConfigError, match="already holds a run"):
         run_tuning(config(checkpoint), tmp_path / "cut", progress=False)
     run_tuning(config(checkpoint), tmp_path / "cut", resume=True, progress=False)
+    # The second slice began where the first had stopped: it has no epoch 0.
+    rows = (tmp_path / "cut" / "logs" / "version_1" / "metrics.csv").read_text().splitlines()
+    epoch = rows[0].split(",").index("epoch")
+    assert {row.split(",")[epoch] for row in rows[1:]} <= {"1", ""}
     whole, cut = (state(tmp_path / name, checkpoint) for name in ("whole", "cut"))
     for name, value in whole.items():
         assert torch.equal(cut[name], value), name
@@ -84,6 +88,14 @@ def test_the_loss_at_the_chosen_steps_falls(checkpoint: Path, tmp_path: Path) ->
     losses = [float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]]
     assert len(losses) == 8
     assert losses[-1] < losses[0]
+
+
+def test_it_trains_at_the_steps_that_are_asked_for(checkpoint: Path, tmp_path: Path) -> None:
+    for steps in (1, 2):
+        settings = replace(config(checkpoint, epochs=1), num_steps=steps)
+        run_tuning(settings, tmp_path / str(steps), progress=False)
+    one, two = (state(tmp_path / name, checkpoint) for name in ("1", "2"))
+    assert not torch.equal(one["net.fc.weight"], two["net.fc.weight"])
 
 
 def test_one_setting_keeps_the_other_defaults() -> None:
