@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from snntorch_ecl.config import recipe_names
+from tests.test_cli import invoke
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_blocks_run_one_after_the_other_as_pasted() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     script = "\n".join(BLOCKS) + "\nassert logits.shape == (2, 10) and spikes.shape == (4, 3, 16)\n"
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:snntorch_ecl", "-c", script],
@@ -53,3 +56,20 @@ def test_every_public_name_it_mentions_exists() -> None:
     mentioned = set(re.findall(r"\becl\.(\w+)", README))
     assert mentioned
     assert all(hasattr(snntorch_ecl, name) for name in mentioned)
+
+
+def test_every_flag_of_the_commands_it_shows_exists() -> None:
+    lines = [line.split("#")[0].split() for line in README.splitlines()]
+    commands = [words for words in lines if words[:1] == ["snntorch-ecl"] and len(words) > 1]
+    assert {words[1] for words in commands} == {"train", "evaluate", "ablate", "finetune", "sweep"}
+    for words in commands:
+        known = invoke(words[1], "--help").output
+        flags = [word for word in words if word.startswith("--")]
+        assert flags
+        assert [flag for flag in flags if flag not in known] == []
+
+
+def test_every_recipe_it_shows_exists() -> None:
+    shown = set(re.findall(r"--recipe ([\w-]+)", README))
+    assert shown
+    assert shown <= set(recipe_names())
