@@ -83,7 +83,9 @@ def accuracy_axes(axes: Axes, evaluations: Mapping[str, Evaluation]) -> None:
     axes.set_ylabel("accuracy, %")
     axes.grid(alpha=0.25)
     # Many lines fill the axes; their names stand beside them.
-    place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(evaluations) > 3 else {}
+    place: dict[str, Any] = (
+        {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(evaluations) > 3 else {}
+    )
     axes.legend(*(s[::-1] for s in axes.get_legend_handles_labels()), frameon=False, **place)
 
 
