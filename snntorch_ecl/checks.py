@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,6 +17,7 @@ __all__ = [
     "check_neuron",
     "check_num_steps",
     "check_threshold",
+    "check_whole_numbers",
 ]
 
 
@@ -100,3 +104,12 @@ def check_num_steps(num_steps: int) -> None:
         raise ConfigError(f"num_steps must be an integer >= 1; got {num_steps!r}")
     if num_steps < 1:
         raise ConfigError(f"num_steps must be >= 1; got {num_steps}")
+
+
+def check_whole_numbers(name: str, values: Sequence[Any], *, lowest: int) -> None:
+    """Raise :class:`ConfigError` unless there are values, all of them integers ≥ ``lowest``."""
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+            raise ConfigError(f"{name} must be an integer >= {lowest}; got {value!r}")
+    if not values:
+        raise ConfigError(f"{name} is empty: give at least one integer >= {lowest}")

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,6 @@ from .train import TrainConfig
 
 __all__ = [
     "ExperimentConfig",
-    "check_whole_numbers",
     "from_dict",
     "load_config",
     "merged",
@@ -62,22 +61,6 @@ class ExperimentConfig:
         """Plain data, from which :func:`from_dict` makes an equal config."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
-
-
-def check_whole_numbers(name: str, values: Sequence[Any], *, lowest: int) -> None:
-    """Refuse settings that are no whole numbers, too low, or none at all.
-
-    Raises:
-        ConfigError: Names the setting and what was given.
-
-    Example:
-        >>> check_whole_numbers("steps", (1, 2), lowest=1)
-    """
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-            raise ConfigError(f"{name} must be an integer >= {lowest}; got {value!r}")
-    if not values:
-        raise ConfigError(f"{name} is empty: give at least one integer >= {lowest}")
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any], *, where: str = "config") -> T:

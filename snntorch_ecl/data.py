@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
+from .checks import check_whole_numbers
 from .errors import ConfigError
 from .optional import require
 
@@ -76,9 +77,7 @@ class DataConfig:
         if self.name != "digits" and not self.root:
             raise ConfigError(f"data.root must name the folder of {self.name!r}")
         for name, lowest in (("image_size", 1), ("crop_padding", 0), ("cutout", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-                raise ConfigError(f"data.{name} must be an integer >= {lowest}; got {value!r}")
+            check_whole_numbers(f"data.{name}", (getattr(self, name),), lowest=lowest)
         if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
             raise ConfigError(
                 f"data.mean and data.std need one value a channel, std > 0; got {self.mean} and "

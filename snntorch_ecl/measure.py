@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from .ablation import NEURONS, Ablation, ablate, check_neurons
 from .checkpoint import Checkpoint, load_ann
-from .config import check_whole_numbers
+from .checks import check_whole_numbers
 from .convert import convert
 from .data import load_data
 from .errors import DataError

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from .ablation import Point, Sweep
 from .checkpoint import build_ann
-from .config import ExperimentConfig, check_whole_numbers
+from .checks import check_whole_numbers
+from .config import ExperimentConfig
 from .convert import convert
 from .data import load_data
 from .errors import ConfigError, DataError

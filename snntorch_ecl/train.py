@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from .activation import ThresholdClip
+from .checks import check_whole_numbers
 from .errors import ConfigError, DataError, StateError
 from .optional import require
 
@@ -64,16 +65,14 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} must be an integer >= 1; got {value!r}")
+        for name, lowest in (("epochs", 1), ("batch_size", 1), ("workers", 0), ("seed", 0)):
+            check_whole_numbers(name, (getattr(self, name),), lowest=lowest)
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise ConfigError(f"lr must be finite and > 0; got {self.lr!r}")
         for name in ("momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must lie in [0, 1); got {getattr(self, name)!r}")
-        for name in ("weight_decay", "threshold_decay", "gradient_clip", "workers"):
+        for name in ("weight_decay", "threshold_decay", "gradient_clip"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be >= 0; got {getattr(self, name)!r}")
         if self.precision not in get_args(Precision):

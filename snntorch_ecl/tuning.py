@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .config import check_whole_numbers
+from .checks import check_whole_numbers
 from .convert import convert
 from .evaluate import Evaluation, evaluate
 from .measure import MeasureConfig, leave, open_checkpoint
