@@ -16,6 +16,7 @@ from .activation import ThresholdClip
 from .checks import SMALLEST_THRESHOLD, check_levels
 from .errors import ConfigError, DataError, InputError, NotPreparedError
 from .histogram import Histogram
+from .processes import device_of, summed
 
 __all__ = ["CalibrateConfig", "Method", "calibrate", "images_of"]
 
@@ -109,14 +110,18 @@ def calibrate(
             )
     watchers = {name: _Watcher(name, clip) for name, clip in clips.items()}
     _watch(model, watchers, data, key, progress)
+    unseen = [name for name, watcher in watchers.items() if not watcher.seen]
+    # Counted over all processes before any of them goes on: the others would wait for it.
+    lacking = int(summed(torch.tensor(len(unseen)))) if distributed else len(unseen)
+    if len(unseen) == len(watchers):
+        raise DataError("the data is empty: there is no batch to calibrate on")
+    if unseen:
+        raise InputError(f"the data never reached {', '.join(unseen)}; its threshold is unknown")
+    if lacking:
+        raise DataError("another process has no data to calibrate on; give each a share")
     if distributed:
         for watcher in watchers.values():
             watcher.gather()
-    if not all(watcher.seen for watcher in watchers.values()):
-        if not any(watcher.seen for watcher in watchers.values()):
-            raise DataError("the data is empty: there is no batch to calibrate on")
-        unused = [name for name, watcher in watchers.items() if not watcher.seen]
-        raise InputError(f"the data never reached {', '.join(unused)}; its threshold is unknown")
     # All are chosen before the first is set: a dead layer leaves nothing half done.
     chosen = {name: watcher.choose(config) for name, watcher in watchers.items()}
     for name, threshold in chosen.items():
@@ -162,7 +167,7 @@ def _watch(
     progress: bool,
 ) -> None:
     """Run all data through the model, with every clip a plain ReLU."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     modes = {module: module.training for module in model.modules()}
     bar = tqdm(data, desc="calibrate", unit="batch", disable=not progress, leave=False, delay=2)
     with ExitStack() as stack, torch.no_grad():

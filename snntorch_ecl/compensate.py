@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,10 +15,11 @@ from tqdm import tqdm
 from .calibrate import images_of
 from .checks import check_num_steps
 from .errors import DataError
+from .meters import activations_of, watched_ann
 from .network import SpikingNetwork
 from .neuron import DualThreshold
-from .temporal import unfold
-from .verify import watched_ann
+from .processes import device_of
+from .temporal import Hold, unfold
 
 __all__ = ["compensate"]
 
@@ -73,7 +73,7 @@ def compensate(
     """
     check_num_steps(num_steps)
     snn = copy.deepcopy(snn)
-    device = next((p.device for p in snn.parameters()), torch.device("cpu"))
+    device = device_of(snn)
     images = [images_of(batch, i, key).to(device) for i, batch in enumerate(data)]
     if not images:
         raise DataError("the data is empty: there is no batch to compensate with")
@@ -81,9 +81,9 @@ def compensate(
         targets, logits = _means_of_ann(ann, snn, images)
         sites = {name: _bias_before(snn.net, name) for name in snn.neurons}
         correctors = {
-            name: _Corrector(neuron, targets[name], num_steps)
-            for name, neuron in snn.neurons.items()
-            if sites[name] is not None
+            name: _Corrector(snn.neurons[name], site, targets[name], num_steps)
+            for name, site in sites.items()
+            if site is not None
         }
         bar = tqdm(
             total=len(correctors), desc="compensate", unit="layer", disable=not progress,
@@ -99,8 +99,8 @@ def compensate(
             bar.close()
             for handle in handles:
                 handle.remove()
-        for name, corrector in correctors.items():
-            _add_bias(sites[name], corrector.bias)
+        for corrector in correctors.values():
+            _add_bias(corrector.site, corrector.bias)
         last = _bias_before(snn.net, None)
         if last is not None and isinstance(output, Tensor) and output.ndim == 2:
             _add_bias(last, logits - output.mean(0))
@@ -112,7 +112,7 @@ def _means_of_ann(
     ann: nn.Module, snn: SpikingNetwork, images: list[Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The ANN's mean activation by layer and channel, and its mean logits."""
-    ann = watched_ann(ann, tuple(snn.neurons))
+    ann = watched_ann(ann, snn.neurons).to(device_of(snn))
     sums: dict[str, Tensor] = {}
 
     def watch(name: str) -> Any:
@@ -121,10 +121,9 @@ def _means_of_ann(
 
         return hook
 
-    handles = [ann.get_submodule(name).register_forward_hook(watch(name)) for name in snn.neurons]
+    for name, clip in activations_of(ann, snn.neurons).items():
+        clip.register_forward_hook(watch(name))
     outputs = [ann(batch) for batch in images]
-    for handle in handles:
-        handle.remove()
     count = sum(map(len, images))
     logits = torch.cat(outputs).mean(0) if isinstance(outputs[0], Tensor) else torch.zeros(())
     return {name: (total / count).float() for name, total in sums.items()}, logits
@@ -138,8 +137,11 @@ def _over_channels(values: Tensor) -> Tensor:
 class _Corrector:
     """Finds the bias of one layer's channels while the network runs."""
 
-    def __init__(self, neuron: DualThreshold, target: Tensor, num_steps: int) -> None:
+    def __init__(
+        self, neuron: DualThreshold, site: nn.Module, target: Tensor, num_steps: int
+    ) -> None:
         self.neuron = neuron
+        self.site = site
         self.twin = copy.deepcopy(neuron)  # before any hook that it would inherit
         self.target = target
         self.num_steps = num_steps
@@ -150,6 +152,9 @@ class _Corrector:
 
         def hook(module: nn.Module, args: tuple[Tensor], kwargs: dict[str, Any]) -> Any:
             current = args[0]
+            done(1)
+            if isinstance(self.site, nn.Linear) and current.ndim != 2:
+                return None  # its bias lies along the last dimension, thresholds along the second
             # A channel that cannot reach its target must not be pushed for ever.
             high = self.neuron.threshold.detach() * torch.ones_like(self.target)
             low = -high
@@ -158,14 +163,12 @@ class _Corrector:
                 falls_short = self._mean_output(current, kwargs) < self.target
                 low = torch.where(falls_short, self.bias, low)
                 high = torch.where(falls_short, high, self.bias)
-            done(1)
             return (self._shifted(current),), kwargs
 
         return hook
 
     def _mean_output(self, current: Tensor, kwargs: dict[str, Any]) -> Tensor:
         self.twin.reset_mem()
-        self.twin._init_mem()
         spikes = self.twin(self._shifted(current), **kwargs)
         return _over_channels(unfold(spikes, self.num_steps).mean(0))
 
@@ -176,40 +179,34 @@ class _Corrector:
 # ------------------------------------------------------------------------------ where biases are
 
 
-@dataclass(frozen=True)
-class _Site:
-    """A module whose bias reaches one layer only."""
-
-    module: nn.Module
-
-
-def _bias_before(net: GraphModule, neuron: str | None) -> _Site | None:
+def _bias_before(net: GraphModule, neuron: str | None) -> nn.Module | None:
     """The module whose bias is added, channel by channel, to a neuron's current (or the output)."""
-    calls = [node for node in net.graph.nodes if node.op == "call_module"]
-    if neuron is None:
-        node = next(n for n in net.graph.nodes if n.op == "output").args[0]
-    else:
-        node = next(n for n in calls if n.target == neuron).args[0]
-    waiting = [node]
+    calls = [node.target for node in net.graph.nodes if node.op == "call_module"]
+    end = next(n for n in net.graph.nodes if n.target == (neuron or "output"))
+    waiting = [end.args[0]]
     while waiting:
         node = waiting.pop()
         # A value that goes elsewhere too would take the bias along.
         if not isinstance(node, Node) or len(node.users) != 1:
             continue
-        if node.op == "call_function" and node.target in _ADDITIONS:
+        if node.op == "call_function" and node.target in _ADDITIONS and not node.kwargs:
             waiting += [source for source in node.args if isinstance(source, Node)]
         elif node.op == "call_module":
             module = net.get_submodule(str(node.target))
-            shared = sum(call.target == node.target for call in calls) > 1
-            if isinstance(module, (nn.Dropout, nn.Identity)) or type(module).__name__ == "Hold":
+            if isinstance(module, (nn.Dropout, nn.Identity, Hold)):
                 waiting.append(node.args[0])
-            elif not shared and isinstance(getattr(module, "bias", None), nn.Parameter):
-                return _Site(module)
+            elif calls.count(node.target) == 1 and _has_own_bias(net, module):
+                return module
     return None
 
 
-def _add_bias(site: _Site | None, bias: Tensor) -> None:
-    assert site is not None
-    module = site.module
+def _has_own_bias(net: GraphModule, module: nn.Module) -> bool:
+    """Whether a module has a bias that no other module shares."""
+    bias = getattr(module, "bias", None)
+    users = [other for other in net.modules() if getattr(other, "bias", None) is bias]
+    return isinstance(bias, nn.Parameter) and len(users) == 1
+
+
+def _add_bias(module: nn.Module, bias: Tensor) -> None:
     assert isinstance(module.bias, nn.Parameter)
     module.bias.data = module.bias.data + bias.to(module.bias.dtype)

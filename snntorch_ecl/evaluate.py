@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -15,10 +14,10 @@ from tqdm import tqdm
 
 from .activation import ThresholdClip
 from .checks import check_num_steps
-from .convert import prepare
 from .errors import DataError
-from .meters import AnswerMeter, LayerMeter
+from .meters import AnswerMeter, LayerMeter, watched_ann
 from .network import SpikingNetwork
+from .processes import device_of
 from .tables import percent, render, table
 
 if TYPE_CHECKING:
@@ -188,19 +187,15 @@ def _to_device(batch: Any, index: int, snn: SpikingNetwork) -> tuple[Tensor, Ten
             f"batch {index}: labels must be class numbers of shape [{images.shape[0]}]; got "
             f"{labels.dtype} of shape {list(labels.shape)}"
         )
-    device = next((p.device for p in snn.parameters()), images.device)
+    device = device_of(snn)
     return images.to(device), labels.to(device)
 
 
 def _observed(
     ann: nn.Module, snn: SpikingNetwork, meters: dict[str, LayerMeter], stack: ExitStack
 ) -> nn.Module:
-    """The ANN in eval mode, its activations watched; undone when the stack unwinds."""
-    names = {n for n, m in ann.named_modules() if isinstance(m, ThresholdClip)}
-    if not set(meters) <= names:
-        # A ReLU network: an unset clip passes ReLU through, at the same names as the SNN's.
-        ann = prepare(copy.deepcopy(ann).eval())
-    _in_eval_mode(ann, stack)
+    """A copy of the ANN whose activations are watched where they have a spiking layer."""
+    ann = watched_ann(ann, meters).to(device_of(snn))
     for name, module in ann.named_modules():
         if name in meters and isinstance(module, ThresholdClip):
             stack.callback(module.register_forward_hook(meters[name].on_activation).remove)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .errors import DataError
+from .activation import ThresholdClip
+from .convert import prepare
+from .errors import ConfigError, DataError
 from .processes import summed
 from .temporal import unfold
 
-__all__ = ["AnswerMeter", "LayerMeter"]
+__all__ = ["AnswerMeter", "LayerMeter", "activations_of", "watched_ann"]
 
 
 class LayerMeter:
@@ -20,26 +24,29 @@ class LayerMeter:
 
     Args:
         num_steps: T.
+
+    Attributes:
+        activation: The ANN's, ``[B, ...]``, between its hook and the spiking layer's.
     """
 
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps
-        self._activation: Tensor | None = None
+        self.activation: Tensor | None = None
         # ‖mean spikes − activation‖², ‖activation‖²; spikes, negative ones, neurons × steps.
         self._sums = torch.zeros(5, dtype=torch.float64)
 
     def on_activation(self, module: nn.Module, args: Any, output: Tensor) -> None:
         """Forward hook of the ANN's activation; runs before the spiking layer's."""
-        self._activation = output
+        self.activation = output
 
     def on_spikes(self, module: nn.Module, args: Any, output: Tensor) -> None:
         """Forward hook of the spiking layer, in multi-step mode."""
         distance = reference = torch.zeros(())
-        if self._activation is not None:
+        if self.activation is not None:
             mean = unfold(output, self.num_steps).mean(0)
-            distance = (mean - self._activation).double().square().sum()
-            reference = self._activation.double().square().sum()
-            self._activation = None
+            distance = (mean - self.activation).double().square().sum()
+            reference = self.activation.double().square().sum()
+            self.activation = None
         spikes, negative = (output != 0).sum(), (output < 0).sum()
         size = torch.tensor(output.numel())
         for index, value in enumerate((distance, reference, spikes, negative, size)):
@@ -133,3 +140,45 @@ class AnswerMeter:
 
     def _shares(self, counts: Tensor) -> tuple[float, ...]:
         return tuple((counts.double() / self.samples).tolist())
+
+
+def watched_ann(ann: nn.Module, names: Collection[str]) -> nn.Module:
+    """A copy of an ANN in eval mode, its activations modules of their own, to hang hooks on.
+
+    Args:
+        ann: A ReLU network, or a prepared one. It stays as it is.
+        names: Of the spiking layers that it is compared with.
+
+    Returns:
+        The copy.
+    """
+    ann = copy.deepcopy(ann).eval()
+    # An unset clip passes ReLU through, at the same names as the spiking layers.
+    return ann if set(names) <= _clips(ann).keys() else prepare(ann)
+
+
+def activations_of(ann: nn.Module, names: Collection[str]) -> dict[str, ThresholdClip]:
+    """The activations that spiking layers stand for.
+
+    Args:
+        ann: What :func:`watched_ann` returned.
+        names: Of the spiking layers.
+
+    Returns:
+        The clips by name.
+
+    Raises:
+        ConfigError: The ANN lacks some, which are named.
+    """
+    clips = _clips(ann)
+    missing = [name for name in names if name not in clips]
+    if missing:
+        raise ConfigError(
+            f"the ANN has no activation {', '.join(missing)}: give the network that the spiking "
+            "one was converted from"
+        )
+    return {name: clips[name] for name in names}
+
+
+def _clips(ann: nn.Module) -> dict[str, ThresholdClip]:
+    return {name: m for name, m in ann.named_modules() if isinstance(m, ThresholdClip)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -14,13 +13,14 @@ from rich.table import Table
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .activation import ThresholdClip, over_channels
+from .activation import over_channels
 from .calibrate import images_of
 from .checks import check_num_steps
-from .convert import prepare
 from .errors import ConfigError, DataError
+from .meters import LayerMeter, activations_of, watched_ann
 from .network import SpikingNetwork
 from .neuron import DualThreshold
+from .processes import device_of
 from .tables import percent, render, table
 from .temporal import unfold
 
@@ -121,29 +121,30 @@ def verify(
         The comparison, with the worst layer named.
 
     Raises:
-        ConfigError: num_steps < 1, or the ANN lacks an activation of the network.
+        ConfigError: num_steps < 1, the network has no neuron, or the ANN lacks its activation.
         DataError: No data, or batches of another form.
 
     Example:
-        >>> from snntorch_ecl import convert
+        >>> from snntorch_ecl import ThresholdClip, convert
         >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
         >>> result = verify(ann, convert(ann), [torch.rand(5, 8)], num_steps=4, progress=False)
         >>> result.worst.name, result.layers[0].exact  # constant input, T = L: no error at all
         ('1', 1.0)
     """
     check_num_steps(num_steps)
-    reference = watched_ann(ann, tuple(snn.neurons))
+    if not snn.neurons:
+        raise ConfigError("the network has no dual-threshold neuron: there is nothing to compare")
     meters = {name: _Meter(neuron, num_steps) for name, neuron in snn.neurons.items()}
-    device = next((p.device for p in snn.parameters()), torch.device("cpu"))
+    device = device_of(snn)
+    reference = watched_ann(ann, snn.neurons).to(device)
+    clips = activations_of(reference, snn.neurons)
     samples = 0
     bar = tqdm(data, desc="verify", unit="batch", disable=not progress, leave=False, delay=2)
     with ExitStack() as stack, torch.no_grad():
         for name, meter in meters.items():
-            clip = reference.get_submodule(name)
-            stack.callback(clip.register_forward_hook(meter.on_activation).remove)
+            stack.callback(clips[name].register_forward_hook(meter.on_activation).remove)
             stack.callback(snn.neurons[name].register_forward_hook(meter.on_spikes).remove)
         stack.callback(snn.reset)
-        reference.to(device)
         for index, batch in enumerate(bar):
             images = images_of(batch, index, key).to(device)
             reference(images)
@@ -156,52 +157,23 @@ def verify(
     )
 
 
-def watched_ann(ann: nn.Module, names: tuple[str, ...]) -> nn.Module:
-    """A copy of an ANN in eval mode whose activations are modules of these names.
-
-    Args:
-        ann: A ReLU network, or a prepared one.
-        names: Of the spiking layers.
-
-    Returns:
-        The copy.
-
-    Raises:
-        ConfigError: It lacks some of them.
-    """
-    copied = copy.deepcopy(ann).eval()
-    if not any(isinstance(module, ThresholdClip) for module in copied.modules()):
-        copied = prepare(copied)  # an unset clip passes ReLU through, at the spiking layers' names
-    clips = {n for n, m in copied.named_modules() if isinstance(m, ThresholdClip)}
-    missing = [name for name in names if name not in clips]
-    if missing:
-        raise ConfigError(
-            f"{type(ann).__name__} has no activation {', '.join(missing)}: give the network that "
-            "the spiking one was converted from"
-        )
-    return copied
-
-
-class _Meter:
-    """Sums of one layer over all data."""
+class _Meter(LayerMeter):
+    """Counts of one layer over all data, beside the sums of its error."""
 
     def __init__(self, neuron: DualThreshold, num_steps: int) -> None:
+        super().__init__(num_steps)
         self.neuron = neuron
-        self.num_steps = num_steps
-        self.activation = torch.zeros(0)
-        self.distance = self.size = 0.0
         self.exact = self.saturated = self.neurons = 0
         self.spiked: Tensor | None = None
         self.active: Tensor | None = None
 
-    def on_activation(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        self.activation = output
-
     def on_spikes(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        """Forward hook of the spiking layer, after that of its activation."""
+        wanted = self.activation
+        assert wanted is not None
+        super().on_spikes(module, args, output)
         steps = unfold(output, self.num_steps)
-        mean, wanted = steps.mean(0), self.activation
-        self.distance += float((mean - wanted).double().square().sum())
-        self.size += float(wanted.double().square().sum())
+        mean = steps.mean(0)
         theta = over_channels(self.neuron.threshold.detach(), mean)
         level = (mean * self.num_steps / theta).round()
         nearest = (wanted * self.num_steps / theta + 0.5).floor().clamp(0, self.num_steps)
@@ -213,11 +185,12 @@ class _Meter:
         self.active = active if self.active is None else self.active | active
 
     def result(self, name: str) -> LayerCheck:
+        """The figures, once all data has been seen."""
         assert self.spiked is not None
         assert self.active is not None
         return LayerCheck(
             name=name,
-            error=(self.distance / self.size) ** 0.5 if self.size > 0 else None,
+            error=self.error,
             exact=self.exact / self.neurons,
             saturated=self.saturated / self.neurons,
             silent=float((self.active & ~self.spiked).double().mean()),

@@ -151,6 +151,47 @@ def test_a_value_that_goes_elsewhere_too_takes_no_bias_along() -> None:
     assert torch.equal(better.net.conv.bias, snn.net.conv.bias)
 
 
+def changed(model: nn.Module, data: Tensor) -> set[str]:
+    """Names of what compensation changes in a network made from a ReLU network."""
+    ann = ecl.calibrate(ecl.prepare(model.eval()), [data], method="max", progress=False)
+    snn = ecl.convert(ann)
+    before = snn.state_dict()
+    after = compensate(snn, model, [data], num_steps=STEPS, progress=False).state_dict()
+    return {name for name, value in after.items() if not torch.equal(value, before[name])}
+
+
+def test_a_linear_layer_over_tokens_is_left_alone() -> None:
+    """Its bias is one for each feature; as many tokens as features would hide the mistake."""
+    torch.manual_seed(0)
+    layers = (nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Flatten())
+    tokens = torch.randn(50, 4, 5, generator=torch.Generator().manual_seed(2))
+    assert changed(nn.Sequential(*layers, nn.Linear(16, 3)), tokens) == {"net.5.bias"}
+
+
+def test_a_bias_that_two_layers_share_is_left_alone() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)
+    )
+    model[2].bias = model[0].bias
+    assert changed(model, images()) == {"net.5.bias"}
+
+
+def test_an_addition_that_scales_is_not_looked_through() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.relu = nn.Conv2d(2, 2, 3, padding=1), nn.ReLU()
+            self.fc = nn.Linear(2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.relu(torch.add(x, self.conv(x), alpha=3))
+            out: Tensor = self.fc(x.mean((2, 3)))
+            return out
+
+    assert changed(Scaled(), images()) == {"net.fc.bias"}
+
+
 def test_bad_input_is_refused() -> None:
     model = relu_network()
     snn = converted(model)
@@ -159,5 +200,5 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ConfigError, match="num_steps"):
         compensate(snn, model, [images()], num_steps=0)
     other = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU())
-    with pytest.raises(ConfigError, match="has no activation relu, relu1, relu2: give the network"):
+    with pytest.raises(ConfigError, match="no activation relu, relu1, relu2: give the network"):
         compensate(snn, other, [images()], num_steps=4)

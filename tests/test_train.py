@@ -301,7 +301,7 @@ def test_each_parameter_is_in_one_group_with_its_own_decay() -> None:
             for field in ("weight_decay", "threshold_decay", "gradient_clip")
             for value in (-1e-9, math.nan)
         ],
-        ("workers", -1),
+        *[(field, value) for field in ("workers", "seed") for value in (-1, 1.5, True, "x")],
         ("precision", "64-true"),
     ],
 )

@@ -4,6 +4,7 @@ import copy
 import math
 
 import pytest
+import snntorch
 import torch
 from torch import Tensor, nn
 
@@ -122,5 +123,14 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ConfigError, match="num_steps"):
         ecl.verify(model, snn, [inputs()], num_steps=0)
     other = nn.Sequential(nn.Linear(5, 3), nn.ReLU())
-    with pytest.raises(ConfigError, match="Sequential has no activation 3: give the network"):
+    with pytest.raises(ConfigError, match="the ANN has no activation 3: give the network"):
         ecl.verify(other, snn, [inputs()], num_steps=4)
+
+
+def test_a_network_without_neurons_has_nothing_to_compare() -> None:
+    model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    ann = ecl.calibrate(ecl.prepare(model), [inputs()], progress=False)
+    plain = {ecl.ThresholdClip: lambda module, site: snntorch.Leaky(0.9, init_hidden=True)}
+    snn = ecl.convert(ann, handlers=plain)
+    with pytest.raises(ConfigError, match="no dual-threshold neuron: there is nothing to compare"):
+        ecl.verify(model, snn, [inputs()], num_steps=4)
