@@ -150,12 +150,11 @@ def ablate(
 ) -> None:
     """Compare the dual threshold with IF, starts and negative thresholds, on one checkpoint."""
     with errors_as_text():
-        from .measure import MeasureConfig, run_ablation
+        from .measure import AblateConfig, run_ablation
 
         flags = _measured(checkpoint, data_root, steps, images)
-        flags = {**flags, **_given({"neurons": tuple(neurons) if neurons else None})}
-        settings = _settings(MeasureConfig, config, flags)
-        result = run_ablation(settings, output_dir)
+        rows = _given({"neurons": tuple(neurons) if neurons else None})
+        result = run_ablation(_settings(AblateConfig, config, {**flags, **rows}), output_dir)
     _print(result.table())
 
 

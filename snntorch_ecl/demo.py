@@ -308,7 +308,6 @@ def _write_json(result: DemoResult) -> None:
         "command": _command(result.config),
         "config": {**asdict(result.config), "output_dir": str(result.config.output_dir)},
         "training": asdict(result.config.training),
-        "threads": torch.get_num_threads(),
         "seconds": dict(result.seconds),
         "evaluations": {name: e.to_dict() for name, e in result.evaluations.items()},
         "evaluations_at_levels": {name: e.to_dict() for name, e in result.at_levels.items()},

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ def scan(
         current, threshold = current.flatten(1), threshold.reshape(())
         state = F.State(state.mem.flatten(), state.spike_count.flatten())
     pieces = []
-    with torch._dynamo.config.patch(recompile_limit=_COMPILATIONS):
+    with _room_for_compilations():
         for start in range(0, len(current), _PIECE):
             spikes, *state_ = _compiled()(
                 current[start : start + _PIECE],
@@ -100,6 +101,14 @@ def _loop(
         )
         spikes.append(spk)
     return torch.stack(spikes), state.mem, state.spike_count
+
+
+def _room_for_compilations() -> AbstractContextManager[None]:
+    """Dynamo's own limit is 8; its setting was renamed between releases of torch."""
+    config = torch._dynamo.config
+    known = ("recompile_limit", "cache_size_limit")
+    name = next((name for name in known if hasattr(config, name)), None)
+    return config.patch({name: _COMPILATIONS}) if name else nullcontext()
 
 
 @functools.cache

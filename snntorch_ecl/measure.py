@@ -21,6 +21,7 @@ from .processes import Place, default_device, is_main, joined, main_first, share
 from .records import settings_of_this_run, write_json
 
 __all__ = [
+    "AblateConfig",
     "MeasureConfig",
     "Opened",
     "leave",
@@ -43,7 +44,6 @@ class MeasureConfig:
         steps: The T to show.
         images: How many test images, spread evenly; 0 for all.
         batch_size: Images at a time, in each process.
-        neurons: Which neurons an ablation compares; see :data:`snntorch_ecl.ablation.NEURONS`.
     """
 
     checkpoint: str
@@ -51,12 +51,25 @@ class MeasureConfig:
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     images: int = 0
     batch_size: int = 25
-    neurons: tuple[str, ...] = NEURONS
 
     def __post_init__(self) -> None:
         check_whole_numbers("steps", self.steps, lowest=1)
         check_whole_numbers("images", (self.images,), lowest=0)
         check_whole_numbers("batch_size", (self.batch_size,), lowest=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateConfig(MeasureConfig):
+    """What to compare on one checkpoint.
+
+    Attributes:
+        neurons: Some of :data:`snntorch_ecl.ablation.NEURONS`.
+    """
+
+    neurons: tuple[str, ...] = NEURONS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_neurons(self.neurons)
 
 
@@ -140,7 +153,7 @@ def run_evaluation(config: MeasureConfig, output_dir: Path, *, progress: bool = 
     return _run(measure, config, output_dir, "evaluation")
 
 
-def run_ablation(config: MeasureConfig, output_dir: Path, *, progress: bool = True) -> Ablation:
+def run_ablation(config: AblateConfig, output_dir: Path, *, progress: bool = True) -> Ablation:
     """Compare the neurons on one checkpoint; as :func:`run_evaluation`, files ``ablation``."""
 
     def measure(opened: Opened, place: Place) -> Ablation:

@@ -81,9 +81,7 @@ def publish(
     """
     config = checkpoint.config
     if config.data.root is not None:
-        config = replace(
-            config, data=replace(config.data, root=f"the folder of {config.data.name}")
-        )
+        config = replace(config, data=replace(config.data, root="<set data_root>"))
     stated = {
         "data": data,
         "levels": config.levels,

@@ -214,7 +214,7 @@ def test_the_json_says_how_it_was_made(result: DemoResult, figures: dict[str, An
     assert figures["training"]["epochs"] == 1
     assert figures["versions"]["snntorch-ecl"] == ecl.__version__
     assert figures["versions"]["torch"] == torch.__version__
-    assert figures["threads"] == torch.get_num_threads()
+    assert figures["machine"]["threads"] == torch.get_num_threads()
 
 
 def test_every_stage_is_timed(result: DemoResult, figures: dict[str, Any]) -> None:

@@ -14,7 +14,13 @@ from snntorch_ecl.checkpoint import build_ann, load_ann, save_ann
 from snntorch_ecl.config import load_config
 from snntorch_ecl.errors import CheckpointError, ConfigError, DataError
 from snntorch_ecl.experiment import run_training
-from snntorch_ecl.measure import MeasureConfig, open_checkpoint, run_ablation, run_evaluation
+from snntorch_ecl.measure import (
+    AblateConfig,
+    MeasureConfig,
+    open_checkpoint,
+    run_ablation,
+    run_evaluation,
+)
 from snntorch_ecl.processes import Place
 
 from .runs import CLASSES, experiment, image_folder, python
@@ -32,8 +38,8 @@ def checkpoint(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_training(experiment(root), tmp_path_factory.mktemp("run"), progress=False)
 
 
-def config(checkpoint: Path, **changes: Any) -> MeasureConfig:
-    return MeasureConfig(**{"checkpoint": str(checkpoint), "steps": (1, 2, 4), **changes})
+def config(checkpoint: Path, kind: type[Any] = MeasureConfig, **changes: Any) -> Any:
+    return kind(**{"checkpoint": str(checkpoint), "steps": (1, 2, 4), **changes})
 
 
 def by_hand(checkpoint: Path, images: int, *, num_steps: int) -> list[float]:
@@ -100,7 +106,7 @@ def test_two_processes_measure_what_one_measures(checkpoint: Path, tmp_path: Pat
 def test_the_ablation_compares_six_neurons_on_one_checkpoint(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    result = run_ablation(config(checkpoint), tmp_path, progress=False)
+    result = run_ablation(config(checkpoint, AblateConfig), tmp_path, progress=False)
     assert set(result.evaluations) == {
         "dual threshold",
         "IF",
@@ -119,7 +125,7 @@ def test_the_ablation_compares_six_neurons_on_one_checkpoint(
 
 
 def test_an_ablation_can_be_of_some_neurons(checkpoint: Path, tmp_path: Path) -> None:
-    some = run_ablation(config(checkpoint, neurons=("IF",)), tmp_path, progress=False)
+    some = run_ablation(config(checkpoint, AblateConfig, neurons=("IF",)), tmp_path, progress=False)
     assert list(some.evaluations) == ["IF"]
 
 
@@ -171,4 +177,4 @@ def test_data_that_is_gone_is_named(root: Path, tmp_path: Path) -> None:
 )
 def test_bad_settings_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        config(Path("a"), **changes)
+        config(Path("a"), AblateConfig, **changes)
