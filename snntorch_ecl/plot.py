@@ -259,16 +259,19 @@ def verification_figure(verification: Verification) -> Figure:
     figure, (left, right) = new_figure(columns=2, size=size)
     colours = [NEGATIVE if layer is worst else POSITIVE for layer in layers]
     left.barh(names, [100 * (layer.error or 0.0) for layer in layers], color=colours, height=0.6)
-    left.set_xlabel(f"relative error of the mean output, %  (most growth: {worst.name})")
+    left.set_xlabel("relative error of the mean output, %")
+    left.set_title(f"it grows most in {worst.name}", fontsize=10, color=NEGATIVE)
     shares = ("exact", "saturated", "silent")
-    for marker, colour, name in zip("osx", _LINES, shares, strict=False):
+    hues = (POSITIVE, _LINES[1], NEGATIVE)
+    for marker, colour, name in zip("osx", hues, shares, strict=True):
         values = [100 * getattr(layer, name) for layer in layers]
         right.plot(values, names, marker, color=colour, label=name)
     right.set_xlabel("share of neurons, %")
     right.set_xlim(-2, 102)
-    right.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=3)
+    right.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    left.invert_yaxis()
+    right.set_ylim(left.get_ylim())  # the same rows on both sides
+    right.set_yticks([])
     for axes in (left, right):
-        axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.25)
-    right.set_yticklabels([])
     return figure
