@@ -198,6 +198,9 @@ def finetune(
     config: Settings = None,
     data_root: DataRoot = None,
     num_steps: Annotated[int | None, typer.Option(help="T to train at.")] = None,
+    distillation: Annotated[
+        float | None, typer.Option(help="Weight of the ANN's answers in the loss, 0 to 1.")
+    ] = None,
     epochs: Epochs = None,
     lr: Rate = None,
     steps: Steps = None,
@@ -212,7 +215,7 @@ def finetune(
         from .tuning import TuneConfig, run_tuning
 
         flags = _given(
-            {"num_steps": num_steps},
+            {"num_steps": num_steps, "distillation": distillation},
             measure=_measured(checkpoint, data_root, steps, images),
             train=_given({"epochs": epochs, "lr": lr}),
         )

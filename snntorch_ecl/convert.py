@@ -109,6 +109,7 @@ def convert(
     negative_threshold: float = -1e-3,
     initial_membrane: float = 0.5,
     spike_grad: F.SurrogateGradient | None = None,
+    fold_batchnorms: bool = True,
     handlers: Handlers | None = None,
     leaf_modules: Iterable[type[nn.Module]] = (),
 ) -> SpikingNetwork:
@@ -123,6 +124,9 @@ def convert(
         negative_threshold: θ′ ≤ 0, absolute; ``-inf`` gives plain integrate-and-fire neurons.
         initial_membrane: v(0) in units of θ.
         spike_grad: Surrogate gradient of every neuron, for fine-tuning.
+        fold_batchnorms: Make batch norms part of the convolutions before them. A network that is
+            to be fine-tuned learns faster with them: keep them, and fold them after the training
+            with :meth:`SpikingNetwork.fold_batchnorms`.
         handlers: Handlers by module type that win over the registered ones in this call.
         leaf_modules: Types of your own that tracing must not look into; they need a handler.
 
@@ -151,7 +155,7 @@ def convert(
     gm = _normalise(model, leaf_modules, handlers, training=False)
     _check_ready(gm, type(model).__name__)
     refuse(unsupported(gm, handlers, rectifiers_too=True))
-    gm = drop_identities(fold_batchnorm(gm))
+    gm = drop_identities(fold_batchnorm(gm) if fold_batchnorms else gm)
     gm, layers = _swap(gm, config, handlers)
     return SpikingNetwork(insert_time(gm), layers).eval()
 

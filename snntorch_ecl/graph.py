@@ -191,6 +191,7 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
         gm.add_submodule(str(source.target), folded)
         node.replace_all_uses_with(source)
         gm.graph.erase_node(node)
+    gm.delete_all_unused_submodules()
     return finish(gm)
 
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from .activation import ThresholdClip
+from .distillation import Teacher
 from .errors import ConfigError, StateError
 from .files import replacing
 from .processes import Place, share
@@ -37,17 +38,27 @@ class Classifier(LightningModule):
         model: The network; ``model(images)`` gives logits ``[B, classes]``.
         config: The recipe.
         classes: Number of classes.
+        teacher: A trained network to learn from, beside the labels.
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig, classes: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        classes: int,
+        teacher: Teacher | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.config = config
+        self.teacher = teacher
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         # The bound method, not a compiled module: that would be a second child with the same
         # parameters under other names.
         self._logits = torch.compile(model.__call__) if config.compile else model.__call__
+        if teacher is not None and config.compile:
+            teacher.model.forward = torch.compile(teacher.model.forward)
 
     def on_train_epoch_start(self) -> None:
         """Dropout draws from the epoch's own random numbers: a resumed run goes on alike."""
@@ -57,8 +68,11 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """The loss of one batch; a loss that is not finite stops the run."""
-        images, labels = batch
-        loss: Tensor = self.loss(self._logits(self._laid_out(images)), labels)
+        images, labels = self._laid_out(batch[0]), batch[1]
+        logits = self._logits(images)
+        loss: Tensor = self.loss(logits, labels)
+        if self.teacher is not None:
+            loss = self.teacher.mixed(loss, images, logits)
         if not bool(loss.isfinite()):
             raise StateError(
                 f"the loss became {loss.item()} at step {self.global_step} (epoch "

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 from .adapters import enlist_weakly
 from .checks import check_num_steps
 from .errors import InputError, StateError
+from .graph import fold_batchnorm
 from .neuron import DualThreshold
 from .temporal import Temporal, reset, unfold
 
@@ -119,6 +120,19 @@ class SpikingNetwork(nn.Module):
         """
         for neuron in self.neurons.values():
             neuron.fused = fused
+        return self
+
+    def fold_batchnorms(self) -> SpikingNetwork:
+        """Make batch norms part of the convolutions before them, as ``convert`` does by default.
+
+        For a network converted with ``fold_batchnorms=False``, after it was fine-tuned: in eval
+        mode it computes the same, with fewer operations.
+
+        Returns:
+            The network itself, in eval mode.
+        """
+        self.eval()
+        self.net = fold_batchnorm(self.net)
         return self
 
     # ------------------------------------------------------------------------------ running

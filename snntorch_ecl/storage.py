@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,7 +130,7 @@ def load(
     """
     path = Path(path)
     tensors, settings = _read(path)
-    network = _rebuild(model, handlers, tuple(leaf_modules), spike_grad, path)
+    network = _rebuild(tensors, model, handlers, tuple(leaf_modules), spike_grad, path)
     layers, neurons = _layers_and_neurons(path, settings)
     expected, found = ([layer.name for layer in ls] for ls in (network.layers, layers))
     if expected != found:
@@ -140,7 +141,9 @@ def load(
     try:
         network.load_state_dict(tensors)
     except (RuntimeError, EclError) as error:
-        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {error}") from error
+        # torch lists every tensor of a large network.
+        reason = textwrap.shorten(str(error), 500, placeholder=" …")
+        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {reason}") from error
     network.layers = layers
     for name, neuron in network.neurons.items():
         if name not in neurons:
@@ -212,13 +215,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _rebuild(
+    tensors: Mapping[str, Tensor],
     model: nn.Module,
     handlers: Handlers | None,
     leaf_modules: tuple[type[nn.Module], ...],
     spike_grad: SurrogateGradient | None,
     path: Path,
 ) -> SpikingNetwork:
-    """Convert the architecture with stand-in thresholds."""
+    """Convert the architecture with stand-in thresholds; batch norms stay if the file has them."""
     clips = any(isinstance(module, ThresholdClip) for module in model.modules())
     if clips:
         ann = copy.deepcopy(model)
@@ -229,6 +233,15 @@ def _rebuild(
             if isinstance(module, ThresholdClip) and not module.is_set:
                 module.threshold = 1.0
     try:
-        return convert(ann, handlers=handlers, leaf_modules=leaf_modules, spike_grad=spike_grad)
+        network = convert(
+            ann,
+            spike_grad=spike_grad,
+            fold_batchnorms=False,
+            handlers=handlers,
+            leaf_modules=leaf_modules,
+        )
+        return (
+            network if tensors.keys() == network.state_dict().keys() else network.fold_batchnorms()
+        )
     except EclError as error:
         raise CheckpointError(f"the model given for {path} does not convert: {error}") from error

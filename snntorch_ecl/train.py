@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from .activation import ThresholdClip
 from .checks import check_whole_numbers
+from .distillation import Teacher
 from .errors import ConfigError, DataError, StateError
 from .optional import require
 
@@ -120,6 +121,7 @@ def fit(
     config: TrainConfig | None = None,
     *,
     validation: Dataset[tuple[Tensor, Any]] | None = None,
+    teacher: Teacher | None = None,
     output_dir: Path | None = None,
     resume: bool = False,
     classes: int = 10,
@@ -136,6 +138,7 @@ def fit(
         data: Pairs of image and label.
         config: The recipe.
         validation: Pairs to measure accuracy on after each epoch.
+        teacher: A trained network whose answers are learned beside the labels.
         output_dir: Folder of checkpoints (``last.ckpt``, ``best.ckpt``) and logs (CSV and, where
             it is installed, TensorBoard); none are written without it.
         resume: Go on from ``output_dir/last.ckpt`` if there is one. On the CPU a run that was
@@ -185,7 +188,9 @@ def fit(
         last = None if output_dir is None else output_dir / "last.ckpt"
         checkpoint = last if resume and last is not None and last.is_file() else None
         try:
-            trainer.fit(parts.Classifier(model, config, classes), loaders, ckpt_path=checkpoint)
+            trainer.fit(
+                parts.Classifier(model, config, classes, teacher), loaders, ckpt_path=checkpoint
+            )
         except OSError as error:
             if error.errno in _NO_ROOM:
                 raise StateError(f"{output_dir} cannot be written: {error}") from error

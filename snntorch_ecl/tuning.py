@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from .checks import check_whole_numbers
 from .convert import convert
+from .distillation import Teacher, check_share
 from .evaluate import Evaluation, evaluate
 from .measure import MeasureConfig, leave, open_checkpoint
 from .network import SpikingNetwork
@@ -24,23 +25,27 @@ __all__ = ["TuneConfig", "run_tuning"]
 class TuneConfig:
     """Fine-tuning with surrogate gradients, from the converted weights.
 
-    Weights and biases learn; the thresholds stay as they were learned by the ANN, and the batch
-    norms are part of the weights by now.
+    Weights, biases and batch norms learn, and the norms are folded at the end; the thresholds stay
+    as the ANN learned them. Part of the loss is the distance from the ANN's answers.
 
     Attributes:
         measure: Checkpoint and test data.
         num_steps: T to train at.
+        distillation: Weight of the ANN's answers in the loss, within [0, 1]; the labels have the
+            rest.
         train: The recipe; a few epochs at a small learning rate.
     """
 
     measure: MeasureConfig
     num_steps: int = 2
+    distillation: float = 0.7
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(epochs=4, lr=0.02, gradient_clip=1.0)
+        default_factory=lambda: TrainConfig(epochs=4, lr=0.05, gradient_clip=1.0)
     )
 
     def __post_init__(self) -> None:
         check_whole_numbers("num_steps", (self.num_steps,), lowest=1)
+        check_share(self.distillation)
 
 
 class _AtSteps(nn.Module):
@@ -89,11 +94,13 @@ def run_tuning(
     with joined() as place:
         opened = open_checkpoint(config.measure, place)
         ann = opened.checkpoint.ann
-        snn = convert(ann)
+        snn = convert(ann, fold_batchnorms=False)
+        teacher = Teacher(ann, share=config.distillation) if config.distillation else None
         fit(
             _AtSteps(snn, config.num_steps),
             opened.train,
             config.train,
+            teacher=teacher,
             output_dir=output_dir,
             resume=resume,
             classes=len(opened.checkpoint.classes),
@@ -102,6 +109,7 @@ def run_tuning(
             num_nodes=num_nodes,
             progress=progress and place.rank == 0,
         )
+        snn.fold_batchnorms()
         device = default_device()
         result = evaluate(
             snn.to(device),

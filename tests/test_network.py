@@ -23,7 +23,17 @@ from torch import Tensor, nn
 import snntorch_ecl as ecl
 from snntorch_ecl import DualThreshold, SignedMaxPool, SpikingNetwork
 from snntorch_ecl.temporal import Temporal
-from tests.nets import BY_NAME, CATALOGUE, close, equal, head, set_thresholds, spiking, wired
+from tests.nets import (
+    BY_NAME,
+    CATALOGUE,
+    close,
+    equal,
+    head,
+    norms_of,
+    set_thresholds,
+    spiking,
+    wired,
+)  # fmt: skip
 
 SMALL = [net for net in CATALOGUE if not net.big]
 TYPICAL = ["residual", "max-pool overlapping", "u-net", "two inputs", "dict output"]
@@ -309,6 +319,49 @@ def test_gradients_of_a_run_are_those_of_stepping() -> None:
 def test_folded_layers_train_weights_and_biases(name: str) -> None:
     frozen = [n for n, p in convert(name).named_parameters() if not p.requires_grad]
     assert frozen == []
+
+
+NORMED = ["residual", "conv + bn", "transposed conv + bn", "1-D conv", "3-D conv", "linear + bn",
+          "bn of a shared conv"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NORMED)
+def test_batch_norms_that_were_kept_fold_into_an_equal_network(name: str) -> None:
+    ann, x = BY_NAME[name].prepared().double(), BY_NAME[name].inputs()[0].double()
+    folded, kept = ecl.convert(ann), ecl.convert(ann, fold_batchnorms=False)
+    norms = [m for m in kept.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert len(norms) == len(norms_of(ann))
+    assert close(kept(x, num_steps=4), folded(x, num_steps=4))
+    later = kept.fold_batchnorms()
+    assert later is kept
+    assert later.state_dict().keys() == folded.state_dict().keys()
+    assert close(later(x, num_steps=4), folded(x, num_steps=4))
+
+
+def test_kept_batch_norms_learn_and_fold_with_what_they_learned() -> None:
+    snn, x = (
+        convert("residual", fold_batchnorms=False).double().train(),
+        BY_NAME["residual"].inputs(8),
+    )
+    x = [part.double() for part in x]
+    norm = next(m for m in snn.modules() if isinstance(m, nn.BatchNorm2d))
+    before = norm.running_mean.clone(), norm.weight.detach().clone()
+    snn(*x, num_steps=3).square().sum().backward()
+    torch.optim.SGD(snn.parameters(), lr=1e-3).step()
+    assert not torch.equal(norm.running_mean, before[0])
+    assert not torch.equal(norm.weight, before[1])
+    expected = snn.eval()(*x, num_steps=3).detach()
+    assert close(snn.train().fold_batchnorms()(*x, num_steps=3), expected)
+    assert not snn.training
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_files_remember_whether_batch_norms_were_kept(fold: bool, tmp_path: Path) -> None:
+    net = BY_NAME["residual"]
+    snn = ecl.convert(net.prepared(), fold_batchnorms=fold)
+    loaded = ecl.load(snn.save(tmp_path / "net.safetensors"), net.build())
+    assert loaded.state_dict().keys() == snn.state_dict().keys()
+    assert torch.equal(loaded(*net.inputs(), num_steps=4), snn(*net.inputs(), num_steps=4))
 
 
 def test_thresholds_are_not_trained_unless_asked() -> None:

@@ -100,7 +100,7 @@ def test_it_trains_at_the_steps_that_are_asked_for(checkpoint: Path, tmp_path: P
 
 def test_one_setting_keeps_the_other_defaults() -> None:
     tuned = from_dict(TuneConfig, {"measure": {"checkpoint": "a"}, "train": {"epochs": 1}})
-    assert (tuned.train.lr, tuned.train.epochs) == (0.02, 1)
+    assert (tuned.train.lr, tuned.train.epochs) == (0.05, 1)
 
 
 def test_no_steps_are_refused() -> None:

@@ -1,0 +1,87 @@
+"""Every classification network of torchvision: it converts as it is, or one error says why not."""
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+import snntorch_ecl as ecl
+from snntorch_ecl.errors import UnsupportedError
+
+# What has no spiking counterpart here. Whatever holds one of these must be refused.
+UNSUPPORTED = (
+    nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.LayerNorm, nn.MultiheadAttention,
+)  # fmt: skip
+CONVERTIBLE = (
+    "alexnet", "densenet", "googlenet", "inception_v3", "mnasnet", "mobilenet_v2", "regnet_x",
+    "resnet", "resnext", "shufflenet_v2", "squeezenet", "vgg", "wide_resnet",
+)  # fmt: skip
+# The smallest images that pass all of a network's pooling; 32 pixels do for the others.
+SIDE = {"alexnet": 64, "inception_v3": 80}
+
+NAMES = models.list_models(module=models)
+CONVERTED = [name for name in NAMES if name.startswith(CONVERTIBLE)]
+REFUSED = [name for name in NAMES if not name.startswith(CONVERTIBLE)]
+
+
+def network(name: str) -> nn.Module:
+    untrained = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return models.get_model(name, weights=None, num_classes=10, **untrained).eval()
+
+
+def alive(model: nn.Module, images: Tensor) -> None:
+    """Statistics from data, and norms that open most ReLUs.
+
+    Deep networks with purely random norms are chaotic: what differs in the first layer by a
+    rounding error differs in the last by everything. Trained networks are not like that.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None
+        nn.init.uniform_(norm.weight, 0.2, 0.6)
+        nn.init.uniform_(norm.bias, 0.5, 1.0)
+        norm.train()
+    with torch.no_grad():
+        model(images)
+    model.eval()
+
+
+def test_all_networks_are_accounted_for() -> None:
+    assert len(CONVERTED) >= 43
+    assert len(REFUSED) >= 37
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_it_converts_without_an_edit_and_approaches_its_ann(name: str) -> None:
+    torch.manual_seed(0)
+    model = network(name)
+    side = SIDE.get(name, 32)
+    images = torch.rand(8, 3, side, side)
+    alive(model, images)
+    ann = ecl.prepare(model, levels=None)
+    with torch.inference_mode():
+        wanted = model(images[:1])
+        assert torch.equal(ann(images[:1]), wanted)
+    snn = ecl.convert(ecl.calibrate(ann, [images[:1]], method="max", progress=False))
+    with torch.inference_mode():
+        logits = snn.logits_over_time(images[:1], num_steps=64)
+    errors = [float((logits[t - 1] - wanted).norm() / wanted.norm()) for t in (4, 64)]
+    assert errors[1] < 0.3
+    assert errors[1] < errors[0] / 2
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_one_error_lists_all_that_cannot_spike(name: str) -> None:
+    with torch.device("meta"):
+        model = network(name)
+    with pytest.raises(UnsupportedError) as caught:
+        ecl.prepare(model)
+    unsupported = [n for n, m in model.named_modules() if type(m) in UNSUPPORTED]
+    assert unsupported
+    listed = "\n".join(caught.value.sites)
+    missing = [n for n in unsupported if f"{n} " not in listed and f"{n}." not in listed]
+    assert not missing
