@@ -124,9 +124,10 @@ def _counts_batch(size: Node) -> bool:
         )
     if size.target is getattr:
         return bool(size.args[1] == "shape")
-    if size.target is operator.getitem and isinstance(size.args[1], int):
-        whole = size.args[0]
-        return bool(size.args[1] == 0) or (isinstance(whole, Node) and not _is_shape(whole))
+    if size.target is operator.getitem and isinstance(size.args[1], (int, slice)):
+        whole, index = size.args
+        first = index.start if isinstance(index, slice) else index
+        return first in (None, 0) or (isinstance(whole, Node) and not _is_shape(whole))
     return any(_counts_batch(source) for source in size.all_input_nodes)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 from torch.fx import GraphModule, Node, Proxy, Tracer
+from torch.nn.parameter import is_lazy
 
 from .errors import TraceError
 
@@ -104,10 +105,16 @@ def trace(
     Raises:
         TraceError: The code cannot be traced; names the innermost module and the remedy.
     """
+    lazy = [n for n, m in model.named_modules() if any(map(is_lazy, m._parameters.values()))]
+    if lazy:
+        raise TraceError(
+            f"{type(model).__name__} has layers that have no weights yet ({', '.join(lazy)}): run "
+            "one batch through it first"
+        )
     try:
         root = copy.deepcopy(model)
     except Exception as error:
-        raise TraceError(f"{type(model).__name__} cannot be copied: {error}") from error
+        raise TraceError(f"{type(model).__name__} cannot be copied: {_remedy(error)}") from error
     if training is not None:
         root.train(training)
     tracer = _LeafTracer(tuple(leaves))
@@ -143,3 +150,15 @@ def finish(gm: GraphModule) -> GraphModule:
     gm.graph.lint()
     gm.recompile()
     return gm
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about a network that cannot be copied, after what torch says about it."""
+    text = str(error)
+    if "graph leaves" in text:
+        return (
+            "it holds a tensor computed from its parameters, as old-style weight norm and pruning "
+            "leave it. Make it permanent (torch.nn.utils.remove_weight_norm, prune.remove), or use "
+            f"torch.nn.utils.parametrizations. ({text})"
+        )
+    return text

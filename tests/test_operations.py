@@ -90,6 +90,9 @@ ALLOWED: dict[str, Operation] = {
     "x[..., :2]": lambda x: x[..., :2],
     "x[:, [0, 2]]": lambda x: x[:, [0, 2]],
     "x[:, :n // 2]": lambda x: x[:, : x.shape[1] // 2],
+    "interpolate to another's size": lambda x: F.interpolate(
+        x[:, :, None, None], size=torch.cat([x[:, :, None, None]] * 2, 3).shape[-2:]
+    ).flatten(1),
     "contiguous, clone, float": lambda x: x.contiguous().clone().float().to(torch.float32),
 }
 
@@ -296,6 +299,8 @@ def test_layers_that_move_dimension_0_are_refused(layer: nn.Module) -> None:
         lambda x: x / x.size(0),
         lambda x: x * (x.shape[0] - 1),
         lambda x: x - x.numel(),
+        lambda x: x * x.shape[:1][0],
+        lambda x: F.interpolate(x[:, :, None], size=x.shape[0:1]),
     ],
 )
 def test_computing_with_the_batch_size_is_refused(operation: Operation) -> None:
