@@ -175,6 +175,7 @@ def fit(
         loaders = parts.Data(data, validation, config)
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
+        model.train()  # Lightning leaves modes alone, and converted networks come in eval mode
         start_thresholds(model, next(iter(loaders.train_dataloader()))[0])
         trainer = parts.make_trainer(
             config,

@@ -269,6 +269,21 @@ def test_thresholds_that_are_set_stay_and_nothing_runs() -> None:
     assert [clip.threshold.item() for clip in clips_of(model).values()] == pytest.approx([0.7, 0.7])
 
 
+def test_a_network_in_eval_mode_learns_like_one_in_training_mode() -> None:
+    def normed(mode: bool) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            layers = (nn.Linear(4, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 3))
+            ann = ecl.prepare(nn.Sequential(*layers), levels=4)
+        start_thresholds(ann, DATA.tensors[0])
+        return ann.train(mode)
+
+    found = trained(normed(False))
+    assert same(found, trained(normed(True)))
+    statistics = "1.running_mean"
+    assert not torch.equal(found.state_dict()[statistics], normed(False).state_dict()[statistics])
+
+
 # ------------------------------------------------------------------------- parameter_groups
 
 
