@@ -1,33 +1,30 @@
-"""``compensate``: what thresholds alone cannot mend, biases can, from the same unlabelled data."""
+"""``compensate``: what thresholds alone cannot mend, the layers between them can."""
 
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Node
 from tqdm import tqdm
 
 from .calibrate import images_of
 from .checks import check_num_steps
-from .errors import DataError
+from .correction import Biases, Corrector, Steps, Weights
+from .errors import ConfigError, DataError
 from .meters import activations_of, watched_ann
 from .network import SpikingNetwork
-from .neuron import DualThreshold
 from .processes import device_of
-from .temporal import Hold, unfold
+from .sites import layer_before
+from .step_bias import insert_step_biases
 
-__all__ = ["compensate"]
+__all__ = ["Correction", "compensate"]
 
-# Halvings of the interval in which a bias is sought: to θ/1024. The mean output rises with the
-# bias, but in jumps, where many neurons cross a level together; Newton's steps would circle.
-_ROUNDS = 11
+Correction = Literal["weights", "biases", "steps"]
 
-_ADDITIONS = (operator.add, operator.iadd, torch.add)
+_CORRECTORS: dict[str, type[Corrector]] = {"weights": Weights, "biases": Biases, "steps": Steps}
 
 
 def compensate(
@@ -36,22 +33,34 @@ def compensate(
     data: Iterable[Any],
     *,
     num_steps: int,
+    method: Correction = "weights",
     key: str | None = None,
     progress: bool = True,
 ) -> SpikingNetwork:
-    """Correct biases so that each layer spikes, on average, as its ANN activates.
+    """Correct a converted network, layer by layer, from a few hundred unlabelled images.
 
-    Layer by layer in the network's order, and channel by channel, the bias before each neuron is
-    moved until the mean spike output over ``num_steps`` matches the ANN's mean activation; later
-    layers see the corrected ones before them. At last the mean logits are matched. No labels, no
-    gradients; the network keeps its shape and costs nothing more to run.
+    The layers are taken in the network's order; later ones see the corrected ones before them. At
+    last the logits are corrected. ``weights`` and ``biases`` leave the network's shape as it is:
+    it costs nothing more to run.
+
+    - ``weights``: least squares fit the weights and bias before each neuron, so that its mean
+      current is its ANN's, image by image, though what comes in are spikes. The best by far.
+    - ``biases``: the bias of each channel is moved until the mean spike output over ``num_steps``
+      is the ANN's mean activation.
+    - ``steps``: each channel gets a bias for every time step, so that the mean current of each
+      step is the ANN's; ``[T, C]`` numbers more a layer, and one addition before each neuron.
+
+    All images run together: memory is that of the largest layer times images and steps and, for
+    ``weights``, of all the ANN's activations for these images. Give fewer to large networks.
 
     Args:
         snn: The converted network. It stays as it is.
-        ann: What it should agree with: the ReLU network it came from, or the prepared one.
+        ann: What it should agree with: the ReLU network it came from, or the prepared one. (After
+            ``calibrate``, give the ReLU network: thresholds clip what it is to be corrected to.)
         data: A few hundred unlabelled images in batches: tensors ``[B, ...]``, tuples that begin
-            with one, or dicts. They run through the spiking network together.
+            with one, or dicts.
         num_steps: T at which it will run; the correction is for this T.
+        method: What is corrected.
         key: Name of the input in batches that are dicts.
         progress: Show a progress bar.
 
@@ -59,7 +68,8 @@ def compensate(
         A corrected copy of the network.
 
     Raises:
-        ConfigError: num_steps < 1, or the ANN has other layers than the network.
+        ConfigError: num_steps < 1, an unknown method, or the ANN has other layers than the
+            network.
         DataError: No data, or batches of another form.
 
     Example:
@@ -72,141 +82,90 @@ def compensate(
         torch.Size([3, 2])
     """
     check_num_steps(num_steps)
-    snn = copy.deepcopy(snn)
+    if method not in _CORRECTORS:
+        options = ", ".join(get_args(Correction))
+        raise ConfigError(f"method must be one of {options}; got {method!r}")
+    kind = _CORRECTORS[method]
+    snn = copy.deepcopy(snn).eval()
     device = device_of(snn)
     images = [images_of(batch, i, key).to(device) for i, batch in enumerate(data)]
     if not images:
         raise DataError("the data is empty: there is no batch to compensate with")
     with torch.no_grad():
-        targets, logits = _means_of_ann(ann, snn, images)
-        sites = {name: _bias_before(snn.net, name) for name in snn.neurons}
+        targets, logits = _of_ann(kind, ann, snn, images)
         correctors = {
-            name: _Corrector(snn.neurons[name], site, targets[name], num_steps)
-            for name, site in sites.items()
-            if site is not None
+            name: kind(snn.net, neuron, layer_before(snn.net, name), targets.pop(name), num_steps)
+            for name, neuron in snn.neurons.items()
         }
-        bar = tqdm(
-            total=len(correctors), desc="compensate", unit="layer", disable=not progress,
-            leave=False, delay=2,
-        )  # fmt: skip
-        handles = [
-            c.neuron.register_forward_pre_hook(c.on_current(bar.update), with_kwargs=True)
-            for c in correctors.values()
-        ]
-        try:
-            output = snn(torch.cat(images), num_steps=num_steps)
-        finally:
-            bar.close()
-            for handle in handles:
-                handle.remove()
-        for corrector in correctors.values():
-            _add_bias(corrector.site, corrector.bias)
-        last = _bias_before(snn.net, None)
-        if last is not None and isinstance(output, Tensor) and output.ndim == 2:
-            _add_bias(last, logits - output.mean(0))
+        last = kind(snn.net, None, layer_before(snn.net, None), logits, num_steps)
+        output = _run(snn, correctors, last, torch.cat(images), num_steps, progress)
+        if isinstance(output, Tensor) and output.shape == logits.shape:
+            last.finish(output, logits)
     snn.reset()
-    return snn
+    found = {name: c.bias for name, c in correctors.items() if isinstance(c, Steps)}
+    biases = {name: bias for name, bias in found.items() if bias is not None}
+    return insert_step_biases(snn, biases) if biases else snn
 
 
-def _means_of_ann(
-    ann: nn.Module, snn: SpikingNetwork, images: list[Tensor]
+def _of_ann(
+    kind: type[Corrector], ann: nn.Module, snn: SpikingNetwork, images: list[Tensor]
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The ANN's mean activation by layer and channel, and its mean logits."""
+    """What the correctors need to know of each of the ANN's layers, and its logits."""
     ann = watched_ann(ann, snn.neurons).to(device_of(snn))
-    sums: dict[str, Tensor] = {}
+    kept: dict[str, list[Tensor]] = {name: [] for name in snn.neurons}
 
     def watch(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
-            sums[name] = sums.get(name, 0) + _over_channels(output).double() * len(output)
+        def hook(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+            kept[name].append(kind.of_ann(args[0], output))
 
         return hook
 
     for name, clip in activations_of(ann, snn.neurons).items():
         clip.register_forward_hook(watch(name))
     outputs = [ann(batch) for batch in images]
-    count = sum(map(len, images))
-    logits = torch.cat(outputs).mean(0) if isinstance(outputs[0], Tensor) else torch.zeros(())
-    return {name: (total / count).float() for name, total in sums.items()}, logits
+    logits = torch.cat(outputs) if isinstance(outputs[0], Tensor) else torch.zeros(())
+    return {name: torch.cat(values) for name, values in kept.items()}, logits
 
 
-def _over_channels(values: Tensor) -> Tensor:
-    """Mean of each channel, ``[B, C, ...]`` to ``[C]``."""
-    return values.transpose(0, 1).flatten(1).mean(1)
+def _run(
+    snn: SpikingNetwork,
+    correctors: dict[str, Corrector],
+    last: Corrector,
+    images: Tensor,
+    num_steps: int,
+    progress: bool,
+) -> Any:
+    """One pass of the spiking network, in which each layer is corrected when its turn comes."""
+    bar = tqdm(
+        total=len(correctors), desc="compensate", unit="layer", disable=not progress,
+        leave=False, delay=2,
+    )  # fmt: skip
 
-
-class _Corrector:
-    """Finds the bias of one layer's channels while the network runs."""
-
-    def __init__(
-        self, neuron: DualThreshold, site: nn.Module, target: Tensor, num_steps: int
-    ) -> None:
-        self.neuron = neuron
-        self.site = site
-        self.twin = copy.deepcopy(neuron)  # before any hook that it would inherit
-        self.target = target
-        self.num_steps = num_steps
-        self.bias = torch.zeros_like(target)
-
-    def on_current(self, done: Any) -> Any:
-        """A forward pre-hook that hands the neuron its corrected current."""
-
+    def before(corrector: Corrector) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor], kwargs: dict[str, Any]) -> Any:
-            current = args[0]
-            done(1)
-            if isinstance(self.site, nn.Linear) and current.ndim != 2:
-                return None  # its bias lies along the last dimension, thresholds along the second
-            # A channel that cannot reach its target must not be pushed for ever.
-            high = self.neuron.threshold.detach() * torch.ones_like(self.target)
-            low = -high
-            for _ in range(_ROUNDS):
-                self.bias = (low + high) / 2
-                falls_short = self._mean_output(current, kwargs) < self.target
-                low = torch.where(falls_short, self.bias, low)
-                high = torch.where(falls_short, high, self.bias)
-            return (self._shifted(current),), kwargs
+            current, held = corrector.corrected(args[0], kwargs.get("held", 1))
+            bar.update(1)
+            return (current,), {**kwargs, "held": held}
 
         return hook
 
-    def _mean_output(self, current: Tensor, kwargs: dict[str, Any]) -> Tensor:
-        self.twin.reset_mem()
-        spikes = self.twin(self._shifted(current), **kwargs)
-        return _over_channels(unfold(spikes, self.num_steps).mean(0))
-
-    def _shifted(self, current: Tensor) -> Tensor:
-        return current + self.bias.view(-1, *[1] * (current.ndim - 2))
-
-
-# ------------------------------------------------------------------------------ where biases are
-
-
-def _bias_before(net: GraphModule, neuron: str | None) -> nn.Module | None:
-    """The module whose bias is added, channel by channel, to a neuron's current (or the output)."""
-    calls = [node.target for node in net.graph.nodes if node.op == "call_module"]
-    end = next(n for n in net.graph.nodes if n.target == (neuron or "output"))
-    waiting = [end.args[0]]
-    while waiting:
-        node = waiting.pop()
-        # A value that goes elsewhere too would take the bias along.
-        if not isinstance(node, Node) or len(node.users) != 1:
-            continue
-        if node.op == "call_function" and node.target in _ADDITIONS and not node.kwargs:
-            waiting += [source for source in node.args if isinstance(source, Node)]
-        elif node.op == "call_module":
-            module = net.get_submodule(str(node.target))
-            if isinstance(module, (nn.Dropout, nn.Identity, Hold)):
-                waiting.append(node.args[0])
-            elif calls.count(node.target) == 1 and _has_own_bias(net, module):
-                return module
-    return None
+    handles = []
+    for corrector in (*correctors.values(), last):
+        if corrector.neuron is not None:
+            hook = before(corrector)
+            handles.append(corrector.neuron.register_forward_pre_hook(hook, with_kwargs=True))
+        if corrector.site is not None and isinstance(corrector, Weights):
+            handles.append(corrector.site.register_forward_hook(_remembers(corrector)))
+    try:
+        return snn(images, num_steps=num_steps)
+    finally:
+        bar.close()
+        for handle in handles:
+            handle.remove()
 
 
-def _has_own_bias(net: GraphModule, module: nn.Module) -> bool:
-    """Whether a module has a bias that no other module shares."""
-    bias = getattr(module, "bias", None)
-    users = [other for other in net.modules() if getattr(other, "bias", None) is bias]
-    return isinstance(bias, nn.Parameter) and len(users) == 1
+def _remembers(corrector: Weights) -> Any:
+    def hook(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        corrector.inputs = args[0]
 
-
-def _add_bias(module: nn.Module, bias: Tensor) -> None:
-    assert isinstance(module.bias, nn.Parameter)
-    module.bias.data = module.bias.data + bias.to(module.bias.dtype)
+    return hook

@@ -23,6 +23,7 @@ from .errors import CheckpointError, EclError
 from .files import replacing
 from .handlers import Handlers
 from .network import Layer, SpikingNetwork
+from .step_bias import insert_step_biases, step_biases
 
 if TYPE_CHECKING:
     from .functional import SurrogateGradient
@@ -68,6 +69,7 @@ def save(network: SpikingNetwork, path: str | Path) -> Path:
             }
             for name, neuron in network.neurons.items()
         },
+        "step_biases": step_biases(network),
     }
     metadata = {
         **_FORMAT.metadata(),
@@ -132,6 +134,7 @@ def load(
     tensors, settings = _read(path)
     network = _rebuild(tensors, model, handlers, tuple(leaf_modules), spike_grad, path)
     layers, neurons = _layers_and_neurons(path, settings)
+    network = _with_step_biases(network, path, settings)
     expected, found = ([layer.name for layer in ls] for ls in (network.layers, layers))
     if expected != found:
         raise CheckpointError(
@@ -164,6 +167,18 @@ def _layers_and_neurons(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
     return layers, neurons
+
+
+def _with_step_biases(
+    network: SpikingNetwork, path: Path, settings: dict[str, Any]
+) -> SpikingNetwork:
+    """The network with room for the corrections that the file holds."""
+    try:
+        shapes = settings.get("step_biases", {})
+        biases = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    except (AttributeError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
+    return insert_step_biases(network, biases) if biases else network
 
 
 def _neuron(*, negative_threshold: float, initial_membrane: float) -> tuple[float, float]:

@@ -2,16 +2,22 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
+import snntorch.utils
 import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.compensate import compensate
-from snntorch_ecl.errors import ConfigError, DataError
+from snntorch_ecl.correction import _least_squares
+from snntorch_ecl.errors import CheckpointError, ConfigError, DataError
+from snntorch_ecl.step_bias import StepBias
+from snntorch_ecl.temporal import unfold
 
 STEPS = 4
+METHODS = ("weights", "biases", "steps")
 
 
 class Residual(nn.Module):
@@ -70,7 +76,9 @@ def mean_errors(snn: ecl.SpikingNetwork, model: nn.Module) -> dict[str, float]:
 def test_every_layer_spikes_on_average_as_its_ann_activates() -> None:
     model = relu_network()
     snn = converted(model)
-    better = compensate(snn, model, images().split(30), num_steps=STEPS, progress=False)
+    better = compensate(
+        snn, model, images().split(30), num_steps=STEPS, method="biases", progress=False
+    )
     before = mean_errors(copy.deepcopy(snn), copy.deepcopy(model))
     after = mean_errors(better, model)
     assert max(before.values()) > 0.03  # there was something to correct
@@ -78,41 +86,62 @@ def test_every_layer_spikes_on_average_as_its_ann_activates() -> None:
         assert after[name] < 0.1 * max(before.values()), (name, before, after)
 
 
-def test_the_mean_logits_match() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_the_mean_logits_match(method: Any) -> None:
     model = relu_network()
-    better = compensate(converted(model), model, [images()], num_steps=STEPS, progress=False)
+    better = compensate(
+        converted(model), model, [images()], num_steps=STEPS, method=method, progress=False
+    )
     with torch.no_grad():
         expected, found = model(images()).mean(0), better(images(), num_steps=STEPS).mean(0)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_only_biases_change_and_the_network_given_stays() -> None:
+BIASES = {"net.stem.bias", "net.conv1.bias", "net.conv2.bias", "net.fc.bias"}
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("biases", BIASES), ("weights", BIASES | {n.replace("bias", "weight") for n in BIASES})],
+)
+def test_only_what_the_method_says_changes_and_the_network_given_stays(
+    method: Any, expected: set[str]
+) -> None:
     model = relu_network()
     snn = converted(model)
     before = copy.deepcopy(snn.state_dict())
-    better = compensate(snn, model, [images()], num_steps=STEPS, progress=False)
+    better = compensate(snn, model, [images()], num_steps=STEPS, method=method, progress=False)
     assert all(torch.equal(value, before[name]) for name, value in snn.state_dict().items())
     after = better.state_dict()
     assert after.keys() == before.keys()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
-    assert changed == {"net.stem.bias", "net.conv1.bias", "net.conv2.bias", "net.fc.bias"}
-    assert not any(m._forward_pre_hooks for m in better.modules())
+    # The stem computes what the ANN computes, and needs no other weights.
+    assert changed >= expected - {"net.stem.weight", "net.stem.bias"}
+    assert changed <= expected
+    assert not any(m._forward_pre_hooks or m._forward_hooks for m in better.modules())
 
 
-def test_it_can_be_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_it_can_be_kept(method: Any, tmp_path: Path) -> None:
     model = relu_network()
-    better = compensate(converted(model), model, [images()], num_steps=STEPS, progress=False)
+    better = compensate(
+        converted(model), model, [images()], num_steps=STEPS, method=method, progress=False
+    )
     back = ecl.load(better.save(tmp_path / "a.safetensors"), model)
     x = images()[:5]
     with torch.no_grad():
         assert torch.equal(back(x, num_steps=STEPS), better(x, num_steps=STEPS))
 
 
-def test_a_prepared_network_will_do_as_reference() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_a_prepared_network_will_do_as_reference(method: Any) -> None:
     model = relu_network()
-    prepared = ecl.prepare(model)
-    one = compensate(converted(model), model, [images()], num_steps=STEPS, progress=False)
-    other = compensate(converted(model), prepared, [images()], num_steps=STEPS, progress=False)
+    one, other = (
+        compensate(
+            converted(model), ann, [images()], num_steps=STEPS, method=method, progress=False
+        )
+        for ann in (model, ecl.prepare(model))
+    )
     for name, value in one.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], value)
 
@@ -124,14 +153,7 @@ def test_a_shared_convolution_is_left_alone() -> None:
     model = nn.Sequential(
         shared, nn.ReLU(), shared, nn.ReLU(), nn.Flatten(), nn.Linear(128, 3)
     ).eval()
-    snn = converted(model)
-    better = compensate(snn, model, [images()], num_steps=STEPS, progress=False)
-    changed = {
-        name
-        for name, value in better.state_dict().items()
-        if not torch.equal(value, snn.state_dict()[name])
-    }
-    assert changed == {"net.5.bias"}
+    assert changed(model, images(), method="weights") == {"net.5.weight", "net.5.bias"}
 
 
 def test_a_value_that_goes_elsewhere_too_takes_no_bias_along() -> None:
@@ -147,16 +169,19 @@ def test_a_value_that_goes_elsewhere_too_takes_no_bias_along() -> None:
 
     model = Twice().eval()
     snn = converted(model)
-    better = compensate(snn, model, [images()], num_steps=STEPS, progress=False)
-    assert torch.equal(better.net.conv.bias, snn.net.conv.bias)
+    for method in ("biases", "weights"):
+        better = compensate(snn, model, [images()], num_steps=STEPS, method=method, progress=False)
+        assert torch.equal(better.net.conv.bias, snn.net.conv.bias)
+        assert torch.equal(better.net.conv.weight, snn.net.conv.weight)
 
 
-def changed(model: nn.Module, data: Tensor) -> set[str]:
+def changed(model: nn.Module, data: Tensor, method: Any = "biases") -> set[str]:
     """Names of what compensation changes in a network made from a ReLU network."""
     ann = ecl.calibrate(ecl.prepare(model.eval()), [data], method="max", progress=False)
     snn = ecl.convert(ann)
     before = snn.state_dict()
-    after = compensate(snn, model, [data], num_steps=STEPS, progress=False).state_dict()
+    better = compensate(snn, model, [data], num_steps=STEPS, method=method, progress=False)
+    after = better.state_dict()
     return {name for name, value in after.items() if not torch.equal(value, before[name])}
 
 
@@ -192,6 +217,156 @@ def test_an_addition_that_scales_is_not_looked_through() -> None:
     assert changed(Scaled(), images()) == {"net.fc.bias"}
 
 
+# -------------------------------------------------------------------------------- least squares
+
+
+def currents(
+    snn: ecl.SpikingNetwork, model: nn.Module, data: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """What reaches each neuron, ``[T, B, C, ...]``, and each of the ANN's activations."""
+    snn, model, seen = copy.deepcopy(snn), copy.deepcopy(model), {}
+
+    def spiking(name: str) -> Any:
+        def hook(m: nn.Module, args: Any, kwargs: Any) -> None:
+            seen[name] = unfold(args[0], STEPS, kwargs["held"])
+
+        return hook
+
+    for name, neuron in snn.neurons.items():
+        neuron.register_forward_pre_hook(spiking(name), with_kwargs=True)
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda m, args, name=name: seen.__setitem__(f"ann {name}", args[0])
+        )
+    with torch.no_grad():
+        model(data)
+        snn(data, num_steps=STEPS)
+    return {name: (seen[name], seen[f"ann {name}"]) for name in snn.neurons}
+
+
+def current_errors(snn: ecl.SpikingNetwork, model: nn.Module, data: Tensor) -> dict[str, float]:
+    return {
+        name: float((steps.mean(0) - wanted).norm() / wanted.norm())
+        for name, (steps, wanted) in currents(snn, model, data).items()
+    }
+
+
+def test_weights_bring_every_image_nearer_to_its_ann() -> None:
+    model = relu_network()
+    ann = ecl.prepare(model)
+    ann = ecl.calibrate(ann, [images()], method="percentile", percentile=70, progress=False)
+    snn = ecl.convert(ann)
+    better = compensate(snn, model, [images()], num_steps=STEPS, progress=False)
+    before, after = (current_errors(s, model, images()) for s in (snn, better))
+    assert after["relu"] < 1e-5  # the stem computes what the ANN computes
+    for name in ("relu1", "relu2"):
+        assert after[name] < 0.9 * before[name], (name, before, after)
+    unseen = torch.randn(200, 2, 8, 8, generator=torch.Generator().manual_seed(9))
+    with torch.no_grad():
+        wanted = model(unseen)
+        errors = [float((s(unseen, num_steps=STEPS) - wanted).norm()) for s in (snn, better)]
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_the_fit_is_that_of_linear_algebra_where_there_are_few_weights() -> None:
+    """Conjugate gradients are exact after as many steps as there are unknowns."""
+    generator = torch.Generator().manual_seed(3)
+    x, wanted = (torch.randn(40, n, generator=generator).double() for n in (3, 2))
+    expected = torch.linalg.lstsq(x, wanted).solution.T
+    for row, target in zip(expected, wanted.T, strict=True):
+        found = _least_squares(
+            lambda w: nn.functional.linear(x, w), torch.zeros(1, 3).double(), target[:, None]
+        )
+        torch.testing.assert_close(found[0], row, rtol=1e-6, atol=1e-8)
+
+
+def test_a_layer_that_needs_no_fit_gets_none() -> None:
+    zero = torch.zeros(4, 1)
+    found = _least_squares(lambda w: zero @ w.T, torch.zeros(2, 1), torch.ones(4, 2))
+    assert torch.equal(found, torch.zeros(2, 1))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv1d(3, 4, 3, padding=1), (3, 6)),
+        (nn.Conv2d(3, 4, 3, stride=2, padding=1, groups=1), (3, 6, 6)),
+        (nn.Conv2d(4, 4, 3, groups=2), (4, 5, 5)),
+        (nn.Conv3d(2, 3, 2), (2, 3, 3, 3)),
+        (nn.ConvTranspose2d(3, 4, 2, 2), (3, 3, 3)),
+        (nn.Linear(6, 4), (6,)),
+        (nn.Linear(5, 4), (3, 5)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
+)
+def test_every_kind_of_layer_is_fitted(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    first = ecl.ThresholdClip(None, 2.0)
+    model = nn.Sequential(first, layer, nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)).eval()
+    data = torch.rand(60, *shape)
+    with torch.no_grad():
+        model(data)
+    ann = ecl.prepare(model)
+    ann = ecl.calibrate(ann, [data], method="percentile", percentile=50, progress=False)
+    snn = ecl.convert(ann)
+    better = compensate(snn, model, [data], num_steps=STEPS, progress=False)
+    before, after = (current_errors(s, model, data)["2"] for s in (snn, better))
+    assert after < 0.9 * before
+    assert not torch.equal(better.net.get_submodule("1").weight, layer.weight)
+
+
+def test_computed_weights_are_left_to_themselves() -> None:
+    torch.manual_seed(0)
+    conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3))
+    layers = (nn.Conv2d(2, 4, 3), nn.ReLU(), conv, nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    names = changed(nn.Sequential(*layers), images(), method="weights")
+    assert names - {"net.0.weight", "net.0.bias"} == {"net.2.bias", "net.5.weight", "net.5.bias"}
+
+
+# --------------------------------------------------------------------------------- step by step
+
+
+def test_each_step_gets_the_mean_current_of_the_ann() -> None:
+    model = relu_network()
+    better = compensate(
+        converted(model), model, [images()], num_steps=STEPS, method="steps", progress=False
+    )
+    for name, (steps, current) in currents(better, model, images()).items():
+        expected = current.mean((0, 2, 3)).expand(STEPS, -1)
+        torch.testing.assert_close(steps.mean((1, 3, 4)), expected, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_steps_run_alike_one_by_one_and_from_a_file(tmp_path: Path) -> None:
+    model, x = relu_network(), images()[:5]
+    better = compensate(
+        converted(model), model, [images()], num_steps=STEPS, method="steps", progress=False
+    )
+    back = ecl.load(better.save(tmp_path / "a.safetensors"), model)
+    with torch.no_grad():
+        whole = better(x, num_steps=6)  # beyond T, where the last step's correction stays
+        for snn in (better, copy.deepcopy(better), back):
+            for reset in (snn.reset, lambda snn=snn: snntorch.utils.reset(snn)):
+                reset()
+                mean = torch.stack([snn.step(x) for _ in range(6)]).mean(0)
+                torch.testing.assert_close(mean, whole)
+    assert [m for m in back.modules() if isinstance(m, StepBias)]
+
+
+def test_a_file_with_damaged_corrections_is_refused(tmp_path: Path) -> None:
+    model = relu_network()
+    better = compensate(
+        converted(model), model, [images()], num_steps=STEPS, method="steps", progress=False
+    )
+    path = better.save(tmp_path / "a.safetensors")
+    text = path.read_bytes()
+    assert text.count(b'step_biases\\": {\\"relu\\": [4, 6]') == 1
+    path.write_bytes(text.replace(b'{\\"relu\\": [4, 6]', b'{\\"relu\\": [5, 6]'))
+    with pytest.raises(CheckpointError, match="does not fit Residual"):
+        ecl.load(path, model)
+    path.write_bytes(text.replace(b'{\\"relu\\": [4, 6]', b'{\\"relu\\": [-, 6]'))
+    with pytest.raises(CheckpointError, match="damaged"):
+        ecl.load(path, model)
+
+
 def test_bad_input_is_refused() -> None:
     model = relu_network()
     snn = converted(model)
@@ -199,6 +374,8 @@ def test_bad_input_is_refused() -> None:
         compensate(snn, model, [], num_steps=4)
     with pytest.raises(ConfigError, match="num_steps"):
         compensate(snn, model, [images()], num_steps=0)
+    with pytest.raises(ConfigError, match="method must be one of weights, biases, steps; got 'w'"):
+        compensate(snn, model, [images()], num_steps=4, method="w")  # type: ignore[arg-type]
     other = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU())
     with pytest.raises(ConfigError, match="no activation relu, relu1, relu2: give the network"):
         compensate(snn, other, [images()], num_steps=4)
