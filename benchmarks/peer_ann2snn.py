@@ -1,6 +1,6 @@
 """Runs in an environment with spikingjelly 2.0.0; called by ``training_free.py``.
 
-    python peer_ann2snn.py INPUT.pt OUTPUT.json
+python peer_ann2snn.py INPUT.pt OUTPUT.json
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 @torch.inference_mode()
 def accuracy(net: torch.nn.Module, given: dict[str, Any]) -> dict[str, float]:
     """Share of right answers after each number of steps; the outputs of all steps are summed."""
-    right = {t: 0 for t in given["steps"]}
+    right = dict.fromkeys(given["steps"], 0)
     for images, labels in zip(given["images"].split(25), given["labels"].split(25), strict=True):
         functional.reset_net(net)
         total: Any = 0

@@ -1,10 +1,10 @@
-"""A pretrained ReLU network made spiking without training: every setting, and a peer, in one table.
+r"""A pretrained ReLU network made spiking without training: every setting, and a peer, in one table.
 
 Calibration and compensation see unlabelled training images; accuracy is that of other, held-out
 ones. Rows are written as they come, and a run that was stopped goes on where it was.
 
-    python benchmarks/training_free.py --checkpoint runs/relu/ann.safetensors \\
-        --data-root cifar10-jpeg --output-dir runs/training-free \\
+    python benchmarks/training_free.py --checkpoint runs/relu/ann.safetensors \
+        --data-root cifar10-jpeg --output-dir runs/training-free \
         --peer-python peer/bin/python
 
 ``--peer-python`` is the interpreter of an environment of its own with ``spikingjelly==2.0.0``.
@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
 import snntorch_ecl as ecl
 from snntorch_ecl.checkpoint import load_ann
@@ -94,14 +94,12 @@ class Bench:
         start = time.perf_counter()
         batches = list(self.calibration.split(64))
         ann = ecl.prepare(self.relu, per_channel=row.per_channel)
-        ann = ecl.calibrate(
-            ann, batches, method=row.method, num_steps=num_steps, progress=False  # type: ignore[arg-type]
-        )
+        ann = ecl.calibrate(ann, batches, method=row.method, num_steps=num_steps, progress=False)
         snn = ecl.convert(ann, negative_threshold=-math.inf if row.neuron == "IF" else -1e-3)
         if row.compensation != "none":
             snn = ecl.compensate(
                 snn, self.relu, batches, num_steps=num_steps,
-                method=row.compensation, progress=False,  # type: ignore[arg-type]
+                method=row.compensation, progress=False,
             )  # fmt: skip
         return snn, time.perf_counter() - start
 
@@ -158,6 +156,8 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--images", type=int, default=1000, help="test images")
     parser.add_argument("--calibration", type=int, default=512, help="unlabelled training images")
+    parser.add_argument("--only", default="", help="rows whose name holds this text")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="T to measure")
     parser.add_argument("--peer-python", help="interpreter with spikingjelly 2.0.0")
     arguments = parser.parse_args()
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
@@ -173,9 +173,9 @@ def main() -> None:
     )  # fmt: skip
     if arguments.peer_python:
         figures["rows"].update(peer(arguments.peer_python, bench, arguments.output_dir))
-    for row in rows():
+    for row in (row for row in rows() if arguments.only in row.name):
         done = figures["rows"].setdefault(row.name, {**asdict(row), "seconds": {}})
-        missing = tuple(t for t in STEPS if str(t) not in done)
+        missing = tuple(t for t in arguments.steps if str(t) not in done)
         for t, accuracy, seconds in bench.measure(row, missing) if missing else ():
             done[str(t)], done["seconds"][str(t)] = accuracy, seconds
             file.write_text(json.dumps(figures, indent=2), encoding="utf-8")
