@@ -1,4 +1,4 @@
-r"""A pretrained ReLU network made spiking without training: every setting, and a peer, in one table.
+r"""A ReLU network made spiking without training: every setting, and a peer, in one table.
 
 Calibration and compensation see unlabelled training images; accuracy is that of other, held-out
 ones. Rows are written as they come, and a run that was stopped goes on where it was.

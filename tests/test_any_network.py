@@ -117,6 +117,20 @@ def test_segmentation_networks_convert_with_all_their_outputs(name: str) -> None
         assert float((found[key] - value).norm() / value.norm()) < 0.3
 
 
+def test_a_detection_networks_pyramid_converts_with_all_its_levels() -> None:
+    torch.manual_seed(0)
+    options = {"weights": None, "weights_backbone": None, "num_classes": 3}
+    model = get_model("retinanet_resnet50_fpn", **options).backbone.eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        wanted, found = model(images), converted(model, images)(images, num_steps=4)
+    assert found.keys() == wanted.keys()
+    assert len(found) == 5
+    for key, value in wanted.items():
+        assert found[key].shape == value.shape
+        assert found[key].isfinite().all()
+
+
 @pytest.mark.parametrize(
     "norm", [nn.GroupNorm(2, 8), nn.InstanceNorm2d(8), nn.LocalResponseNorm(2)]
 )

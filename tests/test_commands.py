@@ -70,7 +70,7 @@ def test_train_evaluate_ablate_finetune_and_sweep_from_one_file(tmp_path: Path) 
     )  # fmt: skip
     assert tuned.exit_code == 0, tuned.output
     settings = json.loads((tmp_path / "f" / "tuning.json").read_text())["config"]
-    assert (settings["train"]["lr"], settings["train"]["batch_size"]) == (0.02, 8)
+    assert (settings["train"]["lr"], settings["train"]["batch_size"]) == (0.05, 8)
 
     grid = tmp_path / "grid.yaml"
     grid.write_text(yaml.safe_dump({"experiment": experiment(root).to_dict(), "seeds": 1}))

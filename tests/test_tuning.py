@@ -98,6 +98,19 @@ def test_it_trains_at_the_steps_that_are_asked_for(checkpoint: Path, tmp_path: P
     assert not torch.equal(one["net.fc.weight"], two["net.fc.weight"])
 
 
+def test_the_answers_of_the_ann_are_learned_as_far_as_asked(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    tuned = {}
+    for share in (0.0, 0.7):
+        settings = replace(config(checkpoint, epochs=1), distillation=share)
+        run_tuning(settings, tmp_path / str(share), progress=False)
+        tuned[share] = state(tmp_path / str(share), checkpoint)
+    assert not torch.equal(tuned[0.0]["net.fc.weight"], tuned[0.7]["net.fc.weight"])
+    with pytest.raises(ConfigError, match=r"share of a teacher must lie in \[0, 1\]; got 1.5"):
+        replace(config(checkpoint), distillation=1.5)
+
+
 def test_one_setting_keeps_the_other_defaults() -> None:
     tuned = from_dict(TuneConfig, {"measure": {"checkpoint": "a"}, "train": {"epochs": 1}})
     assert (tuned.train.lr, tuned.train.epochs) == (0.05, 1)
