@@ -16,6 +16,7 @@ from .activation import ThresholdClip
 from .calibrate import calibrate
 from .compensate import compensate
 from .convert import ConvertConfig, convert, prepare
+from .energy import Energy, energy
 from .errors import EclError
 from .evaluate import Evaluation, evaluate
 from .handlers import Site, keep, register
@@ -30,6 +31,7 @@ __all__ = [
     "ConvertConfig",
     "DualThreshold",
     "EclError",
+    "Energy",
     "Evaluation",
     "SignedMaxPool",
     "Site",
@@ -42,6 +44,7 @@ __all__ = [
     "calibrate",
     "compensate",
     "convert",
+    "energy",
     "errors",
     "evaluate",
     "functional",

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
     from .ablation import Sweep
     from .curves import Curves
+    from .energy import Energy
     from .evaluate import Evaluation
     from .verify import Verification
 
 __all__ = [
     "accuracy_axes",
     "curves_figure",
+    "energy_figure",
     "error_axes",
     "evaluation_figure",
     "new_figure",
@@ -274,4 +276,29 @@ def verification_figure(verification: Verification) -> Figure:
     right.set_yticks([])
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.25)
+    return figure
+
+
+def energy_figure(cost: Energy) -> Figure:
+    """Energy of each layer with synapses, beside its ANN's.
+
+    Args:
+        cost: What to draw.
+
+    Returns:
+        The figure.
+    """
+    layers = [layer for layer in cost.layers if layer.ann_macs]
+    figure, axes = new_figure(size=(7.0, max(3.0, 0.32 * len(layers) + 1.2)))
+    for offset, joules, colour, label in (
+        (-0.2, cost.ann_joules, _LINES[1], f"ANN, {1e6 * cost.ann_total:.3g} µJ"),
+        (0.2, cost.joules, POSITIVE, f"SNN, T = {cost.num_steps}, {1e6 * cost.snn_total:.3g} µJ"),
+    ):
+        places = [index + offset for index in range(len(layers))]
+        axes.barh(places, [1e6 * joules(la) for la in layers], 0.4, color=colour, label=label)
+    axes.set_yticks(range(len(layers)), [layer.name for layer in layers])
+    axes.invert_yaxis()
+    axes.set_xlabel("µJ for one image")
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    axes.grid(axis="x", alpha=0.25)
     return figure

@@ -1,0 +1,261 @@
+"""``energy``: what a network would cost on a chip that computes only where spikes arrive."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.table import Table
+from torch import nn
+from tqdm import tqdm
+
+from .calibrate import images_of
+from .checks import check_num_steps
+from .errors import ConfigError, DataError
+from .network import SpikingNetwork
+from .neuron import DualThreshold
+from .operations_count import SYNAPTIC, NeuronMeter, SynapseMeter, after_neurons, uncounted
+from .processes import device_of
+from .tables import render, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Constants", "Energy", "LayerCost", "energy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants:
+    """Energy of one operation, in picojoules.
+
+    The defaults are those of the literature: 32-bit floating point at 45 nm, 3.7 pJ for a
+    multiplication and 0.9 pJ for an addition. Memory traffic and static power are not in them.
+
+    Attributes:
+        mac: A multiplication with addition.
+        ac: An addition.
+        update: One neuron's update in one step: 0 in the literature; on a chip it is not.
+
+    Source: Horowitz, "Computing's Energy Problem (and What We Can Do About It)", ISSCC 2014.
+    """
+
+    mac: float = 4.6
+    ac: float = 0.9
+    update: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not (value >= 0 and math.isfinite(value)):
+                raise ConfigError(f"{name} must be finite and >= 0 picojoules; got {value!r}")
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer does for one image, over all T steps.
+
+    Attributes:
+        name: Qualified name.
+        kind: Type of the layer.
+        macs: Multiplications with addition.
+        acs: Additions triggered by spikes, of either sign.
+        ann_macs: Multiplications with addition in the ANN.
+        updates: Neuron updates.
+        spikes: Spikes of either sign.
+        negative: Spikes taken back.
+        neurons: Number of neurons.
+        parameters: Number of weights, biases and thresholds.
+        state_bytes: Memory of membranes and spike counts.
+    """
+
+    name: str
+    kind: str
+    macs: float = 0.0
+    acs: float = 0.0
+    ann_macs: float = 0.0
+    updates: float = 0.0
+    spikes: float = 0.0
+    negative: float = 0.0
+    neurons: int = 0
+    parameters: int = 0
+    state_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Energy:
+    """The result of :func:`energy`, for one image. ``print`` it, take ``to_dict()``, or draw it.
+
+    Attributes:
+        samples: Images it was measured on.
+        num_steps: T.
+        layers: In the order in which they run.
+        not_counted: Everything else that computes, by name.
+        constants: Energy of each operation.
+    """
+
+    samples: int
+    num_steps: int
+    layers: tuple[LayerCost, ...]
+    not_counted: tuple[str, ...]
+    constants: Constants
+
+    def total(self, quantity: str) -> float:
+        """Sum of one of :class:`LayerCost`'s numbers over all layers."""
+        return float(sum(getattr(layer, quantity) for layer in self.layers))
+
+    def joules(self, layer: LayerCost) -> float:
+        """What a layer of the spiking network takes."""
+        picojoules = (
+            layer.macs * self.constants.mac
+            + layer.acs * self.constants.ac
+            + layer.updates * self.constants.update
+        )
+        return picojoules * 1e-12
+
+    def ann_joules(self, layer: LayerCost) -> float:
+        """What the ANN's layer takes."""
+        return layer.ann_macs * self.constants.mac * 1e-12
+
+    @property
+    def snn_total(self) -> float:
+        """Joules of the spiking network for one image."""
+        return sum(map(self.joules, self.layers))
+
+    @property
+    def ann_total(self) -> float:
+        """Joules of the ANN for one image."""
+        return sum(map(self.ann_joules, self.layers))
+
+    def table(self) -> Table:
+        """Operations of each layer for one image, and the energy of the whole."""
+        rows = [_cells(layer) for layer in self.layers]
+        quantities = [self.total(name) for name in ("macs", "acs", "ann_macs")]
+        rate = _rate(self.total("spikes"), self.total("neurons"))
+        memory = f"{self.total('parameters'):,.0f}", f"{self.total('state_bytes'):,.0f}"
+        rows.append(("all", *map(_count, quantities), rate, *memory))
+        ratio = self.snn_total / self.ann_total if self.ann_total else math.nan
+        missing = ", ".join(self.not_counted) or "nothing"
+        return table(
+            f"One image, T = {self.num_steps}: {1e6 * self.snn_total:.4g} µJ, its ANN "
+            f"{1e6 * self.ann_total:.4g} µJ (ratio {ratio:.3f})",
+            ("layer", "MACs", "ACs", "ANN's MACs", "spikes / neuron", "parameters", "state, bytes"),
+            rows,
+            note=f"{self.total('updates'):,.0f} neuron updates at {self.constants.update:g} pJ. "
+            f"Not counted: memory traffic, static power, {missing}.",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        totals = {"snn_joules": self.snn_total, "ann_joules": self.ann_total}
+        return {**asdict(self), **totals}
+
+    def plot(self) -> Figure:
+        """Energy of each layer beside the ANN's (needs matplotlib)."""
+        from .plot import energy_figure
+
+        return energy_figure(self)
+
+    def __str__(self) -> str:
+        return render(self.table())
+
+
+def energy(
+    snn: SpikingNetwork,
+    data: Iterable[Any],
+    *,
+    num_steps: int,
+    constants: Constants | None = None,
+    key: str | None = None,
+    progress: bool = True,
+) -> Energy:
+    """Count a network's operations on real data, and what they would cost on a chip.
+
+    What comes before the first neuron multiplies, once for all steps. Behind neurons a spike of
+    either sign triggers one addition at each of its synapses; where values are averages or sums
+    of spikes (behind average pooling, say) those that are not zero multiply.
+
+    Args:
+        snn: The spiking network. Its state is reset.
+        data: Batches: tensors ``[B, ...]``, tuples that begin with one, or dicts.
+        num_steps: T ≥ 1.
+        constants: Energy of each operation.
+        key: Name of the input in batches that are dicts.
+        progress: Show a progress bar.
+
+    Returns:
+        The costs of one image, the mean over the data.
+
+    Raises:
+        ConfigError: num_steps < 1.
+        DataError: No data, or batches of another form.
+
+    Example:
+        >>> from snntorch_ecl import ThresholdClip, convert
+        >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
+        >>> cost = energy(convert(ann), [torch.rand(5, 8)], num_steps=4, progress=False)
+        >>> cost.total("macs"), cost.total("ann_macs")  # 8 · 16; 8 · 16 + 16 · 2
+        (128.0, 160.0)
+    """
+    check_num_steps(num_steps)
+    spiking = after_neurons(snn.net)
+    meters: dict[str, SynapseMeter | NeuronMeter] = {}
+    for node in snn.net.graph.nodes:
+        module = snn.net.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, SYNAPTIC) and node.target not in meters:
+            meters[str(node.target)] = SynapseMeter(
+                module, spiking=node in spiking, num_steps=num_steps
+            )
+        elif isinstance(module, DualThreshold):
+            meters[str(node.target)] = NeuronMeter(module)
+    samples = 0
+    bar = tqdm(data, desc="energy", unit="batch", disable=not progress, leave=False, delay=2)
+    with ExitStack() as stack, torch.no_grad():
+        for name, meter in meters.items():
+            hook = meter.on_input if isinstance(meter, SynapseMeter) else meter.on_spikes
+            layer = snn.net.get_submodule(name)
+            stack.callback(layer.register_forward_hook(hook).remove)
+        stack.callback(snn.reset)
+        for index, batch in enumerate(bar):
+            images = images_of(batch, index, key).to(device_of(snn))
+            snn(images, num_steps=num_steps)
+            samples += len(images)
+    if not samples:
+        raise DataError("the data is empty: there is no batch to count on")
+    layers = tuple(
+        _cost(name, snn.net.get_submodule(name), meter, samples) for name, meter in meters.items()
+    )
+    return Energy(samples, num_steps, layers, uncounted(snn.net), constants or Constants())
+
+
+def _cost(
+    name: str, module: nn.Module, meter: SynapseMeter | NeuronMeter, samples: int
+) -> LayerCost:
+    kind = type(module).__name__
+    if isinstance(meter, SynapseMeter):
+        return LayerCost(
+            name, kind, macs=meter.macs / samples, acs=meter.acs / samples,
+            ann_macs=meter.dense / samples, parameters=sum(p.numel() for p in module.parameters()),
+        )  # fmt: skip
+    return LayerCost(
+        name, kind, updates=meter.updates / samples, spikes=meter.spikes / samples,
+        negative=meter.negative / samples, neurons=meter.neurons,
+        parameters=meter.neuron.threshold.numel(), state_bytes=meter.state_bytes,
+    )  # fmt: skip
+
+
+def _cells(layer: LayerCost) -> tuple[str, ...]:
+    synapses = map(_count, (layer.macs, layer.acs, layer.ann_macs))
+    state = f"{layer.state_bytes:,}" if layer.neurons else "–"
+    rate = _rate(layer.spikes, layer.neurons)
+    return (layer.name, *synapses, rate, f"{layer.parameters:,}", state)
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}" if number else "–"
+
+
+def _rate(spikes: float, neurons: float) -> str:
+    return f"{spikes / neurons:.3f}" if neurons else "–"
