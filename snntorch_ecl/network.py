@@ -21,6 +21,7 @@ from .neuron import DualThreshold
 from .temporal import Temporal, reset, unfold
 
 if TYPE_CHECKING:
+    from .early_exit import Prediction
     from .summary import Summary
 
 __all__ = ["Layer", "SpikingNetwork"]
@@ -205,6 +206,26 @@ class SpikingNetwork(nn.Module):
         """
         self._check(inputs)
         return self.net(*inputs, num_steps=1, held=1)
+
+    def predict(self, *inputs: Tensor, max_steps: int, confidence: float = 0.9) -> Prediction:
+        """Classify; each image stops as soon as the network is sure of it, and costs no more.
+
+        Args:
+            *inputs: ``[B, ...]``, as the ANN takes them.
+            max_steps: T after which every image stops.
+            confidence: Probability (softmax of the averaged logits) at which an image stops,
+                within (0, 1]. Choose it from :func:`snntorch_ecl.early_exit.exit_curve`.
+
+        Returns:
+            Class, confidence and steps of each image; ``mean_steps``.
+
+        Raises:
+            ConfigError: max_steps < 1, or a confidence outside its range.
+            InputError: As :meth:`forward`; or the output is not logits ``[B, classes]``.
+        """
+        from .early_exit import predict
+
+        return predict(self, *inputs, max_steps=max_steps, confidence=confidence)
 
     def reset(self) -> None:
         """Forget the running sequence, in every layer with state."""

@@ -201,6 +201,16 @@ class DualThreshold(Temporal, snntorch.Leaky):
         self.mem = torch.zeros_like(self._mem)
         return self._mem
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with some images of the running batch.
+
+        Args:
+            rows: Which, ``[B]``, bool.
+        """
+        if self._mem.ndim:
+            self._mem = self._mem[rows]
+            self._count = None if self._count is None else self._count[rows]
+
     def _init_mem(self) -> None:
         self.mem = torch.zeros(0)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .ablation import Sweep
     from .curves import Curves
+    from .early_exit import ExitCurve
     from .energy import Energy
     from .evaluate import Evaluation
     from .verify import Verification
@@ -28,6 +29,7 @@ __all__ = [
     "energy_figure",
     "error_axes",
     "evaluation_figure",
+    "exit_figure",
     "new_figure",
     "raster_axes",
     "rate_axes",
@@ -301,4 +303,34 @@ def energy_figure(cost: Energy) -> Figure:
     axes.set_xlabel("µJ for one image")
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     axes.grid(axis="x", alpha=0.25)
+    return figure
+
+
+def exit_figure(curve: ExitCurve) -> Figure:
+    """Accuracy over the mean number of steps, with early exit and with fixed T.
+
+    Args:
+        curve: What to draw.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = new_figure(size=(6.0, 3.8))
+    steps = range(1, curve.max_steps + 1)
+    fixed = [100 * accuracy for accuracy in curve.fixed]
+    axes.plot(steps, fixed, "s--", color=_LINES[1], label="every image takes T steps")
+    means, accuracies = (
+        [point.mean_steps for point in curve.points],
+        [100 * point.accuracy for point in curve.points],
+    )
+    axes.plot(means, accuracies, "o-", color=POSITIVE, label="each image stops when it is sure")
+    for point in (curve.points[0], curve.points[-1]):
+        axes.annotate(
+            f"{point.confidence:g}", (point.mean_steps, 100 * point.accuracy),
+            xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9, color=POSITIVE,
+        )  # fmt: skip
+    axes.set_xlabel("mean number of steps")
+    axes.set_ylabel("accuracy, %")
+    axes.legend(frameon=False, loc="lower right")
+    axes.grid(alpha=0.25)
     return figure

@@ -67,6 +67,11 @@ class SignedMaxPool(nn.Module, Temporal):
         """Forget the running sum."""
         self._total = self._pooled = None
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with some images."""
+        if self._total is not None and self._pooled is not None:
+            self._total, self._pooled = self._total[rows], self._pooled[rows]
+
     def __getstate__(self) -> dict[str, object]:
         """Everything but the running sum, which belongs to a sequence."""
         return {**self.__dict__, "_total": None, "_pooled": None}

@@ -45,6 +45,9 @@ class StepBias(nn.Module, Temporal):
         """Begin again at the first step."""
         self._taken = 0
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with some images: the correction is the same for all."""
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_taken": 0}
 

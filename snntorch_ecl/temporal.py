@@ -28,6 +28,14 @@ class Temporal:
         """Forget the sequence seen so far."""
         raise NotImplementedError(f"{type(self).__name__} must define reset_mem()")
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with some images of the running batch; without it, early exit keeps them all.
+
+        Args:
+            rows: Which, ``[B]``, bool.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define select()")
+
 
 def changed_shape(name: str, before: Tensor, now: Tensor) -> StateError:
     """The error of a layer whose input changed shape while a sequence was running."""
