@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 from tqdm import tqdm
 
-from .checks import check_num_steps
+from .checks import check_num_steps, check_whole_numbers
 from .errors import ConfigError, DataError, InputError
 from .processes import device_of
 from .tables import percent, render, table
@@ -48,9 +48,12 @@ class Prediction:
 
 
 @torch.no_grad()
-def predict(snn: SpikingNetwork, *inputs: Tensor, max_steps: int, confidence: float) -> Prediction:
+def predict(
+    snn: SpikingNetwork, *inputs: Tensor, max_steps: int, confidence: float, min_steps: int
+) -> Prediction:
     """See :meth:`SpikingNetwork.predict`."""
     check_num_steps(max_steps)
+    check_whole_numbers("min_steps", (min_steps,), lowest=1)
     _check_confidence(confidence)
     snn.reset()
     batch = inputs[0].shape[0] if inputs and isinstance(inputs[0], Tensor) else 0
@@ -71,7 +74,8 @@ def predict(snn: SpikingNetwork, *inputs: Tensor, max_steps: int, confidence: fl
         going = found.steps[rows] == max_steps  # those that were dropped late are not asked again
         now = rows[going]
         found.classes[now], found.confidence[now] = choice[going], surest[going]
-        found.steps[now[surest[going] >= confidence]] = step
+        if step >= min_steps:
+            found.steps[now[surest[going] >= confidence]] = step
         left = found.steps[rows] == max_steps
         if not bool(left.any()):
             break
@@ -157,6 +161,7 @@ def exit_curve(
     *,
     max_steps: int,
     confidences: Sequence[float] = _CONFIDENCES,
+    min_steps: int = 2,
     progress: bool = True,
 ) -> ExitCurve:
     """Accuracy against mean steps, for several confidences, from one run of T steps.
@@ -166,13 +171,14 @@ def exit_curve(
         data: Batches ``(images [B, ...], labels [B])``.
         max_steps: T after which every image stops.
         confidences: Each within (0, 1].
+        min_steps: As for :meth:`SpikingNetwork.predict`.
         progress: Show a progress bar.
 
     Returns:
         The curve.
 
     Raises:
-        ConfigError: max_steps < 1, or a confidence outside its range.
+        ConfigError: max_steps or min_steps < 1, or a confidence outside its range.
         DataError: There is no data.
 
     Example:
@@ -182,9 +188,10 @@ def exit_curve(
         >>> data = [(torch.rand(5, 8), torch.tensor([0, 1, 0, 1, 0]))]
         >>> curve = exit_curve(convert(ann), data, max_steps=4, confidences=(0.5,), progress=False)
         >>> curve.points[0].mean_steps  # two classes: one is always that sure
-        1.0
+        2.0
     """
     check_num_steps(max_steps)
+    check_whole_numbers("min_steps", (min_steps,), lowest=1)
     for confidence in confidences:
         _check_confidence(confidence)
     samples, steps = 0, [0] * len(confidences)
@@ -201,6 +208,7 @@ def exit_curve(
             samples += len(labels)
             for index, confidence in enumerate(confidences):
                 sure = surest >= confidence
+                sure[: min_steps - 1] = False
                 sure[-1] = True
                 first = sure.int().argmax(0)
                 steps[index] += int((first + 1).sum())

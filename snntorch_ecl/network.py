@@ -207,7 +207,9 @@ class SpikingNetwork(nn.Module):
         self._check(inputs)
         return self.net(*inputs, num_steps=1, held=1)
 
-    def predict(self, *inputs: Tensor, max_steps: int, confidence: float = 0.9) -> Prediction:
+    def predict(
+        self, *inputs: Tensor, max_steps: int, confidence: float = 0.9, min_steps: int = 2
+    ) -> Prediction:
         """Classify; each image stops as soon as the network is sure of it, and costs no more.
 
         Args:
@@ -215,17 +217,21 @@ class SpikingNetwork(nn.Module):
             max_steps: T after which every image stops.
             confidence: Probability (softmax of the averaged logits) at which an image stops,
                 within (0, 1]. Choose it from :func:`snntorch_ecl.early_exit.exit_curve`.
+            min_steps: No image stops before. After one step, in which every neuron says all or
+                nothing, networks are sure of wrong answers.
 
         Returns:
             Class, confidence and steps of each image; ``mean_steps``.
 
         Raises:
-            ConfigError: max_steps < 1, or a confidence outside its range.
+            ConfigError: max_steps or min_steps < 1, or a confidence outside its range.
             InputError: As :meth:`forward`; or the output is not logits ``[B, classes]``.
         """
         from .early_exit import predict
 
-        return predict(self, *inputs, max_steps=max_steps, confidence=confidence)
+        return predict(
+            self, *inputs, max_steps=max_steps, confidence=confidence, min_steps=min_steps
+        )
 
     def reset(self) -> None:
         """Forget the running sequence, in every layer with state."""

@@ -23,7 +23,7 @@ def inputs_of(name: str, batch: int = 12) -> tuple[Tensor, ...]:
 
 
 def from_a_whole_run(
-    snn: ecl.SpikingNetwork, inputs: tuple[Tensor, ...], confidence: float
+    snn: ecl.SpikingNetwork, inputs: tuple[Tensor, ...], confidence: float, min_steps: int = 1
 ) -> list[tuple[int, int]]:
     """Class and step of each image, one image and one step after the other."""
     with torch.no_grad():
@@ -32,18 +32,22 @@ def from_a_whole_run(
     for image in range(logits.shape[1]):
         for step in range(STEPS):
             chance = logits[step, image].softmax(0)
-            if chance.max() >= confidence or step == STEPS - 1:
+            sure = chance.max() >= confidence and step + 1 >= min_steps
+            if sure or step == STEPS - 1:
                 answers.append((int(chance.argmax()), step + 1))
                 break
     return answers
 
 
+@pytest.mark.parametrize("min_steps", [1, 2, 5, STEPS])
 @pytest.mark.parametrize("confidence", [0.34, 0.38, 0.45, 0.5, 1.0])
 @pytest.mark.parametrize("name", NETS)
-def test_each_image_stops_where_a_whole_run_says(name: str, confidence: float) -> None:
+def test_each_image_stops_where_a_whole_run_says(
+    name: str, confidence: float, min_steps: int
+) -> None:
     snn, inputs = exact(name), inputs_of(name)
-    found = snn.predict(*inputs, max_steps=STEPS, confidence=confidence)
-    expected = from_a_whole_run(snn, inputs, confidence)
+    found = snn.predict(*inputs, max_steps=STEPS, confidence=confidence, min_steps=min_steps)
+    expected = from_a_whole_run(snn, inputs, confidence, min_steps)
     assert list(zip(found.classes.tolist(), found.steps.tolist(), strict=True)) == expected
     assert found.mean_steps == sum(step for _, step in expected) / len(expected)
 
@@ -77,7 +81,7 @@ def test_neurons_that_cannot_drop_images_keep_them_all() -> None:
     )
     handlers: Any = {nn.Tanh: lambda m, site: snntorch.Leaky(beta=0.5, init_hidden=True)}
     snn, x = ecl.convert(model, handlers=handlers), torch.rand(10, 4)
-    found = snn.predict(x, max_steps=STEPS, confidence=0.42)
+    found = snn.predict(x, max_steps=STEPS, confidence=0.42, min_steps=1)
     expected = from_a_whole_run(snn, (x,), 0.42)
     assert list(zip(found.classes.tolist(), found.steps.tolist(), strict=True)) == expected
 
@@ -88,8 +92,8 @@ def test_corrections_of_each_step_go_along() -> None:
     x = torch.randn(40, 4)
     ann = ecl.calibrate(ecl.prepare(model), [x], progress=False)
     snn = compensate(ecl.convert(ann), model, [x], num_steps=4, method="steps", progress=False)
-    found = snn.predict(x, max_steps=STEPS, confidence=0.5)
-    expected = from_a_whole_run(snn, (x,), 0.5)
+    found = snn.predict(x, max_steps=STEPS, confidence=0.4, min_steps=1)
+    expected = from_a_whole_run(snn, (x,), 0.4)
     assert list(zip(found.classes.tolist(), found.steps.tolist(), strict=True)) == expected
     assert 1 < found.mean_steps < STEPS
 
@@ -140,6 +144,10 @@ def test_an_impossible_confidence_is_refused(confidence: float) -> None:
 
 def test_other_bad_input_is_refused() -> None:
     snn = exact("residual")
+    with pytest.raises(ConfigError, match="min_steps must be an integer >= 1; got 0"):
+        snn.predict(*inputs_of("residual"), max_steps=2, min_steps=0)
+    with pytest.raises(ConfigError, match="min_steps must be an integer >= 1; got 0"):
+        exit_curve(snn, labelled("residual"), max_steps=2, min_steps=0)
     with pytest.raises(ConfigError, match="num_steps"):
         snn.predict(*inputs_of("residual"), max_steps=0)
     with pytest.raises(InputError, match="takes 1 input"):
