@@ -314,6 +314,30 @@ def test_every_kind_of_layer_is_fitted(layer: nn.Module, shape: tuple[int, ...])
     assert not torch.equal(better.net.get_submodule("1").weight, layer.weight)
 
 
+def test_a_layer_on_the_input_that_is_added_later_is_fitted() -> None:
+    """It runs once for all steps; what it is added to comes at every step."""
+
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(4, 6)
+            self.relu, self.relu1, self.fc = nn.ReLU(), nn.ReLU(), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.fc(self.relu1(self.b(self.relu(self.a(x))) + self.c(x)))
+            return out
+
+    torch.manual_seed(0)
+    model, data = Late().eval(), torch.randn(60, 4)
+    ann = ecl.prepare(model)
+    ann = ecl.calibrate(ann, [data], method="percentile", percentile=50, progress=False)
+    snn = ecl.convert(ann)
+    better = compensate(snn, model, [data], num_steps=STEPS, progress=False)
+    before, after = (current_errors(s, model, data)["relu1"] for s in (snn, better))
+    assert after < 0.9 * before
+    assert not torch.equal(better.net.c.weight, snn.net.c.weight)
+
+
 def test_computed_weights_are_left_to_themselves() -> None:
     torch.manual_seed(0)
     conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3))
@@ -333,6 +357,15 @@ def test_each_step_gets_the_mean_current_of_the_ann() -> None:
     for name, (steps, current) in currents(better, model, images()).items():
         expected = current.mean((0, 2, 3)).expand(STEPS, -1)
         torch.testing.assert_close(steps.mean((1, 3, 4)), expected, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_after_the_last_step_its_correction_stays() -> None:
+    layer = StepBias(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    expected = [[1.0, 2.0], [3.0, 4.0], [3.0, 4.0], [3.0, 4.0]]
+    assert layer(torch.zeros(1, 2), num_steps=3, held=3).tolist() == expected[:3]
+    assert layer(torch.zeros(1, 2)).tolist() == expected[3:]
+    layer.reset_mem()
+    assert layer(torch.zeros(2, 2, 5), num_steps=2)[:, :, 4].tolist() == expected[:2]
 
 
 def test_steps_run_alike_one_by_one_and_from_a_file(tmp_path: Path) -> None:
@@ -359,6 +392,9 @@ def test_a_file_with_damaged_corrections_is_refused(tmp_path: Path) -> None:
     path = better.save(tmp_path / "a.safetensors")
     text = path.read_bytes()
     assert text.count(b'step_biases\\": {\\"relu\\": [4, 6]') == 1
+    path.write_bytes(text.replace(b'{\\"relu\\": [4, 6]', b'{\\"relu\\": [-4,6]'))
+    with pytest.raises(CheckpointError, match=r"the settings in .* are damaged"):
+        ecl.load(path, model)
     path.write_bytes(text.replace(b'{\\"relu\\": [4, 6]', b'{\\"relu\\": [5, 6]'))
     with pytest.raises(CheckpointError, match="does not fit Residual"):
         ecl.load(path, model)

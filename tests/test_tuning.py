@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.checkpoint import load_ann
@@ -78,6 +79,25 @@ def test_an_interrupted_tuning_ends_with_the_same_weights(
     whole, cut = (state(tmp_path / name, checkpoint) for name in ("whole", "cut"))
     for name, value in whole.items():
         assert torch.equal(cut[name], value), name
+
+
+def test_batch_norms_learn_too(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = []
+
+    def step(self: Classifier, batch: Any, index: int) -> Any:
+        loss = plain(self, batch, index)
+        norms = [m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d)]
+        moved.extend(float(norm.running_mean.abs().max()) for norm in norms)  # type: ignore[union-attr]
+        return loss
+
+    plain = Classifier.training_step
+    monkeypatch.setattr(Classifier, "training_step", step)
+    run_tuning(config(checkpoint, epochs=1), tmp_path, progress=False)
+    count = len([m for m in load_ann(checkpoint).ann.modules() if isinstance(m, nn.BatchNorm2d)])
+    assert count == 21
+    assert moved[:count] != moved[count : 2 * count]  # from the first step to the second
 
 
 def test_the_loss_at_the_chosen_steps_falls(checkpoint: Path, tmp_path: Path) -> None:
