@@ -44,11 +44,13 @@ def compensate(
     it costs nothing more to run.
 
     - ``weights``: least squares fit the weights and bias before each neuron, so that its mean
-      current is its ANN's, image by image, though what comes in are spikes. The best by far.
+      current is its ANN's, image by image, though what comes in are spikes. Best for networks
+      trained with ReLU, above all at T = 2.
     - ``biases``: the bias of each channel is moved until the mean spike output over ``num_steps``
       is the ANN's mean activation.
     - ``steps``: each channel gets a bias for every time step, so that the mean current of each
       step is the ANN's; ``[T, C]`` numbers more a layer, and one addition before each neuron.
+      Best for networks trained with clips, and at T = 1.
 
     All images run together: memory is that of the largest layer times images and steps and, for
     ``weights``, of all the ANN's activations for these images. Give fewer to large networks.
