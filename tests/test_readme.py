@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_blocks_run_one_after_the_other_as_pasted() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     script = "\n".join(BLOCKS) + "\nassert logits.shape == (2, 10) and spikes.shape == (4, 3, 16)\n"
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:snntorch_ecl", "-c", script],
