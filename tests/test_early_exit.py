@@ -79,11 +79,14 @@ def test_neurons_that_cannot_drop_images_keep_them_all() -> None:
     model = nn.Sequential(
         nn.Linear(4, 8), ecl.ThresholdClip(4, 1.0), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3)
     )
+    for layer in (model[0], model[2], model[4]):
+        layer.weight.data *= 4
     handlers: Any = {nn.Tanh: lambda m, site: snntorch.Leaky(beta=0.5, init_hidden=True)}
-    snn, x = ecl.convert(model, handlers=handlers), torch.rand(10, 4)
-    found = snn.predict(x, max_steps=STEPS, confidence=0.42, min_steps=1)
-    expected = from_a_whole_run(snn, (x,), 0.42)
+    snn, x = ecl.convert(model, handlers=handlers), 2 * torch.randn(30, 4)
+    found = snn.predict(x, max_steps=STEPS, confidence=0.8, min_steps=1)
+    expected = from_a_whole_run(snn, (x,), 0.8)
     assert list(zip(found.classes.tolist(), found.steps.tolist(), strict=True)) == expected
+    assert 1 < found.mean_steps < STEPS  # some stopped before the others
 
 
 def test_corrections_of_each_step_go_along() -> None:
