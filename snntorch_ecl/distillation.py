@@ -84,5 +84,5 @@ def check_share(share: float) -> None:
     Raises:
         ConfigError: It does not.
     """
-    if not 0 <= share <= 1:
+    if not (isinstance(share, (int, float)) and 0 <= share <= 1):
         raise ConfigError(f"the share of a teacher must lie in [0, 1]; got {share!r}")

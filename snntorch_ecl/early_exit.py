@@ -97,7 +97,7 @@ def _logits(output: Any) -> Tensor:
 
 
 def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence <= 1:
+    if not (isinstance(confidence, (int, float)) and 0 < confidence <= 1):
         raise ConfigError(f"confidence must lie in (0, 1]; got {confidence!r}")
 
 

@@ -63,8 +63,8 @@ def test_a_teacher_is_a_copy_that_does_not_learn() -> None:
     assert all(p.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
-def test_a_share_outside_its_range_is_refused(share: float) -> None:
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan, "all"])
+def test_a_share_outside_its_range_is_refused(share: Any) -> None:
     with pytest.raises(ConfigError, match=r"share of a teacher must lie in \[0, 1\]"):
         Teacher(Fixed(1.0), share=share)
 

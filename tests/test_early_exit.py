@@ -136,8 +136,8 @@ def test_the_curve_for_people_programs_and_eyes() -> None:
 # -------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("confidence", [0.0, -1.0, 1.1, float("nan")])
-def test_an_impossible_confidence_is_refused(confidence: float) -> None:
+@pytest.mark.parametrize("confidence", [0.0, -1.0, 1.1, float("nan"), "high"])
+def test_an_impossible_confidence_is_refused(confidence: Any) -> None:
     snn = exact("residual")
     with pytest.raises(ConfigError, match=r"confidence must lie in \(0, 1\]"):
         snn.predict(*inputs_of("residual"), max_steps=2, confidence=confidence)
