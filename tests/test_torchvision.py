@@ -1,11 +1,13 @@
 """Every classification network of torchvision: it converts as it is, or one error says why not."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.regnet import BlockParams
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import UnsupportedError
@@ -20,6 +22,8 @@ CONVERTIBLE = (
 )  # fmt: skip
 # The smallest images that pass all of a network's pooling; 32 pixels do for the others.
 SIDE = {"alexnet": 64, "inception_v3": 80}
+# What is far behind comes later: an error of one layer takes its steps through all others.
+STEPS = {"inception_v3": 192, "resnet152": 192, "resnet101": 128}
 
 NAMES = models.list_models(module=models)
 CONVERTED = [name for name in NAMES if name.startswith(CONVERTIBLE)]
@@ -68,15 +72,21 @@ def test_it_converts_without_an_edit_and_approaches_its_ann(name: str) -> None:
         assert torch.equal(ann(images[:1]), wanted)
     snn = ecl.convert(ecl.calibrate(ann, [images[:1]], method="max", progress=False))
     with torch.inference_mode():
-        logits = snn.logits_over_time(images[:1], num_steps=64)
-    errors = [float((logits[t - 1] - wanted).norm() / wanted.norm()) for t in (4, 64)]
+        logits = snn.logits_over_time(images[:1], num_steps=STEPS.get(name, 64))
+    errors = [float((logits[t] - wanted).norm() / wanted.norm()) for t in (3, -1)]
     assert errors[1] < 0.3
     assert errors[1] < errors[0] / 2
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_one_error_lists_all_that_cannot_spike(name: str) -> None:
-    with torch.device("meta"):
+def test_one_error_lists_all_that_cannot_spike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def widths(*args: Any, **kwargs: Any) -> Any:
+        with torch.device("cpu"):  # torchvision computes them with tensors
+            return computed(*args, **kwargs)
+
+    computed = BlockParams.from_init_params
+    monkeypatch.setattr(BlockParams, "from_init_params", widths)
+    with torch.device("meta"):  # no memory for weights: one of these has 640 million
         model = network(name)
     with pytest.raises(UnsupportedError) as caught:
         ecl.prepare(model)
