@@ -18,7 +18,7 @@ from .meters import activations_of, watched_ann
 from .network import SpikingNetwork
 from .processes import device_of
 from .sites import layer_before
-from .step_bias import insert_step_biases
+from .step_bias import insert_step_biases, step_biases
 
 __all__ = ["Correction", "compensate"]
 
@@ -70,8 +70,8 @@ def compensate(
         A corrected copy of the network.
 
     Raises:
-        ConfigError: num_steps < 1, an unknown method, or the ANN has other layers than the
-            network.
+        ConfigError: num_steps < 1, an unknown method, the ANN has other layers than the network,
+            or the network is corrected step by step already.
         DataError: No data, or batches of another form.
 
     Example:
@@ -87,6 +87,12 @@ def compensate(
     if method not in _CORRECTORS:
         options = ", ".join(get_args(Correction))
         raise ConfigError(f"method must be one of {options}; got {method!r}")
+    corrected = step_biases(snn)
+    if corrected:
+        raise ConfigError(
+            f"the network is corrected step by step already (before {', '.join(corrected)}): "
+            "compensate the network that convert returned"
+        )
     kind = _CORRECTORS[method]
     snn = copy.deepcopy(snn).eval()
     device = device_of(snn)

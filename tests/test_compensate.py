@@ -403,6 +403,17 @@ def test_a_file_with_damaged_corrections_is_refused(tmp_path: Path) -> None:
         ecl.load(path, model)
 
 
+def test_a_second_correction_goes_on_from_the_first_or_is_refused() -> None:
+    model = relu_network()
+    snn = compensate(converted(model), model, [images()], num_steps=STEPS, progress=False)
+    again = compensate(snn, model, [images()], num_steps=STEPS, method="steps", progress=False)
+    for method in METHODS:
+        with pytest.raises(
+            ConfigError, match=r"step by step already \(before relu, relu1, relu2\)"
+        ):
+            compensate(again, model, [images()], num_steps=STEPS, method=method)  # type: ignore[arg-type]
+
+
 def test_bad_input_is_refused() -> None:
     model = relu_network()
     snn = converted(model)
