@@ -10,7 +10,7 @@
 torch.Size([3, 2])
 """
 
-from . import errors, functional, models
+from . import errors, functional, models, surrogate
 from ._version import __version__
 from .activation import ThresholdClip
 from .calibrate import calibrate
@@ -54,5 +54,6 @@ __all__ = [
     "prepare",
     "register",
     "reset",
+    "surrogate",
     "verify",
 ]

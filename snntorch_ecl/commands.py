@@ -201,6 +201,9 @@ def finetune(
     distillation: Annotated[
         float | None, typer.Option(help="Weight of the ANN's answers in the loss, 0 to 1.")
     ] = None,
+    surrogate: Annotated[
+        str | None, typer.Option(help="Gradient of a spike: rectangular or atan.")
+    ] = None,
     epochs: Epochs = None,
     lr: Rate = None,
     steps: Steps = None,
@@ -215,7 +218,7 @@ def finetune(
         from .tuning import TuneConfig, run_tuning
 
         flags = _given(
-            {"num_steps": num_steps, "distillation": distillation},
+            {"num_steps": num_steps, "distillation": distillation, "surrogate": surrogate},
             measure=_measured(checkpoint, data_root, steps, images),
             train=_given({"epochs": epochs, "lr": lr}),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -11,14 +12,19 @@ from torch.utils.data import DataLoader
 from .checks import check_whole_numbers
 from .convert import convert
 from .distillation import Teacher, check_share
+from .errors import ConfigError
 from .evaluate import Evaluation, evaluate
 from .measure import MeasureConfig, leave, open_checkpoint
 from .network import SpikingNetwork
 from .processes import default_device, is_main, joined, share
 from .records import continued
+from .surrogate import rectangular
 from .train import TrainConfig, fit
 
-__all__ = ["TuneConfig", "run_tuning"]
+__all__ = ["Surrogate", "TuneConfig", "run_tuning"]
+
+Surrogate = Literal["rectangular", "atan"]
+"""Shape of the gradient at a threshold: the clip's own, or snnTorch's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +39,15 @@ class TuneConfig:
         num_steps: T to train at.
         distillation: Weight of the ANN's answers in the loss, within [0, 1]; the labels have the
             rest.
+        surrogate: Gradient of a spike: :func:`snntorch_ecl.surrogate.rectangular`, as the ANN's own
+            activation had it, or snnTorch's default, ``atan``.
         train: The recipe; a few epochs at a small learning rate.
     """
 
     measure: MeasureConfig
     num_steps: int = 2
     distillation: float = 0.7
+    surrogate: Surrogate = "rectangular"
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(epochs=4, lr=0.05, gradient_clip=1.0)
     )
@@ -46,6 +55,9 @@ class TuneConfig:
     def __post_init__(self) -> None:
         check_whole_numbers("num_steps", (self.num_steps,), lowest=1)
         check_share(self.distillation)
+        if self.surrogate not in get_args(Surrogate):
+            allowed = ", ".join(get_args(Surrogate))
+            raise ConfigError(f"surrogate must be one of {allowed}; got {self.surrogate!r}")
 
 
 class _AtSteps(nn.Module):
@@ -94,7 +106,8 @@ def run_tuning(
     with joined() as place:
         opened = open_checkpoint(config.measure, place)
         ann = opened.checkpoint.ann
-        snn = convert(ann, fold_batchnorms=False)
+        spike_grad = rectangular() if config.surrogate == "rectangular" else None
+        snn = convert(ann, spike_grad=spike_grad, fold_batchnorms=False)
         teacher = Teacher(ann, share=config.distillation) if config.distillation else None
         fit(
             _AtSteps(snn, config.num_steps),

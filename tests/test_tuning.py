@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from snntorch_ecl.experiment import run_training
 from snntorch_ecl.lightning_parts import Classifier
 from snntorch_ecl.measure import MeasureConfig
 from snntorch_ecl.train import TrainConfig
-from snntorch_ecl.tuning import TuneConfig, run_tuning
+from snntorch_ecl.tuning import Surrogate, TuneConfig, run_tuning
 
 from .runs import experiment, image_folder
 
@@ -139,3 +139,14 @@ def test_one_setting_keeps_the_other_defaults() -> None:
 def test_no_steps_are_refused() -> None:
     with pytest.raises(ConfigError, match="num_steps must be an integer >= 1; got 0"):
         TuneConfig(measure=MeasureConfig(checkpoint="a"), num_steps=0)
+
+
+def test_the_gradient_of_a_spike_is_chosen(checkpoint: Path, tmp_path: Path) -> None:
+    tuned = {}
+    for surrogate in get_args(Surrogate):
+        settings = replace(config(checkpoint, epochs=1), surrogate=surrogate)
+        run_tuning(settings, tmp_path / surrogate, progress=False)
+        tuned[surrogate] = state(tmp_path / surrogate, checkpoint)
+    assert not torch.equal(tuned["rectangular"]["net.fc.weight"], tuned["atan"]["net.fc.weight"])
+    with pytest.raises(ConfigError, match="surrogate must be one of rectangular, atan; got 'sine'"):
+        from_dict(TuneConfig, {"measure": {"checkpoint": "a"}, "surrogate": "sine"})
