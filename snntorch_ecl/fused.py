@@ -35,6 +35,7 @@ def scan(
     negative_threshold: float = -1e-3,
     initial_membrane: float = 0.5,
     spike_grad: F.SurrogateGradient | None = None,
+    amplitude: Tensor | None = None,
 ) -> tuple[Tensor, F.State]:
     """As :func:`snntorch_ecl.functional.scan`, compiled on first use (some seconds).
 
@@ -48,9 +49,10 @@ def scan(
         negative_threshold: θ′ ≤ 0; ``-inf`` gives the plain IF neuron.
         initial_membrane: v(0) in units of θ.
         spike_grad: Used where gradients are recorded.
+        amplitude: Spikes are multiplied by it as they are written; broadcasts to ``[B, ...]``.
 
     Returns:
-        Spikes in {−1, 0, +1}, ``[T, B, ...]``, and the state after the last step.
+        Spikes in {−1, 0, +1} · amplitude, ``[T, B, ...]``, and the state after the last step.
 
     Raises:
         ConfigError, InputError, StateError: As the plain scan.
@@ -60,12 +62,15 @@ def scan(
         "initial_membrane": initial_membrane,
     }
     if torch.is_grad_enabled() or not _usable(current.device.type):
-        return F.scan(current, threshold, state, spike_grad=spike_grad, **settings)
+        spikes, state = F.scan(current, threshold, state, spike_grad=spike_grad, **settings)
+        return (spikes if amplitude is None else spikes * amplitude), state
     threshold, state = F.checked(current, threshold, state, **settings)
     shape = current.shape
-    if threshold.numel() == 1 and current.is_contiguous():
+    scalar = threshold.numel() == 1 and (amplitude is None or amplitude.numel() == 1)
+    if scalar and current.is_contiguous():
         # One compilation then serves layers of any rank.
         current, threshold = current.flatten(1), threshold.reshape(())
+        amplitude = None if amplitude is None else amplitude.reshape(())
         state = F.State(state.mem.flatten(), state.spike_count.flatten())
     pieces = []
     with _room_for_compilations():
@@ -77,6 +82,7 @@ def scan(
                 threshold,
                 negative_threshold,
                 initial_membrane,
+                amplitude,
             )
             state = F.State(*state_)
             pieces.append(spikes)
@@ -92,6 +98,7 @@ def _loop(
     threshold: Tensor,
     negative_threshold: float,
     initial_membrane: float,
+    amplitude: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     state = F.State(mem, spike_count)
     spikes = []
@@ -99,7 +106,7 @@ def _loop(
         spk, state = F.unchecked_step(
             step_current, state, threshold, negative_threshold, initial_membrane, None
         )
-        spikes.append(spk)
+        spikes.append(spk if amplitude is None else spk * amplitude)
     return torch.stack(spikes), state.mem, state.spike_count
 
 
@@ -122,7 +129,8 @@ def _usable(device: str) -> bool:
     try:
         with torch.no_grad():
             probe = torch.zeros(2, 2, device=device)
-            _compiled()(probe, probe[0], probe[0].int(), torch.ones((), device=device), -1.0, 0.5)
+            one = torch.ones((), device=device)
+            _compiled()(probe, probe[0], probe[0].int(), one, -1.0, 0.5, one)
     except Exception as error:  # whatever the compiler's absence looks like
         warnings.warn(
             f"the time loop cannot be compiled for {device!r}, and runs step by step: "

@@ -137,8 +137,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
         else:
             check_num_steps(num_steps)
             steps = unfold(input_, num_steps, held)
-            scan = fused.scan if self.fused else F.scan
-            spk, state = self._advance(scan, steps, steps[0])
+            spk, state = self._advance(F.scan, steps, steps[0])
             spk = spk.flatten(0, 1)
         self._mem, self._count = state.mem, state.spike_count
         if self.init_hidden and not self.output:
@@ -152,16 +151,18 @@ class DualThreshold(Temporal, snntorch.Leaky):
         threshold: Tensor = self.threshold
         if isinstance(threshold, nn.Parameter):
             threshold = F.positive(threshold)
-        spk, state = run(
-            current,
-            state=self._state_for(one_step),
-            threshold=over_channels(threshold, one_step, self.qualified_name),
-            negative_threshold=self.negative_threshold,
-            initial_membrane=self.initial_membrane,
-            spike_grad=None if self.surrogate_disable else self.spike_grad,
-        )
+        settings: dict[str, Any] = {
+            "state": self._state_for(one_step),
+            "threshold": over_channels(threshold, one_step, self.qualified_name),
+            "negative_threshold": self.negative_threshold,
+            "initial_membrane": self.initial_membrane,
+            "spike_grad": None if self.surrogate_disable else self.spike_grad,
+        }
         factor = over_channels(self.graded_spikes_factor, one_step, self.qualified_name)
-        factor = factor.to(spk.dtype)
+        factor = factor.to(current.dtype)
+        if self.fused and run is F.scan:
+            return fused.scan(current, amplitude=factor, **settings)
+        spk, state = run(current, **settings)
         # In place where no gradient forbids it: spikes are large, and nobody else holds them yet.
         return (spk * factor if torch.is_grad_enabled() else spk.mul_(factor)), state
 

@@ -64,6 +64,24 @@ def test_a_sequence_can_be_cut_anywhere() -> None:
     assert torch.equal(state.spike_count, before[1])
 
 
+@pytest.mark.parametrize(
+    ("threshold", "amplitude"),
+    [
+        (0.8, torch.tensor(3.0)),
+        (0.8, torch.linspace(1.0, 2.0, 6).view(6, 1, 1)),
+        (torch.linspace(0.2, 2.0, 6).view(6, 1, 1), torch.tensor(3.0)),
+        (torch.linspace(0.2, 2.0, 6).view(6, 1, 1), torch.linspace(1.0, 2.0, 6).view(6, 1, 1)),
+    ],
+)
+@pytest.mark.parametrize("grad", [False, True])
+def test_spikes_worth_an_amplitude(threshold: Any, amplitude: Tensor, grad: bool) -> None:
+    current = currents(4, 8, 6, 5, 5)
+    with torch.set_grad_enabled(grad):
+        spikes, _ = fused.scan(current, threshold, amplitude=amplitude)
+    expected, _ = F.scan(current, threshold)
+    assert torch.equal(spikes, expected * amplitude)
+
+
 def test_gradients_are_those_of_the_plain_loop() -> None:
     leaf = currents(4, 64, 33).requires_grad_()
     spikes, _ = fused.scan(leaf, 0.8, spike_grad=snntorch.surrogate.atan())
