@@ -293,13 +293,14 @@ def scan(
         >>> spikes.flatten().tolist()  # θ · mean = h(0.5) = 0.5
         [1.0, 0.0, 1.0, 0.0]
     """
-    threshold, state = checked(
+    threshold = checked(
         current,
         threshold,
         state,
         negative_threshold=negative_threshold,
         initial_membrane=initial_membrane,
     )
+    state = fresh_state(current[0]) if state is None else state
     settings = (threshold, negative_threshold, initial_membrane, spike_grad)
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         spikes = []
@@ -321,7 +322,7 @@ def checked(
     *,
     negative_threshold: float,
     initial_membrane: float,
-) -> tuple[Tensor, State]:
+) -> Tensor:
     """Check what a time loop is given.
 
     Args:
@@ -332,18 +333,18 @@ def checked(
         initial_membrane: v(0) in units of θ.
 
     Returns:
-        θ as a tensor that broadcasts to ``current``, and the state.
+        θ as a tensor that broadcasts to ``current``.
 
     Raises:
         ConfigError, InputError, StateError: As :func:`scan`.
     """
     if current.ndim < 1 or current.shape[0] < 1:
         raise InputError(f"scan needs currents of shape [T ≥ 1, B, ...], not {list(current.shape)}")
-    state = fresh_state(current[0]) if state is None else state
     threshold = check_threshold(threshold, like=current)
     check_neuron(negative_threshold, initial_membrane)
-    _check_state(current[0], state)
-    return threshold, state
+    if state is not None:
+        _check_state(current[0], state)
+    return threshold
 
 
 def fresh_state(current: Tensor) -> State:

@@ -64,21 +64,20 @@ def scan(
     if torch.is_grad_enabled() or not _usable(current.device.type):
         spikes, state = F.scan(current, threshold, state, spike_grad=spike_grad, **settings)
         return (spikes if amplitude is None else spikes * amplitude), state
-    threshold, state = F.checked(current, threshold, state, **settings)
+    threshold = F.checked(current, threshold, state, **settings)
     shape = current.shape
     scalar = threshold.numel() == 1 and (amplitude is None or amplitude.numel() == 1)
     if scalar and current.is_contiguous():
         # One compilation then serves layers of any rank.
         current, threshold = current.flatten(1), threshold.reshape(())
         amplitude = None if amplitude is None else amplitude.reshape(())
-        state = F.State(state.mem.flatten(), state.spike_count.flatten())
+        state = None if state is None else F.State(*(part.flatten() for part in state))
     pieces = []
     with _room_for_compilations():
         for start in range(0, len(current), _PIECE):
             spikes, *state_ = _compiled()(
                 current[start : start + _PIECE],
-                state.mem,
-                state.spike_count,
+                *(state or (None, None)),
                 threshold,
                 negative_threshold,
                 initial_membrane,
@@ -86,6 +85,7 @@ def scan(
             )
             state = F.State(*state_)
             pieces.append(spikes)
+    assert state is not None  # there was a piece
     spikes = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
     state = F.State(state.mem.view(shape[1:]), state.spike_count.view(shape[1:]))
     return spikes.view(shape), state
@@ -93,14 +93,18 @@ def scan(
 
 def _loop(
     current: Tensor,
-    mem: Tensor,
-    spike_count: Tensor,
+    mem: Tensor | None,
+    spike_count: Tensor | None,
     threshold: Tensor,
     negative_threshold: float,
     initial_membrane: float,
     amplitude: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    state = F.State(mem, spike_count)
+    # Zeros made here are constants to the compiler: a fresh state is neither written nor read.
+    if mem is None or spike_count is None:
+        state = F.fresh_state(current[0])
+    else:
+        state = F.State(mem, spike_count)
     spikes = []
     for step_current in current:
         spk, state = F.unchecked_step(

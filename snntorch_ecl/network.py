@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,16 @@ import snntorch
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from torch.utils._pytree import tree_map
 
+from . import pieces
 from .adapters import enlist_weakly
-from .checks import check_num_steps
-from .errors import InputError, StateError
+from .checks import check_num_steps, check_whole_numbers
+from .errors import InputError
 from .graph import fold_batchnorm
+from .guards import check_inputs, check_membranes
 from .neuron import DualThreshold
-from .temporal import Temporal, reset, unfold
+from .readout import average, over_time, running_sums
+from .temporal import Temporal, reset
 
 if TYPE_CHECKING:
     from .early_exit import Prediction
@@ -106,6 +108,7 @@ class SpikingNetwork(nn.Module):
         self.net = net
         self.layers = tuple(layers)
         self._arity = sum(n.op == "placeholder" for n in net.graph.nodes) - 2
+        self._bytes: dict[Any, int] = {}  # of the largest tensor, by the inputs' shape
 
     def fuse(self, fused: bool = True) -> SpikingNetwork:
         """Compile the neurons' time loop, for long runs without gradients; spikes stay equal.
@@ -138,50 +141,61 @@ class SpikingNetwork(nn.Module):
 
     # ------------------------------------------------------------------------------ running
 
-    def forward(self, *inputs: Tensor, num_steps: int) -> Any:
+    def forward(self, *inputs: Tensor, num_steps: int, piece: int | None = None) -> Any:
         """Present the inputs as a constant current for T steps, from a fresh state.
 
         Args:
             *inputs: ``[B, ...]``, as the ANN takes them.
             num_steps: T ≥ 1.
+            piece: Steps to run at once; state is carried over and spikes are the same. None runs
+                all at once where gradients are recorded or hooks look on, else as many as keep
+                the largest tensor small: memory then does not grow with T.
 
         Returns:
             What the ANN returns, each tensor averaged over the T steps.
 
         Raises:
-            ConfigError: num_steps < 1.
+            ConfigError: num_steps < 1, or piece < 1.
             InputError: A wrong number of inputs, different batch sizes, NaN or infinity.
             StateError: A membrane overflowed; names the layer.
         """
-        return tree_map(_last, self.logits_over_time(*inputs, num_steps=num_steps))
+        check_num_steps(num_steps)
+        check_inputs(inputs, self._arity)
+        return self._mean(inputs, num_steps, held=True, piece=piece)
 
-    def logits_over_time(self, *inputs: Tensor, num_steps: int) -> Any:
+    def logits_over_time(self, *inputs: Tensor, num_steps: int, piece: int | None = None) -> Any:
         """As :meth:`forward`, for every number of steps up to T.
 
         Args:
             *inputs: ``[B, ...]``.
             num_steps: T ≥ 1.
+            piece: As for :meth:`forward`.
 
         Returns:
             ``[T, B, ...]``: entry t is the average over steps 1 … t+1.
         """
         check_num_steps(num_steps)
-        self._check(inputs)
-        return self._run(inputs, num_steps, held=num_steps)
+        check_inputs(inputs, self._arity)
+        sums: list[Any] = []
+        for steps, output in self._pieces(inputs, num_steps, held=True, piece=piece):
+            sums += running_sums(sums[-1] if sums else None, output, steps)
+        return over_time([average(total, t) for t, total in enumerate(sums, start=1)])
 
-    def forward_steps(self, *inputs: Tensor) -> Any:
+    def forward_steps(self, *inputs: Tensor, piece: int | None = None) -> Any:
         """Run on input that changes over time, from a fresh state.
 
         Args:
             *inputs: ``[T, B, ...]``, one input for each step, such as ``snntorch.spikegen`` makes.
+            piece: As for :meth:`forward`.
 
         Returns:
             The output averaged over the T steps.
 
         Raises:
+            ConfigError: piece < 1.
             InputError: As :meth:`forward`; or the inputs differ in T.
         """
-        self._check(inputs, leading="[T, B, ...]")
+        check_inputs(inputs, self._arity, leading="[T, B, ...]")
         if any(x.ndim < 2 or x.shape[1] < 1 for x in inputs):
             shapes = [list(x.shape) for x in inputs]
             raise InputError(f"forward_steps needs inputs of shape [T, B >= 1, ...]; got {shapes}")
@@ -191,9 +205,8 @@ class SpikingNetwork(nn.Module):
                     f"inputs 0 and {index} differ in batch size: {inputs[0].shape[1]} and "
                     f"{x.shape[1]}"
                 )
-        num_steps = inputs[0].shape[0]
         rows = tuple(x.flatten(0, 1) for x in inputs)
-        return tree_map(_last, self._run(rows, num_steps, held=1))
+        return self._mean(rows, inputs[0].shape[0], held=False, piece=piece)
 
     def step(self, *inputs: Tensor) -> Any:
         """Advance by one step, going on from the present state; call :meth:`reset` before new data.
@@ -204,7 +217,7 @@ class SpikingNetwork(nn.Module):
         Returns:
             This step's output. The average of the steps' outputs is what :meth:`forward` returns.
         """
-        self._check(inputs)
+        check_inputs(inputs, self._arity)
         return self.net(*inputs, num_steps=1, held=1)
 
     def predict(
@@ -237,48 +250,49 @@ class SpikingNetwork(nn.Module):
         """Forget the running sequence, in every layer with state."""
         reset(self.net)
 
-    def _run(self, inputs: tuple[Tensor, ...], num_steps: int, held: int) -> Any:
-        self.reset()
-        output = self.net(*inputs, num_steps=num_steps, held=held)
-        self._check_state()
-        return tree_map(_averages(num_steps), output)
+    def _mean(
+        self, inputs: tuple[Tensor, ...], num_steps: int, *, held: bool, piece: int | None
+    ) -> Any:
+        total = None
+        for steps, output in self._pieces(inputs, num_steps, held=held, piece=piece):
+            total = running_sums(total, output, steps)[-1]
+        return average(total, num_steps)
 
-    # ------------------------------------------------------------------------------- checks
+    def _pieces(
+        self, inputs: tuple[Tensor, ...], num_steps: int, *, held: bool, piece: int | None
+    ) -> Iterable[tuple[int, Any]]:
+        """Run from a fresh state; the outputs ``[steps·B, ...]`` piece by piece."""
+        if piece is None:
+            piece = self._fitting(inputs, num_steps, held)
+        else:
+            check_whole_numbers("piece", (piece,), lowest=1)
+        self._begin()
+        if piece >= num_steps:
+            output = self.net(*inputs, num_steps=num_steps, held=num_steps if held else 1)
+            check_membranes(self.neurons)
+            return [(num_steps, output)]
+        return self._cut(inputs, num_steps, held, piece)
 
-    def _check(self, inputs: tuple[Tensor, ...], leading: str = "[B, ...]") -> None:
-        if len(inputs) != self._arity:
-            raise InputError(f"this network takes {self._arity} input(s); got {len(inputs)}")
-        for index, x in enumerate(inputs):
-            if not isinstance(x, Tensor) or x.ndim < 1 or x.shape[0] < 1:
-                what = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
-                raise InputError(f"input {index} must be a tensor of shape {leading}; got {what}")
-            if x.shape[0] != inputs[0].shape[0]:
-                raise InputError(
-                    f"inputs 0 and {index} differ in dimension 0: {inputs[0].shape[0]} and "
-                    f"{x.shape[0]}"
-                )
-            if torch.compiler.is_compiling() or not x.is_floating_point():
-                continue
-            if not bool(x.isfinite().all()):
-                raise InputError(
-                    f"input {index} of shape {list(x.shape)} holds NaN or infinity; a spiking "
-                    "network would turn it into silence"
-                )
+    def _cut(
+        self, inputs: tuple[Tensor, ...], num_steps: int, held: bool, piece: int
+    ) -> Iterable[tuple[int, Any]]:
+        yield from pieces.run(self.net, inputs, num_steps, held=held, piece=piece)
+        check_membranes(self.neurons)
 
-    def _check_state(self) -> None:
-        """Comparisons with NaN are false, so an overflow would only look like a silent layer."""
-        if torch.compiler.is_compiling():
-            return
-        neurons = self.neurons
-        if not neurons:
-            return
-        finite = torch.stack([n.mem.detach().isfinite().all() for n in neurons.values()])
-        if not bool(finite.all()):
-            name = list(neurons)[int((~finite).nonzero()[0])]
-            raise StateError(
-                f"the membrane of {name} is NaN or infinite: currents overflow "
-                f"{neurons[name].mem.dtype}; check the weights before it, or run in float32"
-            )
+    def _fitting(self, inputs: tuple[Tensor, ...], num_steps: int, held: bool) -> int:
+        """How many steps to run at once."""
+        if not pieces.may_be_cut(self.net):
+            return num_steps
+        key = tuple((x.shape[1:], x.dtype) for x in inputs)
+        images = len(inputs[0]) if held else len(inputs[0]) // num_steps
+        if key not in self._bytes:
+            self._bytes[key] = pieces.bytes_per_image(self.net, inputs)
+        return pieces.steps_that_fit(self._bytes[key], images, inputs[0].device)
+
+    def _begin(self) -> None:
+        for layer in self.net.modules():
+            if isinstance(layer, Temporal):
+                layer.begin()
 
     # -------------------------------------------------------------------------- inspection
 
@@ -323,20 +337,3 @@ class SpikingNetwork(nn.Module):
         from .storage import load
 
         return load(path, model, **options)
-
-
-def _last(value: Any) -> Any:
-    return value[-1] if isinstance(value, Tensor) else value
-
-
-def _averages(num_steps: int) -> Callable[[Any], Any]:
-    """Running averages over time of a time-major tensor ``[T·B, ...]``."""
-
-    def average(value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return value
-        steps = unfold(value, num_steps)
-        count = torch.arange(1, num_steps + 1, device=value.device, dtype=value.dtype)
-        return steps.cumsum(0) / count.view(-1, *[1] * (steps.ndim - 1))
-
-    return average

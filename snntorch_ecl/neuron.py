@@ -133,7 +133,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
                 )
             self._adopt(mem)
         if num_steps is None:
-            spk, state = self._advance(F.dual_threshold_step, input_, input_)
+            spk, state = self._advance(_one_step, input_, input_)
         else:
             check_num_steps(num_steps)
             steps = unfold(input_, num_steps, held)
@@ -197,6 +197,10 @@ class DualThreshold(Temporal, snntorch.Leaky):
             return object.__getattribute__(self, name)
         return super().__getattr__(name)
 
+    def begin(self) -> None:
+        """Make the neuron fresh and free its state, ahead of a run."""
+        self.mem = self._mem.new_zeros(0)
+
     def reset_mem(self) -> Tensor:
         """Make the neuron fresh: v = v(0), count 0. Returns the new ``mem``."""
         self.mem = torch.zeros_like(self._mem)
@@ -226,7 +230,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
                 count = None  # a part of a membrane
         self._mem, self._count = mem, count
 
-    def _state_for(self, current: Tensor) -> F.State:
+    def _state_for(self, current: Tensor) -> F.State | None:
         if self._mem.shape == current.shape:
             mem = self._mem.to(device=current.device, dtype=current.dtype)
             return F.State(mem, self.spike_count.to(current.device))
@@ -234,7 +238,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
         unused = torch.compiler.is_compiling() or not bool(self._mem.any())
         if self._count is not None or not unused:
             raise changed_shape(self.qualified_name, self._mem, current)
-        return F.fresh_state(current)
+        return None
 
     # ------------------------------------------------------------------- copies, files, moves
 
@@ -293,6 +297,13 @@ class DualThreshold(Temporal, snntorch.Leaky):
             f"threshold={shown}, negative_threshold={self.negative_threshold:g}, "
             f"initial_membrane={self.initial_membrane:g}"
         )
+
+
+def _one_step(
+    current: Tensor, *, state: F.State | None, threshold: Tensor, **settings: Any
+) -> tuple[Tensor, F.State]:
+    state = F.fresh_state(current) if state is None else state
+    return F.dual_threshold_step(current, state, threshold, **settings)
 
 
 def _own(value: float | Tensor, name: str) -> Tensor:

@@ -28,6 +28,10 @@ class Temporal:
         """Forget the sequence seen so far."""
         raise NotImplementedError(f"{type(self).__name__} must define reset_mem()")
 
+    def begin(self) -> None:
+        """Forget, ahead of a whole run; what memory the state had may be freed."""
+        self.reset_mem()
+
     def select(self, rows: Tensor) -> None:
         """Go on with some images of the running batch; without it, early exit keeps them all.
 
