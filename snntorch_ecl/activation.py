@@ -179,7 +179,9 @@ class ThresholdClip(nn.Module):
 
 def over_channels(threshold: Tensor, x: Tensor, name: str = "") -> Tensor:
     """View a threshold ``[]`` or ``[C]`` so that it broadcasts over dimension 1 of ``x``."""
-    if threshold.ndim == 0 or threshold.numel() == 1:
+    if threshold.ndim == 0:
+        return threshold
+    if threshold.numel() == 1:
         return threshold.reshape(())
     if x.ndim < 2 or x.shape[1] != threshold.numel():
         raise InputError(

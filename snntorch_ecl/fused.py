@@ -10,21 +10,35 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import functional as F
 
-__all__ = ["scan"]
+__all__ = ["Run", "scan", "unchecked_scan", "usable"]
 
 # Steps in one compiled piece: longer pieces take longer to compile and gain nothing.
 _PIECE = 8
-# One compilation for each of: steps in a piece, kind of neuron, rank, type.
+# One compilation for each of: steps in a piece, kind of neuron, rank, type, fresh or not.
 _COMPILATIONS = 64
+
+
+class Run(NamedTuple):
+    """What the compiled loop returns.
+
+    Attributes:
+        spikes: ``[T, B, ...]``, in {−1, 0, +1} times the amplitude.
+        state: After the last step.
+        mem_sum: Sum of the membranes: finite only if all are. It costs nothing in the loop, and a
+            pass over memory outside it. None where nothing was compiled.
+    """
+
+    spikes: Tensor
+    state: F.State
+    mem_sum: Tensor | None
 
 
 def scan(
@@ -36,7 +50,7 @@ def scan(
     initial_membrane: float = 0.5,
     spike_grad: F.SurrogateGradient | None = None,
     amplitude: Tensor | None = None,
-) -> tuple[Tensor, F.State]:
+) -> Run:
     """As :func:`snntorch_ecl.functional.scan`, compiled on first use (some seconds).
 
     Falls back to :func:`~snntorch_ecl.functional.scan` where gradients are recorded, and, with a
@@ -52,7 +66,7 @@ def scan(
         amplitude: Spikes are multiplied by it as they are written; broadcasts to ``[B, ...]``.
 
     Returns:
-        Spikes in {−1, 0, +1} · amplitude, ``[T, B, ...]``, and the state after the last step.
+        Spikes, and the state after the last step.
 
     Raises:
         ConfigError, InputError, StateError: As the plain scan.
@@ -61,57 +75,123 @@ def scan(
         "negative_threshold": negative_threshold,
         "initial_membrane": initial_membrane,
     }
-    if torch.is_grad_enabled() or not _usable(current.device.type):
+    if not usable(current):
         spikes, state = F.scan(current, threshold, state, spike_grad=spike_grad, **settings)
-        return (spikes if amplitude is None else spikes * amplitude), state
+        return Run(spikes if amplitude is None else spikes * amplitude, state, None)
     threshold = F.checked(current, threshold, state, **settings)
-    shape = current.shape
-    scalar = threshold.numel() == 1 and (amplitude is None or amplitude.numel() == 1)
-    if scalar and current.is_contiguous():
-        # One compilation then serves layers of any rank.
-        current, threshold = current.flatten(1), threshold.reshape(())
-        amplitude = None if amplitude is None else amplitude.reshape(())
-        state = None if state is None else F.State(*(part.flatten() for part in state))
-    pieces = []
-    with _room_for_compilations():
-        for start in range(0, len(current), _PIECE):
-            spikes, *state_ = _compiled()(
-                current[start : start + _PIECE],
-                *(state or (None, None)),
-                threshold,
-                negative_threshold,
-                initial_membrane,
-                amplitude,
-            )
-            state = F.State(*state_)
-            pieces.append(spikes)
-    assert state is not None  # there was a piece
-    spikes = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-    state = F.State(state.mem.view(shape[1:]), state.spike_count.view(shape[1:]))
-    return spikes.view(shape), state
+    return unchecked_scan(current, threshold, state, amplitude=amplitude, **settings)
 
 
-def _loop(
+def usable(current: Tensor) -> bool:
+    """Whether the compiled loop can run here; warns where nothing can be compiled."""
+    return not torch.is_grad_enabled() and _compiles(current.device.type)
+
+
+def unchecked_scan(
     current: Tensor,
-    mem: Tensor | None,
-    spike_count: Tensor | None,
     threshold: Tensor,
+    state: F.State | None,
+    *,
     negative_threshold: float,
     initial_membrane: float,
     amplitude: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    # Zeros made here are constants to the compiler: a fresh state is neither written nor read.
-    if mem is None or spike_count is None:
-        state = F.fresh_state(current[0])
+) -> Run:
+    """:func:`scan` without its checks, where :func:`usable`.
+
+    It is called between large operations that leave nothing of Python in the processor's caches:
+    each line here costs more than one would think.
+
+    Args:
+        current: ``[T, B, ...]``.
+        threshold: θ as a tensor that broadcasts to ``current``, of its type.
+        state: State to go on from; fresh if None.
+        negative_threshold: θ′.
+        initial_membrane: v(0) in units of θ.
+        amplitude: As for :func:`scan`.
+
+    Returns:
+        As :func:`scan`.
+    """
+    shape = current.shape
+    flat = threshold.numel() == 1 and (amplitude is None or amplitude.numel() == 1)
+    if flat and current.is_contiguous():
+        # One compilation then serves layers of any rank.
+        current = current.flatten(1)
+        threshold = threshold if threshold.ndim == 0 else threshold.reshape(())
+        if amplitude is not None and amplitude.ndim:
+            amplitude = amplitude.reshape(())
+        state = state and F.State(*(part.flatten() for part in state))
+    loop = _loop(negative_threshold, initial_membrane)
+    if shape[0] <= _PIECE:
+        spikes, state, mem_sum = loop(current, state, threshold, amplitude)
     else:
-        state = F.State(mem, spike_count)
-    spikes = []
-    for step_current in current:
-        spk, state = F.unchecked_step(
-            step_current, state, threshold, negative_threshold, initial_membrane, None
+        parts = []
+        for start in range(0, shape[0], _PIECE):
+            piece = current[start : start + _PIECE]
+            spikes, state, mem_sum = loop(piece, state, threshold, amplitude)
+            parts.append(spikes)
+        spikes = torch.cat(parts)
+    assert state is not None  # there was a step
+    if current.ndim != len(shape):
+        spikes = spikes.view(shape)
+        state = F.State(*(part.view(shape[1:]) for part in state))
+    return Run(spikes, state, mem_sum)
+
+
+class _Loop:
+    """The loop for one kind of neuron, compiled for each kind of input on first use."""
+
+    def __init__(self, negative_threshold: float, initial_membrane: float) -> None:
+        def loop(
+            current: Tensor,
+            mem: Tensor | None,
+            spike_count: Tensor | None,
+            threshold: Tensor,
+            amplitude: Tensor | None,
+        ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            # Zeros made here are constants to the compiler: they are neither written nor read.
+            if mem is None or spike_count is None:
+                state = F.fresh_state(current[0])
+            else:
+                state = F.State(mem, spike_count)
+            spikes = []
+            for step_current in current:
+                spk, state = F.unchecked_step(
+                    step_current, state, threshold, negative_threshold, initial_membrane, None
+                )
+                spikes.append(spk if amplitude is None else spk * amplitude)
+            return torch.stack(spikes), state.mem, state.spike_count, state.mem.sum()
+
+        self.compiled = torch.compile(loop, dynamic=True)
+        self.known: set[tuple[Any, ...]] = set()
+
+    def __call__(
+        self, current: Tensor, state: F.State | None, threshold: Tensor, amplitude: Tensor | None
+    ) -> tuple[Tensor, F.State, Tensor]:
+        mem, spike_count = state or (None, None)
+        kind = (
+            current.shape[0],
+            current.ndim,
+            current.dtype,
+            current.device,
+            current.is_contiguous(),
+            current.is_inference(),
+            mem is None,
+            threshold.ndim,
+            None if amplitude is None else amplitude.ndim,
         )
-        spikes.append(spk if amplitude is None else spk * amplitude)
-    return torch.stack(spikes), state.mem, state.spike_count
+        if kind in self.known:
+            spikes, *after, mem_sum = self.compiled(current, mem, spike_count, threshold, amplitude)
+        else:
+            with _room_for_compilations():
+                spikes, *after, mem_sum = self.compiled(
+                    current, mem, spike_count, threshold, amplitude
+                )
+            self.known.add(kind)
+        return spikes, F.State(*after), mem_sum
+
+
+_loop = functools.cache(_Loop)
 
 
 def _room_for_compilations() -> AbstractContextManager[None]:
@@ -123,18 +203,12 @@ def _room_for_compilations() -> AbstractContextManager[None]:
 
 
 @functools.cache
-def _compiled() -> Callable[..., Any]:
-    return torch.compile(_loop, dynamic=True)
-
-
-@functools.cache
-def _usable(device: str) -> bool:
+def _compiles(device: str) -> bool:
     """Try once on a device whether anything can be compiled for it."""
     try:
         with torch.no_grad():
-            probe = torch.zeros(2, 2, device=device)
             one = torch.ones((), device=device)
-            _compiled()(probe, probe[0], probe[0].int(), one, -1.0, 0.5, one)
+            _loop(-1.0, 0.5)(torch.zeros(2, 2, device=device), None, one, one)
     except Exception as error:  # whatever the compiler's absence looks like
         warnings.warn(
             f"the time loop cannot be compiled for {device!r}, and runs step by step: "

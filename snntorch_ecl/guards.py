@@ -55,8 +55,8 @@ def check_membranes(neurons: Mapping[str, DualThreshold]) -> None:
     """
     if not neurons or torch.compiler.is_compiling():
         return
-    # A sum costs one pass over memory; only one that is not finite is worth a closer look.
-    sums = torch.stack([neuron.mem.detach().sum() for neuron in neurons.values()])
+    # Only a sum that is not finite is worth a closer look.
+    sums = torch.stack([neuron.mem_sum for neuron in neurons.values()])
     if bool(sums.isfinite().all()):
         return
     for name, neuron in neurons.items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from .errors import InputError
 from .graph import fold_batchnorm
 from .guards import check_inputs, check_membranes
 from .neuron import DualThreshold
-from .readout import average, over_time, running_sums
+from .readout import average, joined, over_time, running_sums
 from .temporal import Temporal, reset
 
 if TYPE_CHECKING:
@@ -108,13 +108,12 @@ class SpikingNetwork(nn.Module):
         self.net = net
         self.layers = tuple(layers)
         self._arity = sum(n.op == "placeholder" for n in net.graph.nodes) - 2
-        self._bytes: dict[Any, int] = {}  # of the largest tensor, by the inputs' shape
+        self._footprints: dict[Any, pieces.Footprint] = {}  # by the inputs' shape
 
     def fuse(self, fused: bool = True) -> SpikingNetwork:
         """Compile the neurons' time loop, for long runs without gradients; spikes stay equal.
 
-        The first run then takes some seconds longer. On a CPU the neurons themselves take about a
-        tenth of the time; convolutions and the rest take what they took.
+        The first run of each length then takes some seconds longer.
 
         Args:
             fused: False goes back to the loop as it was.
@@ -124,6 +123,8 @@ class SpikingNetwork(nn.Module):
         """
         for neuron in self.neurons.values():
             neuron.fused = fused
+        if fused:
+            pieces.teach_allocator()
         return self
 
     def fold_batchnorms(self) -> SpikingNetwork:
@@ -149,7 +150,7 @@ class SpikingNetwork(nn.Module):
             num_steps: T ≥ 1.
             piece: Steps to run at once; state is carried over and spikes are the same. None runs
                 all at once where gradients are recorded or hooks look on, else as many as keep
-                the largest tensor small: memory then does not grow with T.
+                the largest tensor small, and as many images: memory then does not grow with T.
 
         Returns:
             What the ANN returns, each tensor averaged over the T steps.
@@ -176,10 +177,14 @@ class SpikingNetwork(nn.Module):
         """
         check_num_steps(num_steps)
         check_inputs(inputs, self._arity)
-        sums: list[Any] = []
-        for steps, output in self._pieces(inputs, num_steps, held=True, piece=piece):
-            sums += running_sums(sums[-1] if sums else None, output, steps)
-        return over_time([average(total, t) for t, total in enumerate(sums, start=1)])
+        plan = self._plan(inputs, num_steps, True, piece)
+        averages = []
+        for group in self._groups(inputs, plan, held=True):
+            sums: list[Any] = []
+            for steps, output in self._pieces(group, num_steps, True, plan):
+                sums += running_sums(sums[-1] if sums else None, output, steps)
+            averages.append(over_time([average(s, t) for t, s in enumerate(sums, start=1)]))
+        return joined(averages, dim=1)
 
     def forward_steps(self, *inputs: Tensor, piece: int | None = None) -> Any:
         """Run on input that changes over time, from a fresh state.
@@ -253,46 +258,65 @@ class SpikingNetwork(nn.Module):
     def _mean(
         self, inputs: tuple[Tensor, ...], num_steps: int, *, held: bool, piece: int | None
     ) -> Any:
-        total = None
-        for steps, output in self._pieces(inputs, num_steps, held=held, piece=piece):
-            total = running_sums(total, output, steps)[-1]
-        return average(total, num_steps)
+        plan = self._plan(inputs, num_steps, held, piece)
+        means = []
+        for group in self._groups(inputs, plan, held=held):
+            total = None
+            for steps, output in self._pieces(group, num_steps, held, plan):
+                total = running_sums(total, output, steps)[-1]
+            means.append(average(total, num_steps))
+        return joined(means, dim=0)
+
+    def _plan(
+        self, inputs: tuple[Tensor, ...], num_steps: int, held: bool, piece: int | None
+    ) -> pieces.Plan:
+        images = len(inputs[0]) if held else len(inputs[0]) // num_steps
+        if piece is not None:
+            check_whole_numbers("piece", (piece,), lowest=1)
+            return pieces.Plan(images, piece)
+        if not pieces.may_be_cut(self.net):
+            return pieces.Plan(images, num_steps)
+        key = tuple((x.shape[1:], x.dtype) for x in inputs)
+        if key not in self._footprints:
+            self._footprints[key] = pieces.footprint(self.net, inputs)
+        one = self._footprints[key]
+        if not held:  # the images' rows do not lie together
+            one = replace(one, in_groups=False)
+        return pieces.plan(one, images, num_steps, inputs[0].device)
+
+    def _groups(
+        self, inputs: tuple[Tensor, ...], plan: pieces.Plan, *, held: bool
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Groups of images, each to be run from a fresh state; in the end all have theirs back."""
+        whole = not held or plan.images >= len(inputs[0])
+        groups = (
+            [inputs]
+            if whole
+            else list(zip(*(torch.split(x, plan.images) for x in inputs), strict=True))
+        )
+        layers = [layer for layer in self.net.modules() if isinstance(layer, Temporal)]
+        for layer in layers:
+            layer.begin()
+        try:
+            for group in groups:
+                if group is not groups[0]:
+                    for layer in layers:
+                        layer.park()
+                yield group
+                check_membranes(self.neurons)
+        finally:
+            for layer in layers:
+                layer.end()
 
     def _pieces(
-        self, inputs: tuple[Tensor, ...], num_steps: int, *, held: bool, piece: int | None
+        self, inputs: tuple[Tensor, ...], num_steps: int, held: bool, plan: pieces.Plan
     ) -> Iterable[tuple[int, Any]]:
-        """Run from a fresh state; the outputs ``[steps·B, ...]`` piece by piece."""
-        if piece is None:
-            piece = self._fitting(inputs, num_steps, held)
-        else:
-            check_whole_numbers("piece", (piece,), lowest=1)
-        self._begin()
-        if piece >= num_steps:
-            output = self.net(*inputs, num_steps=num_steps, held=num_steps if held else 1)
-            check_membranes(self.neurons)
-            return [(num_steps, output)]
-        return self._cut(inputs, num_steps, held, piece)
-
-    def _cut(
-        self, inputs: tuple[Tensor, ...], num_steps: int, held: bool, piece: int
-    ) -> Iterable[tuple[int, Any]]:
-        yield from pieces.run(self.net, inputs, num_steps, held=held, piece=piece)
-        check_membranes(self.neurons)
-
-    def _fitting(self, inputs: tuple[Tensor, ...], num_steps: int, held: bool) -> int:
-        """How many steps to run at once."""
-        if not pieces.may_be_cut(self.net):
-            return num_steps
-        key = tuple((x.shape[1:], x.dtype) for x in inputs)
-        images = len(inputs[0]) if held else len(inputs[0]) // num_steps
-        if key not in self._bytes:
-            self._bytes[key] = pieces.bytes_per_image(self.net, inputs)
-        return pieces.steps_that_fit(self._bytes[key], images, inputs[0].device)
-
-    def _begin(self) -> None:
-        for layer in self.net.modules():
-            if isinstance(layer, Temporal):
-                layer.begin()
+        """Outputs ``[steps·B, ...]``, piece by piece."""
+        if plan.steps >= num_steps:
+            return [
+                (num_steps, self.net(*inputs, num_steps=num_steps, held=num_steps if held else 1))
+            ]
+        return pieces.run(self.net, inputs, num_steps, held=held, piece=plan.steps)
 
     # -------------------------------------------------------------------------- inspection
 

@@ -16,7 +16,7 @@ from .activation import over_channels
 from .adapters import enlist_weakly, surrogate_recipe
 from .checks import check_neuron, check_num_steps, check_threshold
 from .errors import ConfigError
-from .temporal import Temporal, changed_shape, unfold
+from .temporal import BatchState, Temporal, changed_shape, unfold
 
 __all__ = ["DualThreshold"]
 
@@ -67,9 +67,6 @@ class DualThreshold(Temporal, snntorch.Leaky):
         tensor([-1.])
     """
 
-    _mem: Tensor
-    _count: Tensor | None  # None: no step has been taken since the state was set
-
     def __init__(
         self,
         threshold: float | Tensor = 1.0,
@@ -99,6 +96,8 @@ class DualThreshold(Temporal, snntorch.Leaky):
         )
         self.negative_threshold = float(negative_threshold)
         self.initial_membrane = float(initial_membrane)
+        self._mem_sum: Tensor | None = None  # the compiled time loop knows it
+        self._checked = False  # within a run, whose beginning has seen to it
         self.fused = False  # SpikingNetwork.fuse() sets it
         self.qualified_name = ""  # convert() tells it, for errors
         # snnTorch's bound method would tie the neuron into a reference cycle; it is not used here.
@@ -139,7 +138,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
             steps = unfold(input_, num_steps, held)
             spk, state = self._advance(F.scan, steps, steps[0])
             spk = spk.flatten(0, 1)
-        self._mem, self._count = state.mem, state.spike_count
+        self._state.set(state.mem, state.spike_count)
         if self.init_hidden and not self.output:
             return spk
         if not torch.compiler.is_compiling():
@@ -148,25 +147,42 @@ class DualThreshold(Temporal, snntorch.Leaky):
         return spk, state.mem
 
     def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> tuple[Tensor, F.State]:
+        self._mem_sum = None
         threshold: Tensor = self.threshold
         if isinstance(threshold, nn.Parameter):
             threshold = F.positive(threshold)
-        settings: dict[str, Any] = {
-            "state": self._state_for(one_step),
-            "threshold": over_channels(threshold, one_step, self.qualified_name),
-            "negative_threshold": self.negative_threshold,
-            "initial_membrane": self.initial_membrane,
-            "spike_grad": None if self.surrogate_disable else self.spike_grad,
-        }
+        threshold = over_channels(threshold, one_step, self.qualified_name)
         factor = over_channels(self.graded_spikes_factor, one_step, self.qualified_name)
         factor = factor.to(current.dtype)
-        if self.fused and run is F.scan:
-            return fused.scan(current, amplitude=factor, **settings)
-        spk, state = run(current, **settings)
+        settings: dict[str, Any] = {
+            "state": self._state_for(one_step),
+            "negative_threshold": self.negative_threshold,
+            "initial_membrane": self.initial_membrane,
+        }
+        if self.fused and run is F.scan and fused.usable(current):
+            checked = self._checked and threshold.dtype == current.dtype
+            scan: Any = fused.unchecked_scan if checked else fused.scan
+            spk, state, self._mem_sum = scan(current, threshold, amplitude=factor, **settings)
+            return spk, state
+        spike_grad = None if self.surrogate_disable else self.spike_grad
+        spk, state = run(current, threshold=threshold, spike_grad=spike_grad, **settings)
         # In place where no gradient forbids it: spikes are large, and nobody else holds them yet.
         return (spk * factor if torch.is_grad_enabled() else spk.mul_(factor)), state
 
     # --------------------------------------------------------------------------------- state
+
+    # The membrane, and the net spike count: None while no step has been taken since it was set.
+    _state: BatchState
+
+    @property
+    def _mem(self) -> Tensor:
+        mem: Tensor = self._state.get()[0]
+        return mem
+
+    @property
+    def _count(self) -> Tensor | None:
+        count: Tensor | None = self._state.get()[1]
+        return count
 
     @property
     def mem(self) -> Tensor:
@@ -175,8 +191,12 @@ class DualThreshold(Temporal, snntorch.Leaky):
 
     @mem.setter
     def mem(self, value: Tensor) -> None:
-        self._mem = value
-        self._count = None
+        self._state.set(value, None)
+
+    @property
+    def mem_sum(self) -> Tensor:
+        """Sum of the membranes of the images that ran last: finite only if all of them are."""
+        return self._mem.detach().sum() if self._mem_sum is None else self._mem_sum
 
     @property
     def membrane(self) -> Tensor:
@@ -198,13 +218,28 @@ class DualThreshold(Temporal, snntorch.Leaky):
         return super().__getattr__(name)
 
     def begin(self) -> None:
-        """Make the neuron fresh and free its state, ahead of a run."""
-        self.mem = self._mem.new_zeros(0)
+        """Make the neuron fresh and free its state; check once what the run relies on."""
+        self._state.clear()
+        self._checked = False
+        if self.fused and not torch.compiler.is_compiling():
+            threshold = self.threshold
+            check_threshold(threshold, like=threshold, name="threshold", shape=False)
+            check_neuron(self.negative_threshold, self.initial_membrane)
+            self._checked = True
 
     def reset_mem(self) -> Tensor:
         """Make the neuron fresh: v = v(0), count 0. Returns the new ``mem``."""
         self.mem = torch.zeros_like(self._mem)
         return self._mem
+
+    def park(self) -> None:
+        """Set the state aside, for the batch's next images."""
+        self._state.park()
+
+    def end(self) -> None:
+        """Take the state of all groups back."""
+        self._state.unpark()
+        self._checked = False
 
     def select(self, rows: Tensor) -> None:
         """Go on with some images of the running batch.
@@ -213,11 +248,10 @@ class DualThreshold(Temporal, snntorch.Leaky):
             rows: Which, ``[B]``, bool.
         """
         if self._mem.ndim:
-            self._mem = self._mem[rows]
-            self._count = None if self._count is None else self._count[rows]
+            self._state.set(*(None if part is None else part[rows] for part in self._state.get()))
 
     def _init_mem(self) -> None:
-        self.mem = torch.zeros(0)
+        self._state = BatchState(torch.zeros(0), None)
 
     def _adopt(self, mem: Tensor) -> None:
         """Take over a membrane passed by the caller, with the count that belongs to it."""
@@ -228,30 +262,30 @@ class DualThreshold(Temporal, snntorch.Leaky):
             count = getattr(mem.untyped_storage(), "spike_count", None)
             if count is not None and count.shape != mem.shape:
                 count = None  # a part of a membrane
-        self._mem, self._count = mem, count
+        self._state.set(mem, count)
 
     def _state_for(self, current: Tensor) -> F.State | None:
-        if self._mem.shape == current.shape:
-            mem = self._mem.to(device=current.device, dtype=current.dtype)
+        mem, count = self._state.get()
+        if mem.shape == current.shape:
+            mem = mem.to(device=current.device, dtype=current.dtype)
             return F.State(mem, self.spike_count.to(current.device))
         # A compiled graph cannot branch on values: there, a reset neuron takes any shape.
-        unused = torch.compiler.is_compiling() or not bool(self._mem.any())
-        if self._count is not None or not unused:
-            raise changed_shape(self.qualified_name, self._mem, current)
+        unused = not mem.numel() or torch.compiler.is_compiling() or not bool(mem.any())
+        if count is not None or not unused:
+            raise changed_shape(self.qualified_name, mem, current)
         return None
 
     # ------------------------------------------------------------------- copies, files, moves
 
     def _apply(self, fn: Any, recurse: bool = True) -> DualThreshold:
         super()._apply(fn, recurse)
-        self._mem = fn(self._mem)
-        self._count = None if self._count is None else fn(self._count)
+        self._state.set(*(None if part is None else fn(part) for part in self._state.get()))
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the state of the running sequence, which may hang on a graph."""
         state = self.__dict__.copy()
-        state["_mem"], state["_count"] = torch.zeros(0), None
+        state["_state"], state["_mem_sum"] = BatchState(torch.zeros(0), None), None
         state["spike_grad"] = surrogate_recipe(self.spike_grad)
         return state
 

@@ -1,13 +1,16 @@
-"""Long runs in pieces of a few steps, with the state carried over.
+"""Long runs in pieces: a few images and a few steps at a time, with equal spikes.
 
-All T steps at once would need T times the memory of one, and on a CPU more time as well: buffers
-too large for the allocator to keep are handed back to the system and fetched anew, page by page.
-Pieces whose largest tensor fits avoid both; spikes are the same.
+All T steps of a batch at once would need T times the memory of one, and on a CPU more time as
+well: tensors that fit no cache travel to memory and back at each layer, and buffers too large for
+the allocator to keep are handed back to the system and fetched anew, page by page. So a batch
+runs in groups of images, which know nothing of each other, and long runs in pieces of a few
+steps, with the state carried over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,13 +21,15 @@ from torch.utils._pytree import tree_leaves
 
 from .temporal import Temporal
 
-__all__ = ["bytes_per_image", "may_be_cut", "run", "steps_that_fit"]
+__all__ = ["Footprint", "Plan", "footprint", "may_be_cut", "plan", "run", "teach_allocator"]
 
 _MIB = 2**20
 # Half of glibc's largest threshold, from which on every buffer is fetched from the system.
 _ROOM_ON_CPU = 16 * _MIB
 # Other allocators keep what they have; there the room bounds memory and nothing else.
 _ROOM = 256 * _MIB
+# Steps in a piece: beyond, carrying the state over no longer counts.
+_MOST_STEPS = 8
 
 
 def may_be_cut(net: GraphModule) -> bool:
@@ -39,41 +44,84 @@ def may_be_cut(net: GraphModule) -> bool:
     return not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
-def steps_that_fit(per_image: int, images: int, device: torch.device) -> int:
-    """How many steps a piece may have for its largest tensor to fit: a power of two.
+@dataclass(frozen=True)
+class Footprint:
+    """What one step with one image takes.
 
-    Args:
-        per_image: Bytes of the largest tensor for one image and step.
-        images: B.
-        device: Where the network runs.
-
-    Returns:
-        At least 1. Powers of two, so that a compiled time loop is compiled for few lengths.
-
-    Example:
-        >>> steps_that_fit(2**18, 32, torch.device("cpu"))  # 8 MiB a step
-        2
+    Attributes:
+        largest: Bytes of the largest tensor.
+        in_groups: Whether a batch may run in groups: every layer with state can set its state
+            aside, and every output is a tensor of the images.
     """
-    room = _ROOM_ON_CPU if device.type == "cpu" else _ROOM
-    return 1 << max(0, (room // max(1, per_image * images)).bit_length() - 1)
+
+    largest: int
+    in_groups: bool
 
 
-def bytes_per_image(net: GraphModule, inputs: tuple[Tensor, ...]) -> int:
-    """Bytes of the largest tensor for one image and step: those of a step with one image.
+def footprint(net: GraphModule, inputs: tuple[Tensor, ...]) -> Footprint:
+    """Measure a step with one image.
 
     Args:
         net: A graph with time inserted; its state is used.
         inputs: ``[B, ...]``.
 
     Returns:
-        The bytes.
+        The measurement.
     """
-    for layer in net.modules():
-        if isinstance(layer, Temporal):
-            layer.begin()
+    layers = [layer for layer in net.modules() if isinstance(layer, Temporal)]
+    for layer in layers:
+        layer.begin()
     meter = _Meter(net)
-    meter.run(*(x[:1] for x in inputs), 1, 1)
-    return meter.largest
+    outputs = tree_leaves(meter.run(*(x[:1] for x in inputs), 1, 1))
+    parks = all(type(layer).park is not Temporal.park for layer in layers)
+    return Footprint(meter.largest, parks and all(isinstance(v, Tensor) for v in outputs))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is cut.
+
+    Attributes:
+        images: How many at once.
+        steps: How many at once.
+    """
+
+    images: int
+    steps: int
+
+
+def plan(one: Footprint, images: int, num_steps: int, device: torch.device) -> Plan:
+    """Cut a run so that its largest tensor stays small, at as few places as possible.
+
+    Args:
+        one: What one step with one image takes.
+        images: B.
+        num_steps: T.
+        device: Where the network runs.
+
+    Returns:
+        The plan; powers of two where they cut, so that compiled loops are compiled for few
+        lengths.
+
+    Example:
+        >>> plan(Footprint(2**18, in_groups=True), 32, 4, torch.device("cpu"))  # 32 MiB in all
+        Plan(images=16, steps=4)
+        >>> plan(Footprint(2**18, in_groups=False), 32, 4, torch.device("cpu"))
+        Plan(images=32, steps=2)
+    """
+    room = _ROOM_ON_CPU if device.type == "cpu" else _ROOM
+    rows = _power_of_two(room // one.largest)
+    if images * num_steps <= rows:
+        return Plan(images, num_steps)
+    if not one.in_groups:
+        return Plan(images, _power_of_two(rows // images))
+    steps = num_steps if num_steps <= min(rows, _MOST_STEPS) else min(rows, _MOST_STEPS)
+    return Plan(_power_of_two(rows // steps), steps)
+
+
+def _power_of_two(number: int) -> int:
+    """The largest one that is not larger, and at least 1."""
+    return 1 << max(0, number.bit_length() - 1)
 
 
 class _Meter(Interpreter):
@@ -86,6 +134,15 @@ class _Meter(Interpreter):
         sizes = [v.numel() * v.element_size() for v in tree_leaves(value) if isinstance(v, Tensor)]
         self.largest = max(self.largest, *sizes, 0)
         return value
+
+
+def teach_allocator() -> None:
+    """Let the C library keep the buffers of runs in pieces instead of handing them back.
+
+    glibc keeps free memory up to twice the largest buffer it has seen freed, of those below
+    32 MiB: one such buffer, freed at once, is enough. Elsewhere this does nothing.
+    """
+    torch.empty(31 * _MIB, dtype=torch.uint8)
 
 
 def run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .temporal import Temporal, changed_shape, unfold
+from .temporal import BatchState, Temporal, changed_shape, unfold
 
 __all__ = ["SignedMaxPool"]
 
@@ -37,41 +37,46 @@ class SignedMaxPool(nn.Module, Temporal):
         [1.0, 0.0, 1.0]
     """
 
-    _total: Tensor | None
-    _pooled: Tensor | None
-
     def __init__(self, pool: nn.Module) -> None:
         super().__init__()
         self.pool = pool
         self.qualified_name = ""  # convert() tells it, for errors
-        self.reset_mem()
+        self._state = BatchState(None, None)  # running sum, and that sum pooled
 
     def forward(self, input_: Tensor, *, num_steps: int = 1, held: int = 1) -> Tensor:
         """Pool ``num_steps`` steps; see :func:`~snntorch_ecl.temporal.unfold`."""
         steps = unfold(input_, num_steps, held)
-        if self._total is not None and self._total.shape != steps.shape[1:]:
-            raise changed_shape(self.qualified_name, self._total, steps[0])
+        total, before = self._state.get()
+        if total is not None and total.shape != steps.shape[1:]:
+            raise changed_shape(self.qualified_name, total, steps[0])
         running: list[Tensor] = []
-        total = torch.zeros_like(steps[0]) if self._total is None else self._total
+        total = torch.zeros_like(steps[0]) if total is None else total
         # A plain loop, not cumsum, which sums in double precision: step mode must agree exactly.
         for step in steps:
             total = total + step
             running.append(total)
         pooled = unfold(self.pool(torch.cat(running)), num_steps)
-        before = torch.zeros_like(pooled[0]) if self._pooled is None else self._pooled
+        before = torch.zeros_like(pooled[0]) if before is None else before
         change = pooled - torch.cat([before.unsqueeze(0), pooled[:-1]])
-        self._total, self._pooled = total, pooled[-1]
+        self._state.set(total, pooled[-1])
         return change.flatten(0, 1)
 
     def reset_mem(self) -> None:
         """Forget the running sum."""
-        self._total = self._pooled = None
+        self._state.clear()
+
+    def park(self) -> None:
+        """Set the running sum aside, for the batch's next images."""
+        self._state.park()
+
+    def end(self) -> None:
+        """Take the running sums of all groups back."""
+        self._state.unpark()
 
     def select(self, rows: Tensor) -> None:
         """Go on with some images."""
-        if self._total is not None and self._pooled is not None:
-            self._total, self._pooled = self._total[rows], self._pooled[rows]
+        self._state.set(*(None if part is None else part[rows] for part in self._state.get()))
 
     def __getstate__(self) -> dict[str, object]:
         """Everything but the running sum, which belongs to a sequence."""
-        return {**self.__dict__, "_total": None, "_pooled": None}
+        return {**self.__dict__, "_state": BatchState(None, None)}

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 
 from .temporal import unfold
 
-__all__ = ["average", "over_time", "running_sums"]
+__all__ = ["average", "joined", "over_time", "running_sums"]
 
 
 def running_sums(total: Any, output: Any, num_steps: int) -> list[Any]:
@@ -47,6 +47,13 @@ def average(total: Any, num_steps: int) -> Any:
 def over_time(entries: list[Any]) -> Any:
     """``[B, ...]`` for each t, to ``[T, B, ...]``."""
     return tree_map(_stacked, *entries)
+
+
+def joined(groups: list[Any], *, dim: int) -> Any:
+    """Outputs of groups of images, one after the other along their dimension of images."""
+    if len(groups) == 1:
+        return groups[0]
+    return tree_map(lambda *parts: torch.cat(parts, dim), *groups)
 
 
 def _entry(value: Any, num_steps: int, t: int) -> Any:

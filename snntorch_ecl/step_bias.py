@@ -45,6 +45,10 @@ class StepBias(nn.Module, Temporal):
         """Begin again at the first step."""
         self._taken = 0
 
+    def park(self) -> None:
+        """Begin again: the correction is the same for all images."""
+        self._taken = 0
+
     def select(self, rows: Tensor) -> None:
         """Go on with some images: the correction is the same for all."""
 

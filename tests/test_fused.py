@@ -23,7 +23,7 @@ def currents(*shape: int) -> Tensor:
 
 def both(current: Tensor, threshold: Any, state: F.State | None = None, **settings: Any) -> None:
     with torch.no_grad():
-        spikes, after = fused.scan(current, threshold, state, **settings)
+        spikes, after, _ = fused.scan(current, threshold, state, **settings)
         expected, expected_after = F.scan(current, threshold, state, **settings)
     assert torch.equal(spikes, expected)
     assert torch.equal(after.mem, expected_after.mem)
@@ -56,9 +56,9 @@ def test_a_sequence_can_be_cut_anywhere() -> None:
     current = currents(4, 64, 33)
     with torch.no_grad():
         whole, _ = F.scan(current, 0.8)
-        first, state = fused.scan(current[:3], 0.8)
+        first, state, _ = fused.scan(current[:3], 0.8)
         before = (state.mem.clone(), state.spike_count.clone())
-        second, _ = fused.scan(current[3:], 0.8, state)
+        second, _, _ = fused.scan(current[3:], 0.8, state)
     assert torch.equal(torch.cat((first, second)), whole)
     assert torch.equal(state.mem, before[0])  # the state given is left as it was
     assert torch.equal(state.spike_count, before[1])
@@ -77,14 +77,14 @@ def test_a_sequence_can_be_cut_anywhere() -> None:
 def test_spikes_worth_an_amplitude(threshold: Any, amplitude: Tensor, grad: bool) -> None:
     current = currents(4, 8, 6, 5, 5)
     with torch.set_grad_enabled(grad):
-        spikes, _ = fused.scan(current, threshold, amplitude=amplitude)
+        spikes, _, _ = fused.scan(current, threshold, amplitude=amplitude)
     expected, _ = F.scan(current, threshold)
     assert torch.equal(spikes, expected * amplitude)
 
 
 def test_gradients_are_those_of_the_plain_loop() -> None:
     leaf = currents(4, 64, 33).requires_grad_()
-    spikes, _ = fused.scan(leaf, 0.8, spike_grad=snntorch.surrogate.atan())
+    spikes, _, _ = fused.scan(leaf, 0.8, spike_grad=snntorch.surrogate.atan())
     spikes.sum().backward()
     assert leaf.grad is not None
     assert leaf.grad.abs().sum() > 0
@@ -131,10 +131,10 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def fails(*args: object) -> None:
         raise RuntimeError("no C++ compiler\nat all")
 
-    monkeypatch.setattr(fused, "_compiled", lambda: fails)
-    fused._usable.cache_clear()
+    monkeypatch.setattr(fused, "_loop", lambda *settings: fails)
+    fused._compiles.cache_clear()
     yield
-    fused._usable.cache_clear()
+    fused._compiles.cache_clear()
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -142,9 +142,9 @@ def test_without_a_compiler_it_says_so_once_and_goes_on() -> None:
     current = currents(4, 64, 33)
     with torch.no_grad():
         with pytest.warns(UserWarning, match=r"'cpu', and runs step by step: .*no C\+\+ compiler$"):
-            spikes, _ = fused.scan(current, 0.8)
+            spikes, _, _ = fused.scan(current, 0.8)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            again, _ = fused.scan(current, 0.8)
+            again, _, _ = fused.scan(current, 0.8)
         assert torch.equal(spikes, F.scan(current, 0.8)[0])
         assert torch.equal(again, spikes)
