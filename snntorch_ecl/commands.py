@@ -1,4 +1,4 @@
-"""The commands of the experiments: train, evaluate, ablate, sweep, finetune."""
+"""The commands of the experiments: train, evaluate, ablate, sweep, finetune, bench."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import ConfigError
 from .processes import is_main
 
 # In the order in which `--help` shows them.
-__all__ = ["train", "evaluate", "ablate", "sweep", "finetune"]  # noqa: RUF022
+__all__ = ["train", "evaluate", "ablate", "sweep", "finetune", "bench"]  # noqa: RUF022
 
 Folder = Annotated[Path, typer.Option("--output-dir", help="Folder of the run.")]
 Settings = Annotated[
@@ -230,6 +230,36 @@ def finetune(
             devices=devices,
             num_nodes=num_nodes,
         )
+    _print(result.table())
+
+
+def bench(
+    output_dir: Folder,
+    config: Settings = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="Network to time; repeat it.")
+    ] = None,
+    steps: Steps = None,
+    batch_sizes: Annotated[
+        list[int] | None, typer.Option("--batch-size", help="B to time; repeat it.")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(help="Rounds; medians are taken.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Of the processor; 0 keeps torch's.")] = None,
+) -> None:
+    """Time inference on this machine, as a multiple of what T runs of the ANN take."""
+    with errors_as_text():
+        from .bench import BenchConfig, run_bench
+
+        flags = _given(
+            {
+                "models": tuple(models) if models else None,
+                "steps": tuple(steps) if steps else None,
+                "batch_sizes": tuple(batch_sizes) if batch_sizes else None,
+                "repeats": repeats,
+                "threads": threads,
+            }
+        )
+        result = run_bench(_settings(BenchConfig, config, flags), output_dir)
     _print(result.table())
 
 
