@@ -75,9 +75,8 @@ def report_peak(given: argparse.Namespace) -> None:
 
 
 def resident(which: str) -> int:
-    """Bytes of the resident set, now or at its largest; a child's ``ru_maxrss`` would begin with
-    its parent's.
-    """
+    """Bytes of the resident set, now or at its largest; Linux only."""
+    # Not a child's ru_maxrss, which begins with that of its parent.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return 1024 * int(status.split(f"{which}:")[1].split()[0])
 

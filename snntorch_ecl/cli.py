@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from . import commands
+from . import commands, commands_cost
 from ._version import __version__
 from .console import errors_as_text
 
@@ -68,8 +68,9 @@ def demo(
     console.print(f"Figures  {result.figures}", soft_wrap=True, highlight=False)
 
 
-for _name in commands.__all__:
-    app.command(_name)(getattr(commands, _name))
+for _module in (commands, commands_cost):
+    for _name in _module.__all__:
+        app.command(_name.replace("_", "-"))(getattr(_module, _name))
 
 
 if __name__ == "__main__":

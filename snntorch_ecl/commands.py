@@ -1,4 +1,4 @@
-"""The commands of the experiments: train, evaluate, ablate, sweep, finetune, bench."""
+"""The commands of the experiments: train, evaluate, ablate, sweep, finetune."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import ConfigError
 from .processes import is_main
 
 # In the order in which `--help` shows them.
-__all__ = ["train", "evaluate", "ablate", "sweep", "finetune", "bench"]  # noqa: RUF022
+__all__ = ["train", "evaluate", "ablate", "sweep", "finetune"]  # noqa: RUF022
 
 Folder = Annotated[Path, typer.Option("--output-dir", help="Folder of the run.")]
 Settings = Annotated[
@@ -65,7 +65,7 @@ def train(
         from .config import recipe as shipped
         from .experiment import run_training
 
-        flags = _given(
+        flags = given(
             {
                 "levels": levels,
                 "seed": seed,
@@ -73,8 +73,8 @@ def train(
                 "relu": relu or None,
                 "weights": None if weights is None else str(weights),
             },
-            data=_given({"root": None if data_root is None else str(data_root)}),
-            train=_given({"epochs": epochs, "lr": lr, "seed": seed}),
+            data=given({"root": None if data_root is None else str(data_root)}),
+            train=given({"epochs": epochs, "lr": lr, "seed": seed}),
         )
         if config is not None and recipe is not None:
             raise ConfigError("give --config or --recipe, not both")
@@ -92,25 +92,26 @@ def train(
             devices=devices,
             num_nodes=num_nodes,
         )
-    _print(f"Network  {path}", soft_wrap=True, highlight=False)
+    show(f"Network  {path}", soft_wrap=True, highlight=False)
 
 
-def _print(*parts: Any, **options: Any) -> None:
+def show(*parts: Any, **options: Any) -> None:
     """Show results once, however many processes there are."""
     if is_main():
         Console().print(*parts, **options)
 
 
-def _given(values: dict[str, Any], **nested: dict[str, Any]) -> dict[str, Any]:
+def given(values: dict[str, Any], **nested: dict[str, Any]) -> dict[str, Any]:
     """The flags that were given, as settings."""
     flat = {name: value for name, value in values.items() if value is not None}
     return {**flat, **{name: value for name, value in nested.items() if value}}
 
 
-def _measured(
+def measured(
     checkpoint: Path | None, data_root: Path | None, steps: list[int] | None, images: int | None
 ) -> dict[str, Any]:
-    return _given(
+    """The flags of everything that measures a checkpoint, as settings."""
+    return given(
         {
             "checkpoint": None if checkpoint is None else str(checkpoint),
             "data_root": None if data_root is None else str(data_root),
@@ -132,9 +133,11 @@ def evaluate(
     with errors_as_text():
         from .measure import MeasureConfig, run_evaluation
 
-        settings = _settings(MeasureConfig, config, _measured(checkpoint, data_root, steps, images))
+        settings = settings_from(
+            MeasureConfig, config, measured(checkpoint, data_root, steps, images)
+        )
         result = run_evaluation(settings, output_dir)
-    _print(result.table(), result.layer_table())
+    show(result.table(), result.layer_table())
 
 
 def ablate(
@@ -152,10 +155,10 @@ def ablate(
     with errors_as_text():
         from .measure import AblateConfig, run_ablation
 
-        flags = _measured(checkpoint, data_root, steps, images)
-        rows = _given({"neurons": tuple(neurons) if neurons else None})
-        result = run_ablation(_settings(AblateConfig, config, {**flags, **rows}), output_dir)
-    _print(result.table())
+        flags = measured(checkpoint, data_root, steps, images)
+        rows = given({"neurons": tuple(neurons) if neurons else None})
+        result = run_ablation(settings_from(AblateConfig, config, {**flags, **rows}), output_dir)
+    show(result.table())
 
 
 def sweep(
@@ -178,18 +181,18 @@ def sweep(
 
         if config is not None and recipe is not None:
             raise ConfigError("give --config or --recipe, not both")
-        root = _given({}, data=_given({"root": None if data_root is None else str(data_root)}))
+        root = given({}, data=given({"root": None if data_root is None else str(data_root)}))
         experiment = {} if recipe is None else shipped(recipe, root).to_dict()
-        flags = _given(
+        flags = given(
             {
                 "levels": tuple(levels) if levels else None,
                 "steps": tuple(steps) if steps else None,
                 "seeds": seeds,
             },
-            experiment=merged(experiment, _given(root, train=_given({"epochs": epochs}))),
+            experiment=merged(experiment, given(root, train=given({"epochs": epochs}))),
         )
-        result = run_sweep(_settings(SweepConfig, config, flags), output_dir)
-    _print(result.table())
+        result = run_sweep(settings_from(SweepConfig, config, flags), output_dir)
+    show(result.table())
 
 
 def finetune(
@@ -217,53 +220,23 @@ def finetune(
     with errors_as_text():
         from .tuning import TuneConfig, run_tuning
 
-        flags = _given(
+        flags = given(
             {"num_steps": num_steps, "distillation": distillation, "surrogate": surrogate},
-            measure=_measured(checkpoint, data_root, steps, images),
-            train=_given({"epochs": epochs, "lr": lr}),
+            measure=measured(checkpoint, data_root, steps, images),
+            train=given({"epochs": epochs, "lr": lr}),
         )
         result = run_tuning(
-            _settings(TuneConfig, config, flags),
+            settings_from(TuneConfig, config, flags),
             output_dir,
             resume=resume,
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
         )
-    _print(result.table())
+    show(result.table())
 
 
-def bench(
-    output_dir: Folder,
-    config: Settings = None,
-    models: Annotated[
-        list[str] | None, typer.Option("--model", help="Network to time; repeat it.")
-    ] = None,
-    steps: Steps = None,
-    batch_sizes: Annotated[
-        list[int] | None, typer.Option("--batch-size", help="B to time; repeat it.")
-    ] = None,
-    repeats: Annotated[int | None, typer.Option(help="Rounds; medians are taken.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Of the processor; 0 keeps torch's.")] = None,
-) -> None:
-    """Time inference on this machine, as a multiple of what T runs of the ANN take."""
-    with errors_as_text():
-        from .bench import BenchConfig, run_bench
-
-        flags = _given(
-            {
-                "models": tuple(models) if models else None,
-                "steps": tuple(steps) if steps else None,
-                "batch_sizes": tuple(batch_sizes) if batch_sizes else None,
-                "repeats": repeats,
-                "threads": threads,
-            }
-        )
-        result = run_bench(_settings(BenchConfig, config, flags), output_dir)
-    _print(result.table())
-
-
-def _settings(kind: Any, file: Path | None, flags: dict[str, Any]) -> Any:
+def settings_from(kind: Any, file: Path | None, flags: dict[str, Any]) -> Any:
     """A config from a file with the flags laid over it, or from the flags alone."""
     from .config import from_dict, load_config
 

@@ -189,11 +189,14 @@ def recipe(name: str, over: Mapping[str, Any] | None = None) -> ExperimentConfig
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
-    yaml = require("yaml", extra="train")
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {error}") from error
+        values = json.loads(text)  # YAML would read the -Infinity of a run's JSON as text
+    except ValueError:
+        yaml = require("yaml", extra="train")
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{where} is not valid YAML: {error}") from error
     if isinstance(values, dict) and isinstance(values.get("config"), dict):
         values = values["config"]  # the JSON of a run keeps its settings there
     if not isinstance(values, dict):

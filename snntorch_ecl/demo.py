@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -18,23 +18,18 @@ from torch.utils.data import DataLoader
 from .ablation import DUAL, PLAIN
 from .convert import convert, prepare
 from .data import Split, digits
+from .demo_report import SHOWN_STEPS, accuracy_rows, command_of, report_of
+from .energy import Energy, energy
 from .errors import ConfigError
 from .evaluate import Evaluation, evaluate
 from .models import DigitNet
 from .network import SpikingNetwork
-from .plot import accuracy_axes, error_axes, new_figure, raster_axes, rate_axes
 from .records import settings_of_this_run, write_json
-from .report import Picture, Report, Sheet
-from .tables import percent, table
+from .tables import table
 from .temporal import unfold
 from .train import TrainConfig, fit
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 __all__ = ["DemoConfig", "DemoResult", "run_demo"]
-
-_SHOWN_STEPS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +51,8 @@ class DemoConfig:
     output_dir: Path = field(default=Path("snntorch-ecl-demo"))
 
     def __post_init__(self) -> None:
-        if self.num_steps < max(_SHOWN_STEPS):
-            raise ConfigError(f"num_steps must be >= {max(_SHOWN_STEPS)}; got {self.num_steps}")
+        if self.num_steps < max(SHOWN_STEPS):
+            raise ConfigError(f"num_steps must be >= {max(SHOWN_STEPS)}; got {self.num_steps}")
         if self.output_dir.exists() and not self.output_dir.is_dir():
             raise ConfigError(f"output_dir {self.output_dir} exists and is not a folder")
 
@@ -75,6 +70,7 @@ class DemoResult:
         config: Its settings.
         evaluations: By neuron, on one and the same checkpoint, over ``config.num_steps``.
         at_levels: The same over T = L steps, where neurons and activations have the same levels.
+        costs: Operations and energy over T = L steps, by neuron.
         seconds: Wall time of each stage.
         report: The HTML page.
         network: The saved spiking network.
@@ -84,6 +80,7 @@ class DemoResult:
     config: DemoConfig
     evaluations: Mapping[str, Evaluation]
     at_levels: Mapping[str, Evaluation]
+    costs: Mapping[str, Energy]
     seconds: Mapping[str, float]
     report: Path
     network: Path
@@ -91,7 +88,7 @@ class DemoResult:
 
     def table(self) -> Table:
         """Accuracy of the ANN and of both neurons over time."""
-        columns, rows = _accuracy_rows(self.evaluations)
+        columns, rows = accuracy_rows(self.evaluations)
         samples = next(iter(self.evaluations.values())).samples
         return table(f"Accuracy on {samples:,} held-out digits, %", columns, rows)
 
@@ -151,8 +148,14 @@ def _run(config: DemoConfig, progress: bool) -> DemoResult:
         for num_steps in (config.num_steps, config.levels)
     )
     lap("evaluate")
+    few = [data.test[i][0] for i in range(0, len(data.test), 10)]  # type: ignore[arg-type]
+    costs = {
+        name: energy(snn, [torch.stack(few)], num_steps=config.levels, progress=False)
+        for name, snn in networks.items()
+    }
+    lap("count operations")
     layer, spikes = _most_corrected(networks[DUAL], data, config.num_steps)
-    page = _report(config, evaluations, at_levels, seconds, layer, spikes)
+    page = report_of(config, evaluations, at_levels, costs, seconds, layer, spikes)
     report = page.write(config.output_dir / "report.html")
     network = networks[DUAL].save(config.output_dir / "network.safetensors")
     lap("report")
@@ -160,6 +163,7 @@ def _run(config: DemoConfig, progress: bool) -> DemoResult:
         config=config,
         evaluations=evaluations,
         at_levels=at_levels,
+        costs=costs,
         seconds=seconds,
         report=report,
         network=network,
@@ -167,17 +171,6 @@ def _run(config: DemoConfig, progress: bool) -> DemoResult:
     )
     _write_json(result)
     return result
-
-
-def _accuracy_rows(
-    evaluations: Mapping[str, Evaluation],
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    columns = ("neuron", "ANN", *(f"T = {t}" for t in _SHOWN_STEPS))
-    rows = [
-        (name, *map(percent, (e.ann_accuracy, *(e.accuracy[t - 1] for t in _SHOWN_STEPS))))
-        for name, e in evaluations.items()
-    ]
-    return columns, rows
 
 
 def _most_corrected(snn: SpikingNetwork, data: Split, num_steps: int) -> tuple[str, Tensor]:
@@ -203,114 +196,15 @@ def _most_corrected(snn: SpikingNetwork, data: Split, num_steps: int) -> tuple[s
     return name, spikes[:, busy]
 
 
-def _report(
-    config: DemoConfig,
-    evaluations: Mapping[str, Evaluation],
-    at_levels: Mapping[str, Evaluation],
-    seconds: Mapping[str, float],
-    layer: str,
-    spikes: Tensor,
-) -> Report:
-    dual = evaluations[DUAL]
-    columns, rows = _accuracy_rows(evaluations)
-    accuracy, raster, layers = _figures(evaluations, at_levels, spikes)
-    return Report(
-        title="From digits to spikes",
-        lead=(
-            f"A small convolutional network was trained on 4,000 MNIST digits with activations of "
-            f"L = {config.levels} levels and turned into a spiking one, once with dual-threshold "
-            f"neurons and once with plain integrate-and-fire (IF) neurons: same weights, same "
-            f"thresholds. Both were tested on {dual.samples:,} digits that training never saw."
-        ),
-        parts=[
-            Sheet(
-                "Accuracy, %",
-                columns,
-                rows,
-                "T: accuracy of the spiking network after T time steps. At T = L the neurons show "
-                "the levels that training knew; a longer run asks the network for finer ones.",
-            ),
-            Picture(
-                "Accuracy over time",
-                accuracy,
-                "Both neurons on one and the same checkpoint. At T = 1 they are the same neuron: "
-                "there is no earlier spike to take back.",
-            ),
-            Picture(
-                f"Spikes of layer {layer} for one digit",
-                raster,
-                f"The {spikes.shape[1]} busiest neurons of the layer that corrects itself most. "
-                "Blue: a spike. Orange: a spike taken back, because later input showed that it "
-                "had come too early.",
-            ),
-            Picture(
-                "Layer by layer",
-                layers,
-                f"Over T = L = {config.levels} steps, where a neuron can show exactly the levels "
-                "that training knew. Left: how far the mean spike output is from the ANN's "
-                "activation. Right: how busy each layer of dual-threshold neurons is.",
-            ),
-            _layer_sheet(at_levels),
-        ],
-        facts=_facts(config, seconds),
-    )
-
-
-def _figures(
-    evaluations: Mapping[str, Evaluation], at_levels: Mapping[str, Evaluation], spikes: Tensor
-) -> tuple[Figure, Figure, Figure]:
-    accuracy, axes = new_figure(size=(8, 3.8))
-    accuracy_axes(axes, evaluations)
-    raster, axes = new_figure(size=(8, 4.6))
-    raster_axes(axes, spikes)
-    layers, (left, right) = new_figure(columns=2, size=(10, 3.2))
-    error_axes(left, at_levels)
-    rate_axes(right, at_levels[DUAL])
-    return accuracy, raster, layers
-
-
-def _facts(config: DemoConfig, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
-    """What is needed to repeat the figures."""
-    run = settings_of_this_run()
-    versions, machine = (
-        ", ".join(f"{key} {value}" for key, value in run[part].items() if value is not None)
-        for part in ("versions", "machine")
-    )
-    return [
-        ("command", _command(config)),
-        ("seed", str(config.seed)),
-        ("time", ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())),
-        ("versions", versions),
-        ("machine", machine),
-    ]
-
-
-def _layer_sheet(at_levels: Mapping[str, Evaluation]) -> Sheet:
-    rows = []
-    for dual, plain in zip(*(e.layers for e in at_levels.values()), strict=True):
-        rates = (dual.spike_rate, dual.negative_rate, plain.spike_rate)
-        rows.append((dual.name, *map(percent, (dual.error, plain.error, *rates))))
-    return Sheet(
-        f"Layers over T = L = {at_levels[DUAL].num_steps} steps, %",
-        ("layer", "error, dual", "error, IF", "spikes, dual", "of which −1", "spikes, IF"),
-        rows,
-        "Spikes are counted per neuron and time step; a negative spike counts as one.",
-    )
-
-
-def _command(config: DemoConfig) -> str:
-    quick = " --quick" if config.quick else ""
-    return f"snntorch-ecl demo --seed {config.seed} --levels {config.levels}{quick}"
-
-
 def _write_json(result: DemoResult) -> None:
     content = {
-        "command": _command(result.config),
+        "command": command_of(result.config),
         "config": {**asdict(result.config), "output_dir": str(result.config.output_dir)},
         "training": asdict(result.config.training),
         "seconds": dict(result.seconds),
         "evaluations": {name: e.to_dict() for name, e in result.evaluations.items()},
         "evaluations_at_levels": {name: e.to_dict() for name, e in result.at_levels.items()},
+        "costs_at_levels": {name: cost.to_dict() for name, cost in result.costs.items()},
         **settings_of_this_run(),
     }
     write_json(result.figures, content)

@@ -22,9 +22,18 @@ if TYPE_CHECKING:
 
     from .network import SpikingNetwork
 
-__all__ = ["ExitCurve", "ExitPoint", "Prediction", "exit_curve", "predict"]
+__all__ = [
+    "CONFIDENCES",
+    "ExitCurve",
+    "ExitPoint",
+    "Prediction",
+    "check_confidence",
+    "exit_curve",
+    "predict",
+]
 
-_CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+"""Those that a curve is drawn through."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ def predict(
     """See :meth:`SpikingNetwork.predict`."""
     check_num_steps(max_steps)
     check_whole_numbers("min_steps", (min_steps,), lowest=1)
-    _check_confidence(confidence)
+    check_confidence(confidence)
     snn.reset()
     batch = inputs[0].shape[0] if inputs and isinstance(inputs[0], Tensor) else 0
     running = torch.arange(batch)
@@ -96,7 +105,8 @@ def _logits(output: Any) -> Tensor:
     return output
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Raise :class:`ConfigError` unless a confidence lies within (0, 1]."""
     if not (isinstance(confidence, (int, float)) and 0 < confidence <= 1):
         raise ConfigError(f"confidence must lie in (0, 1]; got {confidence!r}")
 
@@ -160,7 +170,7 @@ def exit_curve(
     data: Iterable[tuple[Tensor, Tensor]],
     *,
     max_steps: int,
-    confidences: Sequence[float] = _CONFIDENCES,
+    confidences: Sequence[float] = CONFIDENCES,
     min_steps: int = 2,
     progress: bool = True,
 ) -> ExitCurve:
@@ -193,7 +203,7 @@ def exit_curve(
     check_num_steps(max_steps)
     check_whole_numbers("min_steps", (min_steps,), lowest=1)
     for confidence in confidences:
-        _check_confidence(confidence)
+        check_confidence(confidence)
     samples, steps = 0, [0] * len(confidences)
     right, fixed = [0] * len(confidences), torch.zeros(max_steps, dtype=torch.int64)
     bar = tqdm(data, desc="early exit", unit="batch", disable=not progress, leave=False, delay=2)

@@ -28,10 +28,11 @@ __all__ = [
     "open_checkpoint",
     "run_ablation",
     "run_evaluation",
+    "run_measurement",
     "worth_fusing",
 ]
 
-R = TypeVar("R", Evaluation, Ablation)
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +151,7 @@ def run_evaluation(config: MeasureConfig, output_dir: Path, *, progress: bool = 
             progress=progress and place.rank == 0,
         )
 
-    return _run(measure, config, output_dir, "evaluation")
+    return run_measurement(measure, config, output_dir, "evaluation")
 
 
 def run_ablation(config: AblateConfig, output_dir: Path, *, progress: bool = True) -> Ablation:
@@ -167,7 +168,7 @@ def run_ablation(config: AblateConfig, output_dir: Path, *, progress: bool = Tru
             progress=progress and place.rank == 0,
         )
 
-    return _run(measure, config, output_dir, "ablation")
+    return run_measurement(measure, config, output_dir, "ablation")
 
 
 def worth_fusing(test: Dataset[Any], num_steps: int) -> bool:
@@ -180,9 +181,24 @@ def worth_fusing(test: Dataset[Any], num_steps: int) -> bool:
     return len(test) * num_steps > 20_000  # type: ignore[arg-type]
 
 
-def _run(
+def run_measurement(
     measure: Callable[[Opened, Place], R], config: MeasureConfig, output_dir: Path, name: str
 ) -> R:
+    """Open a checkpoint, measure it, leave what was found.
+
+    Args:
+        measure: What to do with the checkpoint in each process.
+        config: Which checkpoint, and on what.
+        output_dir: Where ``name.json`` and ``name.svg`` go.
+        name: Of the files.
+
+    Returns:
+        What ``measure`` returns: it has ``to_dict()`` and ``plot()``.
+
+    Raises:
+        CheckpointError, DataError: The checkpoint or the data cannot be used, or a file cannot be
+            written.
+    """
     with joined() as place:
         opened = open_checkpoint(config, place)
         opened.checkpoint.ann.to(default_device())

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import snntorch_ecl
-from snntorch_ecl import commands, demo
+from snntorch_ecl import commands, commands_cost, demo
 from snntorch_ecl.cli import app
 from snntorch_ecl.console import errors_as_text
 from snntorch_ecl.demo import DemoConfig
@@ -53,7 +53,8 @@ def test_version() -> None:
 def test_help_lists_every_command() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for name in ("demo", *commands.__all__):
+    for name in ("demo", *commands.__all__, *commands_cost.__all__):
+        name = name.replace("_", "-")
         assert re.search(rf"^\W*{name} +\w", result.stdout, re.MULTILINE), name
 
 

@@ -200,6 +200,7 @@ def test_the_json_agrees_with_the_result(result: DemoResult, figures: dict[str, 
     for key, runs in (
         ("evaluations", result.evaluations),
         ("evaluations_at_levels", result.at_levels),
+        ("costs_at_levels", result.costs),
     ):
         expected = {name: json.loads(json.dumps(e.to_dict())) for name, e in runs.items()}
         assert figures[key] == expected
@@ -218,9 +219,18 @@ def test_the_json_says_how_it_was_made(result: DemoResult, figures: dict[str, An
 
 
 def test_every_stage_is_timed(result: DemoResult, figures: dict[str, Any]) -> None:
-    stages = ["load the digits", "train", "convert", "evaluate", "report"]
+    stages = ["load the digits", "train", "convert", "evaluate", "count operations", "report"]
     assert list(result.seconds) == list(figures["seconds"]) == stages
     assert all(0 < seconds < 3600 for seconds in result.seconds.values())
+
+
+def test_the_report_tells_what_a_chip_would_pay(result: DemoResult, page: Text) -> None:
+    dual, plain = result.costs["dual threshold"], result.costs["IF"]
+    assert dual.ann_total == plain.ann_total > 0
+    assert dual.total("negative") > plain.total("negative") == 0
+    for cost in (dual, plain):
+        assert f"{cost.total('acs'):,.0f}" in page.words
+    assert f"{dual.total('ann_macs'):,.0f}" in page.words
 
 
 def test_the_report_holds_the_table(result: DemoResult, page: Text) -> None:
