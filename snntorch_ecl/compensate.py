@@ -102,9 +102,12 @@ def compensate(
     with torch.no_grad():
         targets, logits = _of_ann(kind, ann, snn, images)
         correctors = {
-            name: kind(snn.net, neuron, layer_before(snn.net, name), targets.pop(name), num_steps)
+            name: kind(
+                snn.net, neuron, layer_before(snn.net, name), targets.pop(name), num_steps,
+                worth=snn.spike_worth(name),
+            )
             for name, neuron in snn.neurons.items()
-        }
+        }  # fmt: skip
         last = kind(snn.net, None, layer_before(snn.net, None), logits, num_steps)
         output = _run(snn, correctors, last, torch.cat(images), num_steps, progress)
         if isinstance(output, Tensor) and output.shape == logits.shape:

@@ -30,6 +30,7 @@ from .support import refuse, unsupported
 from .temporal import Stepwise, Temporal
 from .timing import insert_time
 from .tracing import trace
+from .unit_spikes import unit_spikes as with_unit_spikes
 
 __all__ = ["ConvertConfig", "convert", "prepare"]
 
@@ -110,6 +111,7 @@ def convert(
     initial_membrane: float = 0.5,
     spike_grad: F.SurrogateGradient | None = None,
     fold_batchnorms: bool = True,
+    unit_spikes: bool = False,
     handlers: Handlers | None = None,
     leaf_modules: Iterable[type[nn.Module]] = (),
 ) -> SpikingNetwork:
@@ -127,6 +129,9 @@ def convert(
         fold_batchnorms: Make batch norms part of the convolutions before them. A network that is
             to be fine-tuned learns faster with them: keep them, and fold them after the training
             with :meth:`SpikingNetwork.fold_batchnorms`.
+        unit_spikes: Spikes are −1, 0 and +1, as chips and event counters want them, instead of
+            worth θ; θ is multiplied into the next layers' weights, and where the graph does not
+            allow it an explicit layer ``Scale`` multiplies. Outputs stay as they are.
         handlers: Handlers by module type that win over the registered ones in this call.
         leaf_modules: Types of your own that tracing must not look into; they need a handler.
 
@@ -138,7 +143,8 @@ def convert(
         NotPreparedError: The network has no ``ThresholdClip``.
         ThresholdUnsetError: Some clips have no threshold; lists them all.
         InputError: A parameter is NaN or infinite.
-        TraceError, UnsupportedError: As for :func:`prepare`.
+        TraceError, UnsupportedError: As for :func:`prepare`; or ``unit_spikes``, and a handler's
+            neuron emits spikes that are not worth θ.
 
     Example:
         >>> import torch
@@ -157,7 +163,9 @@ def convert(
     refuse(unsupported(gm, handlers, rectifiers_too=True))
     gm = drop_identities(fold_batchnorm(gm) if fold_batchnorms else gm)
     gm, layers = _swap(gm, config, handlers)
-    return SpikingNetwork(insert_time(gm), layers).eval()
+    if unit_spikes:
+        gm = with_unit_spikes(gm)
+    return SpikingNetwork(insert_time(gm), layers, unit_spikes=unit_spikes).eval()
 
 
 def _normalise(

@@ -43,6 +43,7 @@ class Corrector:
         site: The layer before it, or None.
         target: What :meth:`of_ann` has kept, of all images.
         num_steps: T.
+        worth: What an emitted spike stands for; see :meth:`SpikingNetwork.spike_worth`.
     """
 
     def __init__(
@@ -52,10 +53,11 @@ class Corrector:
         site: nn.Module | None,
         target: Tensor,
         num_steps: int,
+        worth: Tensor | float = 1.0,
     ) -> None:
         self.net, self.neuron, self.site = net, neuron, site
         self.twin = copy.deepcopy(neuron)  # before any hook that it would inherit
-        self.target, self.num_steps = target, num_steps
+        self.target, self.num_steps, self.worth = target, num_steps, worth
 
     @staticmethod
     def of_ann(current: Tensor, activation: Tensor) -> Tensor:
@@ -162,7 +164,7 @@ class Biases(Corrector):
             bias = (low + high) / 2
             twin.reset_mem()
             spikes = twin(current + _along(bias, current), num_steps=self.num_steps, held=held)
-            falls_short = mean_over_channels(spikes).mean(0) < target
+            falls_short = mean_over_channels(spikes).mean(0) * self.worth < target
             low = torch.where(falls_short, bias, low)
             high = torch.where(falls_short, high, bias)
         _add(site, "bias", bias)

@@ -21,6 +21,7 @@ from .neuron import DualThreshold
 from .operations_count import SYNAPTIC, NeuronMeter, SynapseMeter, after_neurons, uncounted
 from .processes import device_of
 from .tables import render, table
+from .unit_spikes import Scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -237,13 +238,19 @@ def _cost(
     if isinstance(meter, SynapseMeter):
         return LayerCost(
             name, kind, macs=meter.macs / samples, acs=meter.acs / samples,
-            ann_macs=meter.dense / samples, parameters=sum(p.numel() for p in module.parameters()),
+            ann_macs=meter.dense / samples, parameters=_parameters(module),
         )  # fmt: skip
     return LayerCost(
         name, kind, updates=meter.updates / samples, spikes=meter.spikes / samples,
         negative=meter.negative / samples, neurons=meter.neurons,
         parameters=meter.neuron.threshold.numel(), state_bytes=meter.state_bytes,
     )  # fmt: skip
+
+
+def _parameters(module: nn.Module) -> int:
+    # A Scale's constants, which nobody trains, take a chip's memory like weights.
+    own = [module.scale] if isinstance(module, Scale) else module.parameters()
+    return sum(p.numel() for p in own)
 
 
 def _cells(layer: LayerCost) -> tuple[str, ...]:

@@ -145,7 +145,7 @@ def evaluate(
     bar = tqdm(data, desc="evaluate", unit="batch", disable=not progress, leave=False, delay=2)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
-        meters = {name: LayerMeter(num_steps) for name in snn.neurons}
+        meters = {name: LayerMeter(num_steps, snn.spike_worth(name)) for name in snn.neurons}
         for name, neuron in snn.neurons.items():
             stack.callback(neuron.register_forward_hook(meters[name].on_spikes).remove)
         stack.callback(snn.reset)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .activation import ThresholdClip
+from .activation import ThresholdClip, over_channels
 from .convert import prepare
 from .errors import ConfigError, DataError
 from .processes import summed
@@ -24,13 +24,15 @@ class LayerMeter:
 
     Args:
         num_steps: T.
+        worth: What an emitted spike stands for; see :meth:`SpikingNetwork.spike_worth`.
 
     Attributes:
         activation: The ANN's, ``[B, ...]``, between its hook and the spiking layer's.
     """
 
-    def __init__(self, num_steps: int) -> None:
+    def __init__(self, num_steps: int, worth: Tensor) -> None:
         self.num_steps = num_steps
+        self.worth = worth
         self.activation: Tensor | None = None
         # ‖mean spikes − activation‖², ‖activation‖²; spikes, negative ones, neurons × steps.
         self._sums = torch.zeros(5, dtype=torch.float64)
@@ -43,7 +45,7 @@ class LayerMeter:
         """Forward hook of the spiking layer, in multi-step mode."""
         distance = reference = torch.zeros(())
         if self.activation is not None:
-            mean = unfold(output, self.num_steps).mean(0)
+            mean = self.mean(output)
             distance = (mean - self.activation).double().square().sum()
             reference = self.activation.double().square().sum()
             self.activation = None
@@ -51,6 +53,11 @@ class LayerMeter:
         size = torch.tensor(output.numel())
         for index, value in enumerate((distance, reference, spikes, negative, size)):
             self._sums[index] += value.double().cpu()
+
+    def mean(self, output: Tensor) -> Tensor:
+        """The mean spike output over time, ``[B, ...]``, in the unit of the activation."""
+        mean = unfold(output, self.num_steps).mean(0)
+        return mean * over_channels(self.worth, mean)
 
     def gather(self) -> None:
         """Add what the other processes have seen."""

@@ -88,6 +88,8 @@ class SpikingNetwork(nn.Module):
     Args:
         net: The graph, with time inserted.
         layers: Its spiking layers, in the order in which they run.
+        unit_spikes: Its neurons emit −1, 0 and +1, and what that is worth, θ, is in what reads
+            them; else they emit spikes worth θ.
 
     Example:
         >>> from snntorch_ecl import ThresholdClip, convert
@@ -102,11 +104,14 @@ class SpikingNetwork(nn.Module):
         True
     """
 
-    def __init__(self, net: GraphModule, layers: Iterable[Layer]) -> None:
+    def __init__(
+        self, net: GraphModule, layers: Iterable[Layer], *, unit_spikes: bool = False
+    ) -> None:
         super().__init__()
         self.snntorch_reset = _ResetHandle(m for m in net.modules() if isinstance(m, Temporal))
         self.net = net
         self.layers = tuple(layers)
+        self.unit_spikes = unit_spikes
         self._arity = sum(n.op == "placeholder" for n in net.graph.nodes) - 2
         self._footprints: dict[Any, pieces.Footprint] = {}  # by the inputs' shape
 
@@ -325,6 +330,18 @@ class SpikingNetwork(nn.Module):
         """The dual-threshold neurons by their layer's name, in the order in which they run."""
         modules = ((layer.name, self.net.get_submodule(layer.name)) for layer in self.layers)
         return {name: m for name, m in modules if isinstance(m, DualThreshold)}
+
+    def spike_worth(self, name: str) -> Tensor:
+        """What one emitted spike of a neuron stands for, in the unit of its activation.
+
+        Args:
+            name: The neuron's layer.
+
+        Returns:
+            θ, ``[]`` or ``[C]``, with ``unit_spikes``; else 1: the spikes are worth θ themselves.
+        """
+        threshold = self.neurons[name].threshold.detach()
+        return threshold if self.unit_spikes else torch.ones_like(threshold)
 
     def summary(self, *inputs: Tensor) -> Summary:
         """Describe the network layer by layer.

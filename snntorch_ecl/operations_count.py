@@ -13,6 +13,7 @@ from torch.fx import GraphModule, Node
 from .neuron import DualThreshold
 from .operations import activations
 from .temporal import Hold, Temporal
+from .unit_spikes import Scale
 
 __all__ = ["SYNAPTIC", "NeuronMeter", "SynapseMeter", "after_neurons", "fan_out", "uncounted"]
 
@@ -20,6 +21,7 @@ SYNAPTIC = (
     nn.Linear,
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    Scale,
 )
 """Layers with synapses; whatever else computes is named as not counted."""
 
@@ -47,6 +49,8 @@ def fan_out(layer: nn.Module, example: Tensor) -> Tensor:
         >>> fan_out(nn.Conv1d(1, 2, 3), torch.rand(1, 1, 4))  # two kernels, at both ends once
         tensor([[2., 4., 4., 2.]])
     """
+    if isinstance(layer, Scale):
+        return torch.ones_like(example[0])
     ones = {name: torch.ones_like(p) for name, p in _tensors(layer).items()}
     with torch.enable_grad():
         probe = torch.ones_like(example[:1], dtype=ones["weight"].dtype).requires_grad_()
@@ -92,7 +96,8 @@ class SynapseMeter:
             self.macs += whole
             self.dense += whole
             return
-        self.dense += whole / self.num_steps
+        if not isinstance(module, Scale):  # the ANN has none
+            self.dense += whole / self.num_steps
         done = float(((x != 0).sum(0) * synapses).sum())
         if _are_events(x):
             self.acs += done

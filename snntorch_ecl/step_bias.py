@@ -78,7 +78,7 @@ def insert_step_biases(snn: SpikingNetwork, biases: dict[str, Tensor]) -> Spikin
         node.kwargs = {**node.kwargs, "held": 1}  # what was held is unfolded by now
     net.graph.lint()
     net.recompile()
-    return SpikingNetwork(net, snn.layers).train(snn.training)
+    return SpikingNetwork(net, snn.layers, unit_spikes=snn.unit_spikes).train(snn.training)
 
 
 def step_biases(snn: SpikingNetwork) -> dict[str, list[int]]:

@@ -70,6 +70,7 @@ def save(network: SpikingNetwork, path: str | Path) -> Path:
             for name, neuron in network.neurons.items()
         },
         "step_biases": step_biases(network),
+        "unit_spikes": network.unit_spikes,
     }
     metadata = {
         **_FORMAT.metadata(),
@@ -132,9 +133,15 @@ def load(
     """
     path = Path(path)
     tensors, settings = _read(path)
-    network = _rebuild(tensors, model, handlers, tuple(leaf_modules), spike_grad, path)
     layers, neurons = _layers_and_neurons(path, settings)
-    network = _with_step_biases(network, path, settings)
+    options = {
+        "handlers": handlers,
+        "leaf_modules": tuple(leaf_modules),
+        "spike_grad": spike_grad,
+        "unit_spikes": _unit_spikes(path, settings),
+    }
+    biases = _step_biases(path, settings)
+    network = _rebuild(tensors, model, path, options, biases)
     expected, found = ([layer.name for layer in ls] for ls in (network.layers, layers))
     if expected != found:
         raise CheckpointError(
@@ -169,16 +176,21 @@ def _layers_and_neurons(
     return layers, neurons
 
 
-def _with_step_biases(
-    network: SpikingNetwork, path: Path, settings: dict[str, Any]
-) -> SpikingNetwork:
-    """The network with room for the corrections that the file holds."""
+def _unit_spikes(path: Path, settings: dict[str, Any]) -> bool:
+    """Whether the file's network emits unit spikes; older releases wrote nothing about it."""
+    unit_spikes = settings.get("unit_spikes", False)
+    if not isinstance(unit_spikes, bool):
+        raise CheckpointError(f"the settings in {path} are damaged: unit_spikes={unit_spikes!r}")
+    return unit_spikes
+
+
+def _step_biases(path: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """Room for the corrections that the file holds."""
     try:
         shapes = settings.get("step_biases", {})
-        biases = {name: torch.zeros(shape) for name, shape in shapes.items()}
+        return {name: torch.zeros(shape) for name, shape in shapes.items()}
     except (AttributeError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
-    return insert_step_biases(network, biases) if biases else network
 
 
 def _neuron(*, negative_threshold: float, initial_membrane: float) -> tuple[float, float]:
@@ -232,31 +244,38 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _rebuild(
     tensors: Mapping[str, Tensor],
     model: nn.Module,
-    handlers: Handlers | None,
-    leaf_modules: tuple[type[nn.Module], ...],
-    spike_grad: SurrogateGradient | None,
     path: Path,
+    options: dict[str, Any],
+    biases: dict[str, Tensor],
 ) -> SpikingNetwork:
     """Convert the architecture with stand-in thresholds; batch norms stay if the file has them."""
-    clips = any(isinstance(module, ThresholdClip) for module in model.modules())
-    if clips:
+    if any(isinstance(module, ThresholdClip) for module in model.modules()):
         ann = copy.deepcopy(model)
     else:
-        ann = prepare(model, leaf_modules=leaf_modules, handlers=handlers)
-    with torch.no_grad():
-        for module in ann.modules():
-            if isinstance(module, ThresholdClip) and not module.is_set:
-                module.threshold = 1.0
+        known = {name: options[name] for name in ("handlers", "leaf_modules")}
+        ann = prepare(model, **known)
+    _stand_in(ann, tensors)
     try:
-        network = convert(
-            ann,
-            spike_grad=spike_grad,
-            fold_batchnorms=False,
-            handlers=handlers,
-            leaf_modules=leaf_modules,
-        )
-        return (
-            network if tensors.keys() == network.state_dict().keys() else network.fold_batchnorms()
-        )
+        network = insert_step_biases(convert(ann, fold_batchnorms=False, **options), biases)
+        if tensors.keys() == network.state_dict().keys():
+            return network
+        network = network.fold_batchnorms()
+        if tensors.keys() == network.state_dict().keys() or not options["unit_spikes"]:
+            return network
+        # Weights that were tied until batch norms were folded can take θ afterwards only.
+        return insert_step_biases(convert(ann, **options), biases)
     except EclError as error:
         raise CheckpointError(f"the model given for {path} does not convert: {error}") from error
+
+
+@torch.no_grad()
+def _stand_in(ann: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Set thresholds that will be overwritten, one a channel where the file has one a channel."""
+    for name, module in ann.named_modules():
+        if not isinstance(module, ThresholdClip):
+            continue
+        stored = tensors.get(f"net.{name}.threshold")
+        if stored is not None and stored.ndim == 1 and len(stored):
+            module.threshold = torch.ones(len(stored))
+        elif not module.is_set:
+            module.threshold = 1.0

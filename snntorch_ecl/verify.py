@@ -134,7 +134,10 @@ def verify(
     check_num_steps(num_steps)
     if not snn.neurons:
         raise ConfigError("the network has no dual-threshold neuron: there is nothing to compare")
-    meters = {name: _Meter(neuron, num_steps) for name, neuron in snn.neurons.items()}
+    meters = {
+        name: _Meter(neuron, num_steps, snn.spike_worth(name))
+        for name, neuron in snn.neurons.items()
+    }
     device = device_of(snn)
     reference = watched_ann(ann, snn.neurons).to(device)
     clips = activations_of(reference, snn.neurons)
@@ -160,8 +163,8 @@ def verify(
 class _Meter(LayerMeter):
     """Counts of one layer over all data, beside the sums of its error."""
 
-    def __init__(self, neuron: DualThreshold, num_steps: int) -> None:
-        super().__init__(num_steps)
+    def __init__(self, neuron: DualThreshold, num_steps: int, worth: Tensor) -> None:
+        super().__init__(num_steps, worth)
         self.neuron = neuron
         self.exact = self.saturated = self.neurons = 0
         self.spiked: Tensor | None = None
@@ -173,7 +176,7 @@ class _Meter(LayerMeter):
         assert wanted is not None
         super().on_spikes(module, args, output)
         steps = unfold(output, self.num_steps)
-        mean = steps.mean(0)
+        mean = self.mean(output)
         theta = over_channels(self.neuron.threshold.detach(), mean)
         level = (mean * self.num_steps / theta).round()
         nearest = (wanted * self.num_steps / theta + 0.5).floor().clamp(0, self.num_steps)
