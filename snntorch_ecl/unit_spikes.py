@@ -155,7 +155,7 @@ class _Pushing:
         if type(module) is not nn.Linear and type(module) not in CONVOLUTIONS:
             return False
         assert module is not None
-        if (reader.args, reader.kwargs) != ((source,), {}) or self.calls.count(module) > 1:
+        if reader.all_input_nodes != [source] or self.calls.count(module) > 1:
             return False
         if not _is_plain(module) or not has_own(self.gm, module, "weight"):
             return False
@@ -176,19 +176,16 @@ class _Pushing:
 
     def hands_on(self, reader: Node, source: Node, scale: Tensor) -> bool:
         """Whether scaling what a reader returns is the same as scaling what it reads."""
-        if reader.all_input_nodes != [source]:
+        module = module_of(self.gm, reader)
+        if module is not None and not _is_plain(module):
             return False
         if flattens(self.gm, reader):
             # A scale for all of the flattened values needs their number: a linear layer knows it.
             return all(is_size(r) or self.absorbs(r, reader, scale) for r in reader.users)
-        module = module_of(self.gm, reader)
-        if isinstance(module, SignedMaxPool):
-            module = module.pool
-        if module is None or not _is_plain(module):
-            return False
-        dims = OVER_PLACES.get(type(module))
+        kind = type(module.pool if isinstance(module, SignedMaxPool) else module)
+        dims = OVER_PLACES.get(kind)
         places = dims is not None and (scale.numel() == 1 or self.ranks.get(source) == dims + 2)
-        return places or type(module) in EACH_CHANNEL
+        return places or kind in EACH_CHANNEL
 
 
 def _is_plain(module: nn.Module) -> bool:

@@ -15,6 +15,7 @@ from snntorch_ecl.correction import _least_squares
 from snntorch_ecl.errors import CheckpointError, ConfigError, DataError
 from snntorch_ecl.step_bias import StepBias
 from snntorch_ecl.temporal import unfold
+from tests.nets import BY_NAME
 
 STEPS = 4
 METHODS = ("weights", "biases", "steps")
@@ -426,3 +427,12 @@ def test_bad_input_is_refused() -> None:
     other = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU())
     with pytest.raises(ConfigError, match="no activation relu, relu1, relu2: give the network"):
         compensate(snn, other, [images()], num_steps=4)
+
+
+def test_steps_before_kept_batch_norms_survive_a_file(tmp_path: Path) -> None:
+    net = BY_NAME["conv + bn"]
+    ann, x = net.prepared(), net.inputs(8)[0]
+    snn = ecl.convert(ann, fold_batchnorms=False)
+    better = ecl.compensate(snn, ann, [x], num_steps=2, method="steps", progress=False)
+    loaded = ecl.load(better.save(tmp_path / "net.safetensors"), net.model())
+    assert torch.equal(loaded(x, num_steps=2), better(x, num_steps=2))

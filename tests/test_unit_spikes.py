@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import snntorch_ecl as ecl
 from snntorch_ecl.activation import over_channels
 from snntorch_ecl.errors import CheckpointError, UnsupportedError
+from snntorch_ecl.ranks import ranks
 from snntorch_ecl.storage import _FORMAT, read_tensors, write_tensors
 from snntorch_ecl.unit_spikes import Scale
 from tests.nets import BY_NAME, CATALOGUE, Net, clips_of, close, conv, head, recorded, wired
@@ -271,16 +272,17 @@ def test_weights_that_are_not_one_layers_own_stay_as_they_are(build: Any) -> Non
         (lambda m, x: m.pool(m.clip(x)), (4, 4)),  # it pools the channels
         (lambda m, x: m.flat(m.clip(x)), (4, 2, 2)),  # nothing tells how many places there are
         (lambda m, x: m.tail(m.clip(x)), (4, 2, 2)),  # the channels stay where they are
+        (lambda m, x: m.fc(m.rows(m.clip(x))), (4, 2, 4)),  # not all is flattened
         (lambda m, x: m.clip(x).permute(0, 2, 1), (4, 4)),
         (lambda m, x: m.clip(x).mean(1), (4, 4)),
     ],
-    ids=["tokens", "functional pool", "pool", "flat", "tail", "permute", "mean"],
+    ids=["tokens", "functional pool", "pool", "flat", "tail", "rows", "permute", "mean"],
 )
 def test_channels_that_would_be_mistaken_for_something_else_get_a_scale(
     forward: Any, shape: tuple[int, ...]
 ) -> None:
     ann = wired(forward, clip=clip(0.25, 0.5, 1.0, 2.0), fc=nn.Linear(4, 4), pool=nn.MaxPool2d(2),
-                flat=nn.Flatten(), tail=nn.Flatten(2)).double()  # fmt: skip
+                flat=nn.Flatten(), tail=nn.Flatten(2), rows=nn.Flatten(1, 2)).double()  # fmt: skip
     unit = assert_the_same(ann, (3 * torch.rand(3, *shape).double(),))
     assert scales(unit) == {"clip_scale": [0.25, 0.5, 1.0, 2.0]}
 
@@ -294,6 +296,29 @@ def test_the_output_is_worth_its_threshold() -> None:
 def test_scales_do_not_reach_what_reads_sizes() -> None:
     unit = ecl.convert(BY_NAME["late batch size"].prepared(), unit_spikes=True)
     assert len(scales(unit)) == 1  # before view, which is no flattening to the eye
+
+
+def test_reading_a_size_needs_no_scale() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y = m.clip(x)
+        return m.conv(y).view(y.shape[0], -1)
+
+    unit = ecl.convert(wired(forward, clip=clip(0.5), conv=conv(2, 2)), unit_spikes=True)
+    assert scales(unit) == {}
+
+
+def test_frozen_weights_stay_frozen() -> None:
+    ann = nn.Sequential(clip(0.5), nn.Linear(4, 4).requires_grad_(False))
+    unit = ecl.convert(ann, unit_spikes=True)
+    assert not weight(unit.net.get_submodule("1")).requires_grad
+    assert not unit.net.get_submodule("1").bias.requires_grad
+
+
+def test_dimensions_are_known_only_where_all_that_is_combined_tells_them() -> None:
+    model = wired(lambda m, x, y: (m.conv(x) + m.conv(x), m.conv(x) + y), conv=conv())
+    graph = torch.fx.symbolic_trace(model)
+    known = {node.name: rank for node, rank in ranks(graph).items()}
+    assert known == {"conv": 4, "conv_1": 4, "add": 4, "conv_2": 4}
 
 
 # ---------------------------------------------------------------------------- other neurons
