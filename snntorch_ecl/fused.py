@@ -9,8 +9,9 @@ in which membrane and count stay in registers. The equations are those of
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ __all__ = ["Run", "scan", "unchecked_scan", "usable"]
 
 # Steps in one compiled piece: longer pieces take longer to compile and gain nothing.
 _PIECE = 8
-# One compilation for each of: steps in a piece, kind of neuron, rank, type, fresh or not.
+# One compilation for each of: steps in a piece, rank, type, fresh or not, sizes that are 1.
 _COMPILATIONS = 64
 
 
@@ -114,92 +115,75 @@ def unchecked_scan(
     """
     shape = current.shape
     flat = threshold.numel() == 1 and (amplitude is None or amplitude.numel() == 1)
-    if flat and current.is_contiguous():
+    held = shape[0] > 1 and current.stride(0) == 0  # one step's input, repeated without a copy
+    if flat and (current[0] if held else current).is_contiguous():
         # One compilation then serves layers of any rank.
-        current = current.flatten(1)
+        current = current[0].flatten().expand(shape[0], -1) if held else current.flatten(1)
         threshold = threshold if threshold.ndim == 0 else threshold.reshape(())
         if amplitude is not None and amplitude.ndim:
             amplitude = amplitude.reshape(())
         state = state and F.State(*(part.flatten() for part in state))
     loop = _loop(negative_threshold, initial_membrane)
     if shape[0] <= _PIECE:
-        spikes, state, mem_sum = loop(current, state, threshold, amplitude)
+        spikes, *after, mem_sum = loop(current, *(state or (None, None)), threshold, amplitude)
     else:
         parts = []
         for start in range(0, shape[0], _PIECE):
             piece = current[start : start + _PIECE]
-            spikes, state, mem_sum = loop(piece, state, threshold, amplitude)
+            spikes, *after, mem_sum = loop(piece, *(state or (None, None)), threshold, amplitude)
+            state = F.State(*after)
             parts.append(spikes)
         spikes = torch.cat(parts)
-    assert state is not None  # there was a step
+    state = F.State(*after)
     if current.ndim != len(shape):
         spikes = spikes.view(shape)
         state = F.State(*(part.view(shape[1:]) for part in state))
     return Run(spikes, state, mem_sum)
 
 
-class _Loop:
+@functools.cache
+def _loop(negative_threshold: float, initial_membrane: float) -> Callable[..., Any]:
     """The loop for one kind of neuron, compiled for each kind of input on first use."""
 
-    def __init__(self, negative_threshold: float, initial_membrane: float) -> None:
-        def loop(
-            current: Tensor,
-            mem: Tensor | None,
-            spike_count: Tensor | None,
-            threshold: Tensor,
-            amplitude: Tensor | None,
-        ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-            # Zeros made here are constants to the compiler: they are neither written nor read.
-            if mem is None or spike_count is None:
-                state = F.fresh_state(current[0])
-            else:
-                state = F.State(mem, spike_count)
-            spikes = []
-            for step_current in current:
-                spk, state = F.unchecked_step(
-                    step_current, state, threshold, negative_threshold, initial_membrane, None
-                )
-                spikes.append(spk if amplitude is None else spk * amplitude)
-            return torch.stack(spikes), state.mem, state.spike_count, state.mem.sum()
-
-        self.compiled = torch.compile(loop, dynamic=True)
-        self.known: set[tuple[Any, ...]] = set()
-
-    def __call__(
-        self, current: Tensor, state: F.State | None, threshold: Tensor, amplitude: Tensor | None
-    ) -> tuple[Tensor, F.State, Tensor]:
-        mem, spike_count = state or (None, None)
-        kind = (
-            current.shape[0],
-            current.ndim,
-            current.dtype,
-            current.device,
-            current.is_contiguous(),
-            current.is_inference(),
-            mem is None,
-            threshold.ndim,
-            None if amplitude is None else amplitude.ndim,
-        )
-        if kind in self.known:
-            spikes, *after, mem_sum = self.compiled(current, mem, spike_count, threshold, amplitude)
+    def loop(
+        current: Tensor,
+        mem: Tensor | None,
+        spike_count: Tensor | None,
+        threshold: Tensor,
+        amplitude: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        # Zeros made here are constants to the compiler: they are neither written nor read.
+        if mem is None or spike_count is None:
+            state = F.fresh_state(current[0])
         else:
-            with _room_for_compilations():
-                spikes, *after, mem_sum = self.compiled(
-                    current, mem, spike_count, threshold, amplitude
-                )
-            self.known.add(kind)
-        return spikes, F.State(*after), mem_sum
+            state = F.State(mem, spike_count)
+        spikes = []
+        for step_current in current:
+            spk, state = F.unchecked_step(
+                step_current, state, threshold, negative_threshold, initial_membrane, None
+            )
+            spikes.append(spk if amplitude is None else spk * amplitude)
+        return torch.stack(spikes), state.mem, state.spike_count, state.mem.sum()
+
+    return _compiled(loop)
 
 
-_loop = functools.cache(_Loop)
-
-
-def _room_for_compilations() -> AbstractContextManager[None]:
-    """Dynamo's own limit is 8; its setting was renamed between releases of torch."""
+def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile with room for all kinds of input: Dynamo's own limit is 8, then it gives up."""
+    compile_: Any = torch.compile
+    if "recompile_limit" in inspect.signature(compile_).parameters:
+        own: Callable[..., Any] = compile_(loop, dynamic=True, recompile_limit=_COMPILATIONS)
+        return own
+    compiled = compile_(loop, dynamic=True)
     config = torch._dynamo.config
-    known = ("recompile_limit", "cache_size_limit")
-    name = next((name for name in known if hasattr(config, name)), None)
-    return config.patch({name: _COMPILATIONS}) if name else nullcontext()
+    known = ("recompile_limit", "cache_size_limit")  # renamed between releases
+    limit = next(name for name in known if hasattr(config, name))
+
+    def with_room(*args: Any) -> Any:
+        with config.patch({limit: _COMPILATIONS}):
+            return compiled(*args)
+
+    return with_room
 
 
 @functools.cache
@@ -208,7 +192,7 @@ def _compiles(device: str) -> bool:
     try:
         with torch.no_grad():
             one = torch.ones((), device=device)
-            _loop(-1.0, 0.5)(torch.zeros(2, 2, device=device), None, one, one)
+            _loop(-1.0, 0.5)(torch.zeros(2, 2, device=device), None, None, one, one)
     except Exception as error:  # whatever the compiler's absence looks like
         warnings.warn(
             f"the time loop cannot be compiled for {device!r}, and runs step by step: "

@@ -52,6 +52,17 @@ def test_currents_that_are_a_view() -> None:
     both(currents(4, 33, 64).transpose(1, 2), 0.8)
 
 
+def test_networks_of_many_shapes_stay_compiled() -> None:
+    """Beyond its limit of recompilations the compiler gives up, and says so in its log alone."""
+    torch._dynamo.utils.counters.clear()
+    for shape in ((5, 3), (1, 7), (3, 4, 5, 5), (1, 4, 5, 5)):
+        for num_steps in (1, 4):
+            both(currents(num_steps, *shape), 0.8)
+            both(currents(*shape).expand(num_steps, *shape), 0.8)
+            both(currents(num_steps, *shape), torch.full(shape[1:2] + (1,) * (len(shape) - 2), 0.7))
+    assert not torch._dynamo.utils.counters["unimplemented"]
+
+
 def test_a_sequence_can_be_cut_anywhere() -> None:
     current = currents(4, 64, 33)
     with torch.no_grad():
