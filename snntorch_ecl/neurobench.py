@@ -22,7 +22,8 @@ class NeuroBenchNet(nn.Module):
     ``images.unsqueeze(1).expand(-1, T, -1, -1, -1)``. The outputs that come back, ``[B, T, ...]``,
     are to be averaged or added up over T. As they are steps, what comes before the first neuron
     runs, and is counted, T times; :func:`snntorch_ecl.energy` counts it once. No gradients are
-    recorded: NeuroBench measures, and would keep the graph of all steps.
+    recorded: NeuroBench measures, and would keep the graph of all steps. Its ``NeuronOperations``
+    has prices for four of snnTorch's neurons, not for dual-threshold ones.
 
     Args:
         snn: A network converted with ``unit_spikes=True``. It is not copied: its state is reset.
