@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from snntorch_ecl import commands as experiments
+from snntorch_ecl import commands_cost
 from snntorch_ecl.config import recipe_names
 from tests.test_cli import invoke
 
@@ -61,7 +63,8 @@ def test_every_public_name_it_mentions_exists() -> None:
 def test_every_flag_of_the_commands_it_shows_exists() -> None:
     lines = [line.split("#")[0].split() for line in README.splitlines()]
     commands = [words for words in lines if words[:1] == ["snntorch-ecl"] and len(words) > 1]
-    assert {words[1] for words in commands} == {"train", "evaluate", "ablate", "finetune", "sweep"}
+    known_commands = {*experiments.__all__, *commands_cost.__all__}
+    assert {words[1].replace("-", "_") for words in commands} == known_commands
     for words in commands:
         known = invoke(words[1], "--help").output
         flags = [word for word in words if word.startswith("--")]
