@@ -142,7 +142,8 @@ class Bench:
             axes.axhline(1, color="black", linestyle="--", linewidth=1, label="T runs of the ANN")
             axes.set_title(f"{model}, batch {images}", fontsize=10)
             axes.set_xlabel("time steps T")
-            axes.set_ylim(bottom=0)
+            axes.set_xticks(sorted({timing.num_steps for timing in self.timings}))
+            axes.set_ylim(0, 1.05 * max(max(at.values()) for at in self.ratios().values()))
         figure.axes[0].set_ylabel("time / (T × the ANN's)")
         figure.legend(
             *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3

@@ -3,7 +3,9 @@
 A neuron does little arithmetic and moves much memory: step by step, membrane, count, current and
 spikes travel to the processor and back for each operation. ``torch.compile`` makes one loop of it,
 in which membrane and count stay in registers. The equations are those of
-:mod:`snntorch_ecl.functional`; spikes are equal bit for bit.
+:mod:`snntorch_ecl.functional`; spikes are equal bit for bit in single and double precision. In
+half precision the loop rounds the state once a piece, not at each operation: it is closer to what
+single precision gives.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ class SpikingNetwork(nn.Module):
     def fuse(self, fused: bool = True) -> SpikingNetwork:
         """Compile the neurons' time loop, for long runs without gradients; spikes stay equal.
 
-        The first run of each length then takes some seconds longer.
+        (In half precision they may differ: the compiled loop rounds less.) The first run of each
+        length then takes some seconds longer.
 
         Args:
             fused: False goes back to the loop as it was.

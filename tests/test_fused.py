@@ -52,6 +52,16 @@ def test_currents_that_are_a_view() -> None:
     both(currents(4, 33, 64).transpose(1, 2), 0.8)
 
 
+def test_in_half_precision_it_is_at_least_as_close_to_single_precision() -> None:
+    current = currents(8, 64, 33).bfloat16()
+    with torch.no_grad():
+        exact = F.scan(current.float(), 0.75)[0].sum(0)
+        plain = F.scan(current, 0.75)[0].float().sum(0)
+        compiled = fused.scan(current, 0.75)[0].float().sum(0)
+    assert (plain != exact).sum() > 0
+    assert (compiled != exact).sum() <= (plain != exact).sum()
+
+
 def test_networks_of_many_shapes_stay_compiled() -> None:
     """Beyond its limit of recompilations the compiler gives up, and says so in its log alone."""
     torch._dynamo.utils.counters.clear()
