@@ -48,50 +48,52 @@ class State(NamedTuple):
 
 
 class _ThresholdClip(torch.autograd.Function):
-    """``h(x)`` with straight-through gradients; keeps one tensor, or one byte an element."""
+    """``h(x)`` with straight-through gradients; keeps one tensor, where it can the output."""
 
     @staticmethod
     def forward(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
-        clipped = torch.minimum(x.clamp_min(0), threshold)
+        # In place on one new tensor: fetching memory takes longer than computing.
         if levels is None:
-            return clipped
+            clipped = x.clamp_min(0)
+            return torch.minimum(clipped, threshold, out=clipped)
         # x·L/λ in this order: dividing by λ/L would round ties down where λ/L is not dyadic.
-        level = clipped.mul_(levels).div_(threshold).add_(0.5).floor_()
+        level = x.mul(levels).div_(threshold).add_(0.5).floor_().clamp_(0, levels)
         return level.div_(levels).mul_(threshold)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int | None], output: Tensor) -> None:
         x, threshold, levels = inputs
         ctx.levels = levels
-        if ctx.needs_input_grad[1] and levels is not None:
-            # dh/dλ needs the rounding error of every element: nothing smaller than x holds it.
-            ctx.save_for_backward(x, threshold)
+        # dh/dλ of rounded values needs the rounding error of each, which only x tells. Else the
+        # output does, which the next layer keeps anyway, as it does ReLU's.
+        ctx.rounds = ctx.needs_input_grad[1] and levels is not None
+        if ctx.rounds or levels is None:
+            ctx.save_for_backward(x if ctx.rounds else output, threshold)
         else:
-            # Which of the three pieces of h an element lies on is all that is needed: one byte.
-            piece = (x > 0).to(torch.uint8).add_(x >= threshold)
-            ctx.save_for_backward(piece, threshold)
+            ctx.save_for_backward((x > 0) & (x < threshold), threshold)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         kept, threshold = ctx.saved_tensors
         grad_x = grad_threshold = None
-        if kept.dtype == torch.uint8:
-            inside, per_threshold = kept == 1, (kept == 2).to(grad.dtype)
-        else:
-            inside = (kept > 0) & (kept < threshold)
-            per_threshold = _rounding_error(kept, threshold, ctx.levels, inside)
+        inside = kept if kept.dtype == torch.bool else (kept > 0) & (kept < threshold)
+        if ctx.needs_input_grad[1]:
+            if ctx.rounds:
+                per_threshold = _rounding_error(kept, threshold, ctx.levels, inside)
+            else:
+                per_threshold = (kept >= threshold).to(grad.dtype)
+            total = per_threshold.mul_(grad).sum_to_size(threshold.shape)
+            grad_threshold = total / threshold if ctx.rounds else total
         if ctx.needs_input_grad[0]:
             grad_x = grad * inside
-        if ctx.needs_input_grad[1]:
-            grad_threshold = (grad * per_threshold).sum_to_size(threshold.shape)
         return grad_x, grad_threshold, None
 
 
 def _rounding_error(x: Tensor, threshold: Tensor, levels: int, inside: Tensor) -> Tensor:
-    """``dh/dλ = h/λ − (x/λ)·1[0 < x/λ < 1]``, elementwise."""
+    """``λ · dh/dλ = h − x·1[0 < x/λ < 1]``, elementwise."""
     h = _ThresholdClip.forward(x, threshold, levels)
-    return (h - torch.where(inside, x, 0)) / threshold
+    return h.sub_(torch.where(inside, x, 0))
 
 
 def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4) -> Tensor:
