@@ -23,7 +23,7 @@ CONVERTIBLE = (
 # The smallest images that pass all of a network's pooling; 32 pixels do for the others.
 SIDE = {"alexnet": 64, "inception_v3": 80}
 # What is far behind comes later: an error of one layer takes its steps through all others.
-STEPS = {"inception_v3": 192, "resnet152": 192, "resnet101": 128}
+STEPS = {"inception_v3": 192, "resnet152": 192, "resnet101": 128, "resnet34": 128}
 
 NAMES = models.list_models(module=models)
 CONVERTED = [name for name in NAMES if name.startswith(CONVERTIBLE)]
