@@ -284,7 +284,7 @@ class SpikingNetwork(nn.Module):
             return pieces.Plan(images, num_steps)
         key = tuple((x.shape[1:], x.dtype) for x in inputs)
         if key not in self._footprints:
-            self._footprints[key] = pieces.footprint(self.net, inputs)
+            self._footprints[key] = pieces.footprint(self.net, inputs, images)
         one = self._footprints[key]
         if not held:  # the images' rows do not lie together
             one = replace(one, in_groups=False)

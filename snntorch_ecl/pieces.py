@@ -58,12 +58,14 @@ class Footprint:
     in_groups: bool
 
 
-def footprint(net: GraphModule, inputs: tuple[Tensor, ...]) -> Footprint:
+def footprint(net: GraphModule, inputs: tuple[Tensor, ...], images: int) -> Footprint:
     """Measure a step with one image.
 
     Args:
         net: A graph with time inserted; its state is used.
-        inputs: ``[B, ...]``.
+        inputs: ``[B, ...]``, or ``[T·B, ...]``.
+        images: B. Layers that run in no groups are shown all of them: who knows whether, reset,
+            they would take a batch of another size.
 
     Returns:
         The measurement.
@@ -71,10 +73,12 @@ def footprint(net: GraphModule, inputs: tuple[Tensor, ...]) -> Footprint:
     layers = [layer for layer in net.modules() if isinstance(layer, Temporal)]
     for layer in layers:
         layer.begin()
-    meter = _Meter(net)
-    outputs = tree_leaves(meter.run(*(x[:1] for x in inputs), 1, 1))
     parks = all(type(layer).park is not Temporal.park for layer in layers)
-    return Footprint(meter.largest, parks and all(isinstance(v, Tensor) for v in outputs))
+    rows = 1 if parks else images
+    meter = _Meter(net)
+    outputs = tree_leaves(meter.run(*(x[:rows] for x in inputs), 1, 1))
+    largest = -(-meter.largest // rows)
+    return Footprint(largest, parks and all(isinstance(v, Tensor) for v in outputs))
 
 
 @dataclass(frozen=True)

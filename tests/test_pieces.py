@@ -166,8 +166,11 @@ def test_layers_that_cannot_park_keep_a_batch_together(little_room: list[Plan]) 
     class Halve(nn.Module):
         pass
 
+    seen: set[int] = set()
+
     class Halving(nn.Module, Temporal):
         def forward(self, x: Tensor, *, num_steps: int = 1, held: int = 1) -> Tensor:
+            seen.add(len(x) // (1 if held == num_steps else num_steps))
             return 0.5 * unfold(x, num_steps, held).flatten(0, 1)
 
         def reset_mem(self) -> None:
@@ -178,6 +181,7 @@ def test_layers_that_cannot_park_keep_a_batch_together(little_room: list[Plan]) 
     with torch.no_grad():
         snn(torch.rand(3, 5), num_steps=4)
     assert little_room == [Plan(images=3, steps=1)]
+    assert seen == {3}  # never a batch of another size
 
 
 @pytest.mark.parametrize("piece", [0, -1, True, 1.5])
@@ -232,7 +236,7 @@ def test_the_footprint_is_the_largest_tensor_of_one_image() -> None:
     ann.train()(torch.rand(8, 3))
     snn = ecl.convert(ann)
     with torch.no_grad():
-        assert pieces.footprint(snn.net, (torch.rand(8, 3),)) == Footprint(700 * 4, True)
+        assert pieces.footprint(snn.net, (torch.rand(8, 3),), 8) == Footprint(700 * 4, True)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
