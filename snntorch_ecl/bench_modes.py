@@ -102,7 +102,7 @@ def _multi_step(given: Subject, images: Tensor) -> Run:
 
 
 def _step_by_step(given: Subject, images: Tensor) -> Run:
-    snn = convert(given.ann).to(images.device)
+    snn = convert(given.ann).fuse().to(images.device)
 
     def run(num_steps: int) -> Any:
         snn.reset()
@@ -139,7 +139,7 @@ def _leaky(given: Subject, images: Tensor) -> Run:
 MODES: Mapping[str, Mode] = {
     "multi-step, compiled": _compiled,
     "multi-step": _multi_step,
-    "step by step": _step_by_step,
+    "step by step, compiled": _step_by_step,
     "snn.Leaky(beta=1) in a loop": _leaky,
 }
 """By name; the first is what :meth:`SpikingNetwork.fuse` is for."""

@@ -27,7 +27,7 @@ def test_modes_compute_what_they_are_called(name: str) -> None:
     with torch.no_grad():
         snn = ecl.convert(given.ann)
         expected = snn(images, num_steps=3)
-        for mode in ("multi-step, compiled", "multi-step", "step by step"):
+        for mode in ("multi-step, compiled", "multi-step", "step by step, compiled"):
             assert torch.allclose(MODES[mode](given, images)(3), expected, atol=1e-5), mode
 
 
