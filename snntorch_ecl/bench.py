@@ -16,7 +16,7 @@ from rich.table import Table
 from torch import Tensor
 from tqdm import tqdm
 
-from .bench_modes import MODES, Mode, Subject, folded, subject
+from .bench_modes import MODES, Mode, Subject, folded, random_images, subject
 from .checks import check_whole_numbers
 from .convert import convert
 from .measure import leave
@@ -178,7 +178,9 @@ def measure(
                 seconds(partial(convert, given.ann), device) for _ in range(config.repeats)
             )
             for batch_size in config.batch_sizes:
-                images = given.images(batch_size, config.image_size).to(device)
+                images = random_images(
+                    given.model, batch_size, config.image_size, seed=config.seed
+                ).to(device)
                 runs = {key: mode(given, images) for key, mode in modes.items()}
                 ann = _ann_run(given, images)
                 for num_steps in config.steps:

@@ -18,7 +18,7 @@ from .convert import convert, prepare
 from .graph import drop_identities, fold_batchnorm
 from .tracing import trace
 
-__all__ = ["MODES", "Mode", "Run", "Subject", "folded", "subject"]
+__all__ = ["MODES", "Mode", "Run", "Subject", "folded", "random_images", "subject"]
 
 Run = Callable[[int], Any]
 """Runs T steps from a fresh state."""
@@ -36,22 +36,20 @@ class Subject:
     model: nn.Module
     ann: GraphModule
 
-    def images(self, count: int, size: int) -> Tensor:
-        """Random images ``[count, C, size, size]`` of as many channels as the network takes."""
-        return torch.rand(count, _channels(self.model), size, size)
 
-
-def _channels(model: nn.Module) -> int:
-    return int(next(p for p in model.parameters() if p.ndim == 4).shape[1])
+def random_images(model: nn.Module, count: int, size: int, *, seed: int) -> Tensor:
+    """Random images ``[count, C, size, size]`` of as many channels as a network takes."""
+    channels = int(next(p for p in model.parameters() if p.ndim == 4).shape[1])
+    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 def subject(name: str, *, image_size: int, seed: int) -> Subject:
     """Build a network with random weights: time does not depend on what they are worth.
 
     Args:
-        name: One of :data:`snntorch_ecl.models.NAMES`, or torchvision's.
+        name: For :func:`snntorch_ecl.models.build`.
         image_size: Height and width of the images, in pixels.
-        seed: Of the weights.
+        seed: Of the weights, and of the images that thresholds come from.
 
     Returns:
         The network.
@@ -62,7 +60,7 @@ def subject(name: str, *, image_size: int, seed: int) -> Subject:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = models.build(name, classes=10)
-        images = torch.rand(8, _channels(model), image_size, image_size)
+    images = random_images(model, 8, image_size, seed=seed)
     _fit_norms(model, images)
     ann = calibrate(prepare(model), [images], num_steps=4, progress=False)
     return Subject(model, ann)  # type: ignore[arg-type]

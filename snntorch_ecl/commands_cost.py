@@ -23,15 +23,15 @@ from .console import errors_as_text
 # In the order in which `--help` shows them.
 __all__ = ["energy", "early_exit", "bench"]  # noqa: RUF022
 
-NumSteps = Annotated[int | None, typer.Option("--num-steps", "-T", help="T.")]
-
 
 def energy(
     output_dir: Folder,
     checkpoint: Checkpoint = None,
     config: Settings = None,
     data_root: DataRoot = None,
-    num_steps: NumSteps = None,
+    num_steps: Annotated[
+        int | None, typer.Option("--num-steps", "-T", help="Time steps T.")
+    ] = None,
     images: Images = None,
     negative_threshold: Annotated[
         float | None, typer.Option(help="θ′ of the neurons; -inf for plain IF.")

@@ -20,7 +20,7 @@ from .graph import fold_batchnorm
 from .guards import check_inputs, check_membranes
 from .neuron import DualThreshold
 from .readout import average, joined, over_time, running_sums
-from .temporal import Temporal, reset
+from .temporal import Temporal, reset, temporal_layers
 
 if TYPE_CHECKING:
     from .early_exit import Prediction
@@ -300,7 +300,7 @@ class SpikingNetwork(nn.Module):
             if whole
             else list(zip(*(torch.split(x, plan.images) for x in inputs), strict=True))
         )
-        layers = [layer for layer in self.net.modules() if isinstance(layer, Temporal)]
+        layers = temporal_layers(self.net)
         for layer in layers:
             layer.begin()
         try:

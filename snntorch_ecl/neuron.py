@@ -14,7 +14,7 @@ from . import functional as F
 from . import fused
 from .activation import over_channels
 from .adapters import enlist_weakly, surrogate_recipe
-from .checks import check_neuron, check_num_steps, check_threshold
+from .checks import at, check_neuron, check_num_steps, check_threshold
 from .errors import ConfigError
 from .temporal import BatchState, Temporal, changed_shape, unfold
 
@@ -96,7 +96,6 @@ class DualThreshold(Temporal, snntorch.Leaky):
         )
         self.negative_threshold = float(negative_threshold)
         self.initial_membrane = float(initial_membrane)
-        self._mem_sum: Tensor | None = None  # the compiled time loop knows it
         self._checked = False  # within a run, whose beginning has seen to it
         self.fused = False  # SpikingNetwork.fuse() sets it
         self.qualified_name = ""  # convert() tells it, for errors
@@ -132,13 +131,13 @@ class DualThreshold(Temporal, snntorch.Leaky):
                 )
             self._adopt(mem)
         if num_steps is None:
-            spk, state = self._advance(_one_step, input_, input_)
+            spk, state, mem_sum = self._advance(_one_step, input_, input_)
         else:
             check_num_steps(num_steps)
             steps = unfold(input_, num_steps, held)
-            spk, state = self._advance(F.scan, steps, steps[0])
+            spk, state, mem_sum = self._advance(F.scan, steps, steps[0])
             spk = spk.flatten(0, 1)
-        self._state.set(state.mem, state.spike_count)
+        self._set_state(state.mem, state.spike_count, mem_sum)
         if self.init_hidden and not self.output:
             return spk
         if not torch.compiler.is_compiling():
@@ -146,8 +145,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
             state.mem.untyped_storage().spike_count = state.spike_count  # type: ignore[attr-defined]
         return spk, state.mem
 
-    def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> tuple[Tensor, F.State]:
-        self._mem_sum = None
+    def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> fused.Run:
         threshold: Tensor = self.threshold
         if isinstance(threshold, nn.Parameter):
             threshold = F.positive(threshold)
@@ -162,17 +160,19 @@ class DualThreshold(Temporal, snntorch.Leaky):
         if self.fused and run is F.scan and fused.usable(current):
             checked = self._checked and threshold.dtype == current.dtype
             scan: Any = fused.unchecked_scan if checked else fused.scan
-            spk, state, self._mem_sum = scan(current, threshold, amplitude=factor, **settings)
-            return spk, state
+            done: fused.Run = scan(current, threshold, amplitude=factor, **settings)
+            return done
         spike_grad = None if self.surrogate_disable else self.spike_grad
         spk, state = run(current, threshold=threshold, spike_grad=spike_grad, **settings)
         # In place where no gradient forbids it: spikes are large, and nobody else holds them yet.
-        return (spk * factor if torch.is_grad_enabled() else spk.mul_(factor)), state
+        spk = spk * factor if torch.is_grad_enabled() else spk.mul_(factor)
+        return fused.Run(spk, state, None)
 
     # --------------------------------------------------------------------------------- state
 
     # The membrane, and the net spike count: None while no step has been taken since it was set.
     _state: BatchState
+    _mem_sum: Tensor | None
 
     @property
     def _mem(self) -> Tensor:
@@ -191,7 +191,11 @@ class DualThreshold(Temporal, snntorch.Leaky):
 
     @mem.setter
     def mem(self, value: Tensor) -> None:
-        self._state.set(value, None)
+        self._set_state(value, None)
+
+    def _set_state(self, mem: Tensor, count: Tensor | None, mem_sum: Tensor | None = None) -> None:
+        self._state.set(mem, count)
+        self._mem_sum = mem_sum  # of this very membrane: the compiled time loop knows it
 
     @property
     def mem_sum(self) -> Tensor:
@@ -220,10 +224,14 @@ class DualThreshold(Temporal, snntorch.Leaky):
     def begin(self) -> None:
         """Make the neuron fresh and free its state; check once what the run relies on."""
         self._state.clear()
+        self._mem_sum = None
         self._checked = False
         if self.fused and not torch.compiler.is_compiling():
-            threshold = self.threshold
-            check_threshold(threshold, like=threshold, name="threshold", shape=False)
+            threshold: Tensor = self.threshold
+            if isinstance(threshold, nn.Parameter):
+                threshold = F.positive(threshold)
+            name = f"{at(self.qualified_name)}threshold"
+            check_threshold(threshold, like=threshold, name=name, shape=False)
             check_neuron(self.negative_threshold, self.initial_membrane)
             self._checked = True
 
@@ -247,11 +255,13 @@ class DualThreshold(Temporal, snntorch.Leaky):
         Args:
             rows: Which, ``[B]``, bool.
         """
-        if self._mem.ndim:
-            self._state.set(*(None if part is None else part[rows] for part in self._state.get()))
+        mem, count = self._state.get()
+        if mem.ndim:
+            self._set_state(mem[rows], None if count is None else count[rows])
 
     def _init_mem(self) -> None:
         self._state = BatchState(torch.zeros(0), None)
+        self._mem_sum = None
 
     def _adopt(self, mem: Tensor) -> None:
         """Take over a membrane passed by the caller, with the count that belongs to it."""
@@ -262,7 +272,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
             count = getattr(mem.untyped_storage(), "spike_count", None)
             if count is not None and count.shape != mem.shape:
                 count = None  # a part of a membrane
-        self._state.set(mem, count)
+        self._set_state(mem, count)
 
     def _state_for(self, current: Tensor) -> F.State | None:
         mem, count = self._state.get()
@@ -279,7 +289,8 @@ class DualThreshold(Temporal, snntorch.Leaky):
 
     def _apply(self, fn: Any, recurse: bool = True) -> DualThreshold:
         super()._apply(fn, recurse)
-        self._state.set(*(None if part is None else fn(part) for part in self._state.get()))
+        mem, count = self._state.get()
+        self._set_state(fn(mem), None if count is None else fn(count))
         return self
 
     def __getstate__(self) -> dict[str, Any]:

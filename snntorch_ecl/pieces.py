@@ -19,7 +19,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.nn.modules import module as torch_module
 from torch.utils._pytree import tree_leaves
 
-from .temporal import Temporal
+from .temporal import Temporal, temporal_layers
 
 __all__ = ["Footprint", "Plan", "footprint", "may_be_cut", "plan", "run", "teach_allocator"]
 
@@ -70,7 +70,7 @@ def footprint(net: GraphModule, inputs: tuple[Tensor, ...], images: int) -> Foot
     Returns:
         The measurement.
     """
-    layers = [layer for layer in net.modules() if isinstance(layer, Temporal)]
+    layers = temporal_layers(net)
     for layer in layers:
         layer.begin()
     parks = all(type(layer).park is not Temporal.park for layer in layers)
@@ -119,7 +119,7 @@ def plan(one: Footprint, images: int, num_steps: int, device: torch.device) -> P
         return Plan(images, num_steps)
     if not one.in_groups:
         return Plan(images, _power_of_two(rows // images))
-    steps = num_steps if num_steps <= min(rows, _MOST_STEPS) else min(rows, _MOST_STEPS)
+    steps = min(num_steps, rows, _MOST_STEPS)
     return Plan(_power_of_two(rows // steps), steps)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .checks import at
 from .errors import InputError, StateError
 
-__all__ = ["BatchState", "Hold", "Stepwise", "Temporal", "reset", "unfold"]
+__all__ = ["BatchState", "Hold", "Stepwise", "Temporal", "reset", "temporal_layers", "unfold"]
 
 
 class Temporal:
@@ -105,6 +105,11 @@ class BatchState:
 def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
     tensors = [part for part in parts if part is not None]
     return torch.cat(tensors) if len(tensors) == len(parts) else None
+
+
+def temporal_layers(module: nn.Module) -> list[Temporal]:
+    """The layers with state below a module, at any depth."""
+    return [layer for layer in module.modules() if isinstance(layer, Temporal)]
 
 
 def changed_shape(name: str, before: Tensor, now: Tensor) -> StateError:

@@ -11,7 +11,7 @@ import torch
 import snntorch_ecl as ecl
 from snntorch_ecl import bench as bench_module
 from snntorch_ecl.bench import Bench, BenchConfig, Timing, measure, run_bench
-from snntorch_ecl.bench_modes import MODES, folded, subject
+from snntorch_ecl.bench_modes import MODES, folded, random_images, subject
 from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.records import settings_of_this_run
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.c
 @pytest.mark.parametrize("name", ["digit_net", "resnet20"])
 def test_modes_compute_what_they_are_called(name: str) -> None:
     given = subject(name, image_size=28, seed=0)
-    images = given.images(3, 28)
+    images = random_images(given.model, 3, 28, seed=1)
     with torch.no_grad():
         snn = ecl.convert(given.ann)
         expected = snn(images, num_steps=3)
@@ -33,7 +33,7 @@ def test_modes_compute_what_they_are_called(name: str) -> None:
 
 def test_the_loop_by_hand_runs_snntorchs_neuron_from_a_fresh_state_each_time() -> None:
     given = subject("resnet20", image_size=16, seed=0)  # digit_net pools: by hand it pools spikes
-    images = given.images(3, 16)
+    images = random_images(given.model, 3, 16, seed=1)
     with torch.no_grad():
         leaky = ecl.convert(given.ann, handlers={ecl.ThresholdClip: snntorch_neuron})
         expected = leaky(images, num_steps=3)
@@ -53,7 +53,7 @@ def snntorch_neuron(module: Any, site: Any) -> torch.nn.Module:
 def test_the_ann_beside_it_is_the_same_network_without_batch_norms() -> None:
     given = subject("resnet20", image_size=16, seed=0)
     net = folded(given.model)
-    images = given.images(2, 16)
+    images = random_images(given.model, 2, 16, seed=1)
     with torch.no_grad():
         assert torch.allclose(net(images), given.model(images), atol=1e-4)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
@@ -61,7 +61,9 @@ def test_the_ann_beside_it_is_the_same_network_without_batch_norms() -> None:
 
 def test_building_a_subject_leaves_the_random_state_alone() -> None:
     before = torch.get_rng_state()
-    subject("digit_net", image_size=28, seed=3)
+    given = subject("digit_net", image_size=28, seed=3)
+    images = random_images(given.model, 2, 28, seed=3)
+    assert torch.equal(images, random_images(given.model, 2, 28, seed=3))
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
+from snntorch_ecl import ThresholdClip, fused
 from snntorch_ecl import functional as F
-from snntorch_ecl import fused
 from snntorch_ecl.errors import ConfigError, InputError, StateError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
@@ -60,6 +60,44 @@ def test_in_half_precision_it_is_at_least_as_close_to_single_precision() -> None
         compiled = fused.scan(current, 0.75)[0].float().sum(0)
     assert (plain != exact).sum() > 0
     assert (compiled != exact).sum() <= (plain != exact).sum()
+
+
+def test_neurons_of_any_settings_share_a_compilation() -> None:
+    counts = []
+    for negative_threshold in (-0.1, -0.2, -0.3, -0.4):
+        both(currents(6, 9, 7), 0.8, negative_threshold=negative_threshold)
+        counts.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert len(set(counts)) == 1
+
+
+def test_a_learned_threshold_may_have_crossed_zero() -> None:
+    """The optimiser moves a raw value that is reflected; a run must not refuse it."""
+    snn = ecl.convert(nn.Sequential(nn.Linear(3, 3), ThresholdClip(4, 0.5), nn.Linear(3, 2)))
+    neuron = next(iter(snn.neurons.values()))
+    images = currents(5, 3)
+    with torch.no_grad():
+        expected = snn(images, num_steps=4)
+        neuron.threshold = nn.Parameter(-neuron.threshold)
+        assert torch.equal(snn.fuse()(images, num_steps=4), expected)
+
+
+def test_a_threshold_that_was_broken_names_its_layer() -> None:
+    snn = ecl.convert(nn.Sequential(nn.Linear(3, 3), ThresholdClip(4, 0.5), nn.Linear(3, 2)))
+    next(iter(snn.neurons.values())).threshold.fill_(-1.0)
+    with torch.no_grad(), pytest.raises(ConfigError, match=r"^1: threshold must be finite and > 0"):
+        snn.fuse()(currents(5, 3), num_steps=4)
+
+
+def test_the_sum_of_the_membranes_is_that_of_the_present_ones() -> None:
+    neuron = ecl.DualThreshold(0.8, init_hidden=True)
+    neuron.fused = True
+    with torch.no_grad():
+        neuron(currents(4 * 5, 3), num_steps=4)
+        assert torch.allclose(neuron.mem_sum, neuron.mem.sum(), atol=1e-5)
+        neuron.select(torch.tensor([True, False, True, False, False]))
+        assert torch.allclose(neuron.mem_sum, neuron.mem.sum(), atol=1e-5)
+        neuron.mem = torch.full((2,), 3.0)
+        assert float(neuron.mem_sum) == 6.0
 
 
 def test_networks_of_many_shapes_stay_compiled() -> None:
