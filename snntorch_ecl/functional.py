@@ -210,7 +210,7 @@ def dual_threshold_step(
 
 def unchecked_step(
     current: Tensor,
-    state: State,
+    state: State | None,
     threshold: Tensor,
     negative_threshold: float,
     initial_membrane: float,
@@ -221,7 +221,7 @@ def unchecked_step(
 
     Args:
         current: ``[B, ...]``.
-        state: Membrane and count.
+        state: Membrane and count; None is fresh, and nothing is read.
         threshold: θ as a tensor that broadcasts to ``current``.
         negative_threshold: θ′.
         initial_membrane: v(0) in units of θ.
@@ -234,29 +234,39 @@ def unchecked_step(
     # The start v(0) is carried by the comparisons, so that zero state means a fresh neuron.
     start = initial_membrane * threshold
     upper, lower = threshold - start, negative_threshold - start
-    mem = state.mem + current
+    mem = current if state is None else state.mem + current
     fires = mem >= upper
-    hard = fires.to(current.dtype) if out is None else out.copy_(fires)
-    count = state.spike_count + fires
+    hard = _ones(fires, current.dtype) if out is None else out.copy_(fires)
     gate = None
-    if negative_threshold != -math.inf:
-        gate = state.spike_count > 0
-        takes_back = (mem <= lower) & gate
-        hard, count = _without(hard, takes_back), _without(count, takes_back)
+    if state is None:  # a fresh neuron has no spike to take back
+        count = _ones(fires, torch.int32)
+    else:
+        count = state.spike_count + fires
+        if negative_threshold != -math.inf:
+            gate = state.spike_count > 0
+            takes_back = (mem <= lower) & gate
+            hard, count = _without(hard, takes_back), _without(count, takes_back)
     spikes = hard
     if spike_grad is not None and torch.is_grad_enabled():
         soft = spike_grad((mem - upper) / threshold)
         if gate is not None:
-            soft = soft - spike_grad((lower - mem) / threshold) * gate
+            soft = soft - spike_grad((lower - mem) / threshold) * _ones(gate, mem.dtype)
         # Surrogates fire on strict >; their gradient is taken, their value cancels exactly.
         spikes = hard + (soft - soft.detach()).to(hard.dtype)
     return spikes, State(torch.addcmul(mem, hard, threshold, value=-1), count)
 
 
+def _ones(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 where the mask holds; compiled for a CPU, masks turn into numbers one by one."""
+    if torch.compiler.is_compiling():
+        return torch.where(mask, 1.0, 0.0).to(dtype)
+    return mask.to(dtype)
+
+
 def _without(numbers: Tensor, mask: Tensor) -> Tensor:
     """Subtract 1 where the mask holds, in place; booleans themselves cannot be subtracted."""
     if torch.compiler.is_compiling():
-        return numbers - mask.to(numbers.dtype)
+        return numbers - _ones(mask, numbers.dtype)
     return numbers.sub_(mask.view(torch.uint8))  # as bytes, without a copy
 
 
@@ -302,19 +312,17 @@ def scan(
         negative_threshold=negative_threshold,
         initial_membrane=initial_membrane,
     )
-    state = fresh_state(current[0]) if state is None else state
     settings = (threshold, negative_threshold, initial_membrane, spike_grad)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        spikes = []
-        for step_current in current:
-            spk, state = unchecked_step(step_current, state, *settings)
-            spikes.append(spk)
-        return torch.stack(spikes), state
+    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
     # Without gradients the spikes are written where they belong, which saves a copy of all.
-    out = torch.empty_like(current, memory_format=torch.contiguous_format)
-    for step_current, step_out in zip(current, out, strict=True):
-        _, state = unchecked_step(step_current, state, *settings, step_out)
-    return out, state
+    out = None if recorded else torch.empty_like(current, memory_format=torch.contiguous_format)
+    spikes = []
+    for step, step_current in enumerate(current):
+        step_out = None if out is None else out[step]
+        spk, state = unchecked_step(step_current, state, *settings, step_out)
+        spikes.append(spk)
+    assert state is not None  # there was a step
+    return torch.stack(spikes) if out is None else out, state
 
 
 def checked(
