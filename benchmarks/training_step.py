@@ -2,8 +2,9 @@ r"""A training step with ``ThresholdClip`` beside one with ``nn.ReLU``: time and
 
     python benchmarks/training_step.py [--model resnet18] [--batch-size 32] [--compile]
 
-Times are taken in turns in one process; memory is the growth of the resident set of one process
-for each network (on a GPU, what torch's allocator reports).
+Times are taken in turns in one process. Memory is what torch's allocator hands out at most during
+a step, beyond what it held before (weights, the optimiser's state): activations, gradients and
+what operations need in between.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,16 +25,18 @@ from snntorch_ecl.bench import seconds
 from snntorch_ecl.processes import default_device
 from snntorch_ecl.tables import table
 
-KINDS = ("relu", "clip without levels", "clip, L = 4")
+KINDS = ("relu", "clip without levels", "… fused", "clip, L = 4", "…, fused")
 
 
 def network(kind: str, model: str, device: torch.device) -> nn.Module:
     torch.manual_seed(0)
     net = ecl.models.build(model, classes=10)
     if kind != "relu":
-        net = ecl.prepare(net, levels=4 if kind == "clip, L = 4" else None)
+        net = ecl.prepare(net, levels=None if kind in KINDS[1:3] else 4)
         with torch.no_grad():
             net.train()(torch.randn(8, 3, 32, 32))
+    if kind in KINDS[2::2]:
+        ecl.fuse(net)
     return net.train().to(device)
 
 
@@ -52,33 +54,25 @@ def step_of(net: nn.Module, batch_size: int, device: torch.device) -> Callable[[
     return step
 
 
-def peak(kind: str, given: argparse.Namespace) -> int:
-    """Bytes that a process grows by while it takes three steps."""
-    command = [sys.executable, __file__, "--peak-of", kind, "--model", given.model]
-    command += ["--batch-size", str(given.batch_size)] + ["--compile"] * given.compile
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(json.loads(done.stdout.splitlines()[-1]))
-
-
-def report_peak(given: argparse.Namespace) -> None:
-    device = default_device()
-    net = network(given.peak_of, given.model, device)
-    step_of(torch.compile(net) if given.compile else net, 1, device)()  # libraries are loaded
-    step = step_of(torch.compile(net) if given.compile else net, given.batch_size, device)
-    before = resident("VmRSS")
-    for _ in range(3):
-        step()
+def peak(step: Callable[[], None], device: torch.device) -> int:
+    """Bytes in use during a step at most, beyond those before it."""
     if device.type == "cuda":
-        print(torch.cuda.max_memory_allocated())
-    else:
-        print(resident("VmHWM") - before)
-
-
-def resident(which: str) -> int:
-    """Bytes of the resident set, now or at its largest; Linux only."""
-    # Not a child's ru_maxrss, which begins with that of its parent.
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return 1024 * int(status.split(f"{which}:")[1].split()[0])
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(profile_memory=True) as profile:
+        step()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profile.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    changes = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
+    used = most = 0
+    for _, change in changes:
+        used += change
+        most = max(most, used)
+    return most
 
 
 def main() -> None:
@@ -87,11 +81,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--compile", action="store_true", help="Compile the networks.")
-    parser.add_argument("--peak-of", choices=KINDS, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.peak_of:
-        report_peak(given)
-        return
     device = default_device()
     nets = {kind: network(kind, given.model, device) for kind in KINDS}
     if given.compile:
@@ -102,10 +92,10 @@ def main() -> None:
         step()
         step()
     for turn in range(given.repeats):
-        for kind in (*KINDS[turn % 3 :], *KINDS[: turn % 3]):
+        for kind in (*KINDS[turn % 5 :], *KINDS[: turn % 5]):
             found[kind].append(seconds(steps[kind], device))
     time = {kind: statistics.median(values) for kind, values in found.items()}
-    memory = {kind: peak(kind, given) for kind in KINDS}
+    memory = {kind: peak(steps[kind], device) for kind in KINDS}
     rows = [
         (
             kind,

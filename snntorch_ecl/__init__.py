@@ -19,6 +19,7 @@ from .convert import ConvertConfig, convert, prepare
 from .energy import Energy, energy
 from .errors import EclError
 from .evaluate import Evaluation, evaluate
+from .fuse import fuse
 from .handlers import Site, keep, register
 from .network import SpikingNetwork
 from .neuron import DualThreshold
@@ -48,6 +49,7 @@ __all__ = [
     "errors",
     "evaluate",
     "functional",
+    "fuse",
     "keep",
     "load",
     "models",

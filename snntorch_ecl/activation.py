@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import functional as F
+from . import fused_clip
 from .checks import SMALLEST_THRESHOLD, at, check_levels, check_threshold
 from .errors import ConfigError, InputError, ThresholdUnsetError
 
@@ -74,6 +75,7 @@ class ThresholdClip(nn.Module):
         # own, and could not go unnoticed if it were ever used.
         self.raw_threshold = nn.Parameter(torch.tensor(math.nan))
         self.is_set = False
+        self.fused = False  # fuse() sets it
         self.qualified_name = ""  # prepare() tells it, for errors
         if threshold is not None:
             self.threshold = threshold
@@ -124,9 +126,16 @@ class ThresholdClip(nn.Module):
             self._start_from(x)
             if not self.is_set:
                 return self._unclipped(x)
-        return F.threshold_clip(
-            x, over_channels(self.threshold, x, self.qualified_name), self.levels
-        )
+        if self.fused and fused_clip.usable(x) and self._finite():
+            raw = over_channels(self.raw_threshold, x, self.qualified_name)
+            return fused_clip.learned_clip(x, raw, self.levels)
+        threshold = over_channels(self.threshold, x, self.qualified_name)
+        return F.threshold_clip(x, threshold, self.levels)
+
+    def _finite(self) -> bool:
+        """Whether λ is; not read back from an accelerator, which would stall at every layer."""
+        raw = self.raw_threshold.detach()
+        return raw.device.type != "cpu" or math.isfinite(float(raw.sum()))
 
     def _unclipped(self, x: Tensor) -> Tensor:
         return x.relu() if self.ceiling is None else x.clamp(0, self.ceiling)

@@ -1,4 +1,6 @@
-"""The maths of error-compensation learning, as pure functions. No equation stands anywhere else.
+"""The maths of error-compensation learning, as pure functions: the neuron, and the activation.
+
+No equation stands anywhere else but the activation's own, in :mod:`snntorch_ecl.clip`.
 
 Source: Liu et al., "Efficient ANN-SNN Conversion with Error Compensation Learning", ICML 2025,
 arXiv 2506.01968, called "ECL" below. Activations and thresholds share one arbitrary unit (the
@@ -9,12 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .checks import SMALLEST_THRESHOLD, check_levels, check_neuron, check_threshold
+from .checks import check_neuron, check_threshold
+from .clip import positive, threshold_clip
 from .errors import InputError, StateError
 
 __all__ = [
@@ -42,116 +45,6 @@ class State(NamedTuple):
 
     mem: Tensor
     spike_count: Tensor
-
-
-# ------------------------------------------------------------------------------ activation
-
-
-class _ThresholdClip(torch.autograd.Function):
-    """``h(x)`` with straight-through gradients; keeps one tensor, where it can the output."""
-
-    @staticmethod
-    def forward(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
-        # In place on one new tensor: fetching memory takes longer than computing.
-        if levels is None:
-            clipped = x.clamp_min(0)
-            return torch.minimum(clipped, threshold, out=clipped)
-        # x·L/λ in this order: dividing by λ/L would round ties down where λ/L is not dyadic.
-        level = x.mul(levels).div_(threshold).add_(0.5).floor_().clamp_(0, levels)
-        return level.div_(levels).mul_(threshold)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int | None], output: Tensor) -> None:
-        x, threshold, levels = inputs
-        ctx.levels = levels
-        # dh/dλ of rounded values needs the rounding error of each, which only x tells. Else the
-        # output does, which the next layer keeps anyway, as it does ReLU's.
-        ctx.rounds = ctx.needs_input_grad[1] and levels is not None
-        if ctx.rounds or levels is None:
-            ctx.save_for_backward(x if ctx.rounds else output, threshold)
-        else:
-            ctx.save_for_backward((x > 0) & (x < threshold), threshold)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        kept, threshold = ctx.saved_tensors
-        grad_x = grad_threshold = None
-        inside = kept if kept.dtype == torch.bool else (kept > 0) & (kept < threshold)
-        if ctx.needs_input_grad[1]:
-            if ctx.rounds:
-                per_threshold = _rounding_error(kept, threshold, ctx.levels, inside)
-            else:
-                per_threshold = (kept >= threshold).to(grad.dtype)
-            total = per_threshold.mul_(grad).sum_to_size(threshold.shape)
-            grad_threshold = total / threshold if ctx.rounds else total
-        if ctx.needs_input_grad[0]:
-            grad_x = grad * inside
-        return grad_x, grad_threshold, None
-
-
-def _rounding_error(x: Tensor, threshold: Tensor, levels: int, inside: Tensor) -> Tensor:
-    """``λ · dh/dλ = h − x·1[0 < x/λ < 1]``, elementwise."""
-    h = _ThresholdClip.forward(x, threshold, levels)
-    return h.sub_(torch.where(inside, x, 0))
-
-
-def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4) -> Tensor:
-    r"""Clip at a threshold and quantise to equal levels.
-
-    .. math:: h(x) = λ · \mathrm{clip}(⌊x·L/λ + 1/2⌋ / L,\; 0,\; 1)
-
-    Gradients are straight-through: ``dh/dx = 1[0 < x/λ < 1]``, zero *at* both borders, and
-    ``dh/dλ = h/λ − (x/λ)·1[0 < x/λ < 1]``. Ties round up (``floor(u + 1/2)``, not
-    half-to-even), as the neuron's ``v ≥ θ`` does.
-
-    Args:
-        x: Pre-activations, ``[B, C, ...]``, any floating dtype.
-        threshold: λ > 0, in the unit of ``x``: a number, or a tensor that broadcasts to ``x``.
-        levels: L ≥ 1, or None to clip without quantising.
-
-    Returns:
-        Tensor shaped like ``x``, with values in ``{0, λ/L, …, λ}``.
-
-    Raises:
-        ConfigError: λ is not positive and finite, or L < 1. (The values of a tensor λ on an
-            accelerator are not read back; :class:`~snntorch_ecl.ThresholdClip` guards them.)
-        InputError: ``x`` is not floating-point, or λ does not broadcast to it.
-
-    Source: ECL eq. 2; the same function is QCFS in Bu et al., ICLR 2022.
-
-    Example:
-        >>> threshold_clip(torch.tensor([-1.0, 0.3, 0.375, 2.0]), 1.0, levels=4)
-        tensor([0.0000, 0.2500, 0.5000, 1.0000])
-    """
-    check_levels(levels)
-    threshold = check_threshold(threshold, like=x)
-    return _ThresholdClip.apply(x, threshold, levels)  # type: ignore[no-any-return]
-
-
-def positive(raw: Tensor) -> Tensor:
-    """The positive threshold that a freely trained parameter stands for.
-
-    ``max(|raw|, 1e-6)``: exact for every threshold from 1e-6 on, and where an optimiser steps
-    across zero the threshold is reflected instead of vanishing with its layer. The gradient is
-    the sign of ``raw``, also below the floor, so that no value is a trap.
-
-    Args:
-        raw: Any finite tensor, in the unit of the activations.
-
-    Returns:
-        Tensor of the same shape, ≥ 1e-6.
-
-    Example:
-        >>> positive(torch.tensor([2.0, -0.5, 0.0]))
-        tensor([2.0000e+00, 5.0000e-01, 1.0000e-06])
-    """
-    reflected = torch.where(raw < 0, -raw, raw)
-    lift = (SMALLEST_THRESHOLD - reflected.detach()).clamp_min(0)
-    return reflected + lift
-
-
-# ---------------------------------------------------------------------------------- neuron
 
 
 def dual_threshold_step(

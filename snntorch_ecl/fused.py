@@ -11,8 +11,6 @@ single precision gives.
 from __future__ import annotations
 
 import functools
-import inspect
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,13 +18,12 @@ import torch
 from torch import Tensor
 
 from . import functional as F
+from .compiler import compiled, works_on
 
 __all__ = ["Run", "scan", "unchecked_scan", "usable"]
 
 # Steps in one compiled piece: longer pieces take longer to compile and gain nothing.
 _PIECE = 8
-# One compilation for each of: steps in a piece, rank, type, fresh or not, sizes that are 1.
-_COMPILATIONS = 64
 
 
 class Run(NamedTuple):
@@ -87,7 +84,7 @@ def scan(
 
 def usable(current: Tensor) -> bool:
     """Whether the compiled loop can run here; warns where nothing can be compiled."""
-    return not torch.is_grad_enabled() and _compiles(current.device.type)
+    return not torch.is_grad_enabled() and works_on(current.device.type)
 
 
 def unchecked_scan(
@@ -167,39 +164,4 @@ def _loop(negative_threshold: float, initial_membrane: float) -> Callable[..., A
             spikes.append(spk if amplitude is None else spk * amplitude)
         return torch.stack(spikes), state.mem, state.spike_count, state.mem.sum()
 
-    return _compiled(loop)
-
-
-def _compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with room for all kinds of input: Dynamo's own limit is 8, then it gives up."""
-    compile_: Any = torch.compile
-    if "recompile_limit" in inspect.signature(compile_).parameters:
-        own: Callable[..., Any] = compile_(loop, dynamic=True, recompile_limit=_COMPILATIONS)
-        return own
-    compiled = compile_(loop, dynamic=True)
-    config = torch._dynamo.config
-    known = ("recompile_limit", "cache_size_limit")  # renamed between releases
-    limit = next(name for name in known if hasattr(config, name))
-
-    def with_room(*args: Any) -> Any:
-        with config.patch({limit: _COMPILATIONS}):
-            return compiled(*args)
-
-    return with_room
-
-
-@functools.cache
-def _compiles(device: str) -> bool:
-    """Try once on a device whether anything can be compiled for it."""
-    try:
-        with torch.no_grad():
-            one = torch.ones((), device=device)
-            _loop(-1.0, 0.5)(torch.zeros(2, 2, device=device), None, None, one, one)
-    except Exception as error:  # whatever the compiler's absence looks like
-        warnings.warn(
-            f"the time loop cannot be compiled for {device!r}, and runs step by step: "
-            f"{type(error).__name__}: {str(error).splitlines()[0]}",
-            stacklevel=4,
-        )
-        return False
-    return True
+    return compiled(loop)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl import ThresholdClip, fused
+from snntorch_ecl import ThresholdClip, compiler, fused
 from snntorch_ecl import functional as F
 from snntorch_ecl.errors import ConfigError, InputError, StateError
 
@@ -190,17 +190,19 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def fails(*args: object) -> None:
         raise RuntimeError("no C++ compiler\nat all")
 
-    monkeypatch.setattr(fused, "_loop", lambda *settings: fails)
-    fused._compiles.cache_clear()
+    monkeypatch.setattr(compiler, "compiled", lambda function: fails)
+    compiler.works_on.cache_clear()
     yield
-    fused._compiles.cache_clear()
+    compiler.works_on.cache_clear()
 
 
 @pytest.mark.usefixtures("no_compiler")
 def test_without_a_compiler_it_says_so_once_and_goes_on() -> None:
     current = currents(4, 64, 33)
     with torch.no_grad():
-        with pytest.warns(UserWarning, match=r"'cpu', and runs step by step: .*no C\+\+ compiler$"):
+        with pytest.warns(
+            UserWarning, match=r"'cpu', .* plain tensor operations: .*no C\+\+ compiler$"
+        ):
             spikes, _, _ = fused.scan(current, 0.8)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
