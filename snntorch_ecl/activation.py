@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from . import functional as F
 from . import fused_clip
@@ -130,7 +131,11 @@ class ThresholdClip(nn.Module):
             raw = over_channels(self.raw_threshold, x, self.qualified_name)
             return fused_clip.learned_clip(x, raw, self.levels)
         threshold = over_channels(self.threshold, x, self.qualified_name)
-        return F.threshold_clip(x, threshold, self.levels)
+        if not (self.fused and torch.compiler.is_compiling()):
+            return F.threshold_clip(x, threshold, self.levels)
+        # A network compiled as a whole is told what it may compute again in the backward pass.
+        again: Tensor = checkpoint(F.threshold_clip, x, threshold, self.levels, use_reentrant=False)
+        return again
 
     def _finite(self) -> bool:
         """Whether λ is; not read back from an accelerator, which would stall at every layer."""

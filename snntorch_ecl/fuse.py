@@ -22,8 +22,8 @@ def fuse(network: Network, fused: bool = True) -> Network:
 
     Each :class:`~snntorch_ecl.ThresholdClip` runs as one compiled loop, and what the layers behind
     it keep of its output for the backward pass is computed again there. The first batch takes some
-    seconds longer. Where nothing can be compiled a warning says so, and all goes on as before.
-    (A network that ``torch.compile`` takes as a whole needs none of this.)
+    seconds longer. Where nothing can be compiled a warning says so, and all goes on as before. A
+    network that ``torch.compile`` takes as a whole has its own loops; there it saves memory.
 
     A spiking network is taken too: see :meth:`~snntorch_ecl.SpikingNetwork.fuse`.
 
