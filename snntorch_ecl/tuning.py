@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +17,7 @@ from .errors import ConfigError
 from .evaluate import Evaluation, evaluate
 from .measure import MeasureConfig, leave, open_checkpoint
 from .network import SpikingNetwork
+from .norms import measure_norms
 from .processes import default_device, is_main, joined, share
 from .records import continued
 from .surrogate import rectangular
@@ -31,8 +33,9 @@ Surrogate = Literal["rectangular", "atan"]
 class TuneConfig:
     """Fine-tuning with surrogate gradients, from the converted weights.
 
-    Weights, biases and batch norms learn, and the norms are folded at the end; the thresholds stay
-    as the ANN learned them. Part of the loss is the distance from the ANN's answers.
+    Weights, biases and batch norms learn; at the end the norms are measured once more over the
+    training images, in single precision, and folded. The thresholds stay as the ANN learned them.
+    Part of the loss is the distance from the ANN's answers.
 
     Attributes:
         measure: Checkpoint and test data.
@@ -122,8 +125,15 @@ def run_tuning(
             num_nodes=num_nodes,
             progress=progress and place.rank == 0,
         )
-        snn.fold_batchnorms()
         device = default_device()
+        measure_norms(
+            snn.to(device),
+            opened.train,
+            run=partial(snn, num_steps=config.num_steps),
+            seed=config.train.seed,
+            progress=progress and place.rank == 0,
+        )
+        snn.fold_batchnorms()
         result = evaluate(
             snn.to(device),
             DataLoader(share(opened.test, place), config.measure.batch_size),
