@@ -7,7 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
+import snntorch_ecl as ecl
 from snntorch_ecl.experiment import run_training
 
 from .runs import experiment, image_folder
@@ -54,3 +56,37 @@ def test_conversion_without_training_is_measured_and_goes_on_where_it_was(
 def test_all_settings_are_there_once() -> None:
     rows = list(script("training_free").rows())
     assert len(rows) == len(set(rows)) == 2 * 2 * 2 * 3 + 2
+
+
+def test_what_spikes_lose_is_measured_layer_by_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = image_folder(tmp_path / "images")
+    checkpoint = run_training(experiment(root), tmp_path / "run", progress=False)
+    lost = script("information_lost")
+    shares = {}
+    for num_steps in (1, 64):
+        output = tmp_path / f"{num_steps}.json"
+        command = [
+            "information_lost.py", "--checkpoint", str(checkpoint), "-T", str(num_steps),
+            "--images", "6", "--output", str(output),
+        ]  # fmt: skip
+        monkeypatch.setattr(sys, "argv", command)
+        lost.main()
+        shares[num_steps] = json.loads(output.read_text(encoding="utf-8"))
+    first = next(iter(shares[1]))  # the same current at each step: only rounding is lost
+    assert shares[64][first][0] < 0.01 < shares[1][first][0]
+    assert shares[1][first][1] == pytest.approx(shares[64][first][1])
+    assert first in capsys.readouterr().out
+
+
+def test_what_spikes_lose_by_hand() -> None:
+    lost = script("information_lost").Lost(2, 4)
+    neuron = ecl.DualThreshold(1.0)
+    current = torch.tensor([[0.0], [0.5]])  # two images, held for two steps
+    spikes = torch.tensor([[0.0], [1.0], [0.0], [0.0]])  # told: 0 and 0.5
+    lost(neuron, (current,), spikes)
+    assert lost.shares() == pytest.approx((0.0, 0.0), abs=1e-12)
+    lost(neuron, (current,), torch.tensor([[1.0], [0.0], [1.0], [0.0]]))  # told: 1 and 0
+    # Told 0, 0.5, 1, 0 of 0, 0.5, 0, 0.5: covariance −1/32, variances 11/64 and 1/16.
+    assert lost.shares() == pytest.approx((1 - 1 / 11, 0.0))
