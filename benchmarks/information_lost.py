@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 import snntorch_ecl as ecl
 from snntorch_ecl import functional as F
+from snntorch_ecl.activation import over_channels
 from snntorch_ecl.measure import MeasureConfig, open_checkpoint
 from snntorch_ecl.processes import Place
 from snntorch_ecl.tables import table
@@ -41,7 +42,7 @@ class Lost:
         current: Tensor = args[0]
         # A current that is the same at all steps comes once.
         mean = current.view(shape).mean(0) if len(current) == len(spikes) else current
-        theta = neuron.threshold.detach()
+        theta = over_channels(neuron.threshold.detach(), mean)
         passed = torch.minimum(mean.clamp_min(0), theta).double()
         told = spikes.view(shape).mean(0).double()
         levelled = F.threshold_clip(mean, theta, self.levels).double()
@@ -75,17 +76,17 @@ def main() -> None:
     opened = open_checkpoint(config, Place(0, 1))
     ann = opened.checkpoint.ann
     snn = ecl.load(given.tuned, ann) if given.tuned else ecl.convert(ann)
-    levels = {m.levels for m in ann.modules() if isinstance(m, ecl.ThresholdClip)}
-    watched = {name: Lost(given.num_steps, max(levels)) for name in snn.neurons}
-    for name, neuron in snn.neurons.items():
-        neuron.register_forward_hook(watched[name])
-    right = 0
+    watched = {layer.name: Lost(given.num_steps, layer.levels) for layer in snn.layers}
+    for name, lost in watched.items():
+        snn.neurons[name].register_forward_hook(lost)
+    right = seen = 0
     for images, labels in DataLoader(opened.test, 50):
         right += int((snn(images, num_steps=given.num_steps).argmax(1) == labels).sum())
+        seen += len(labels)
     shares = {name: layer.shares() for name, layer in watched.items()}
-    title = f"T = {given.num_steps}: {right / given.images:.1%} of {given.images} images right"
+    title = f"T = {given.num_steps}: {right / seen:.1%} of {seen} images right"
     rows = [(name, f"{spikes:.1%}", f"{own:.1%}") for name, (spikes, own) in shares.items()]
-    Console().print(table(title, ("layer", "lost by spikes", f"by L = {max(levels)}"), rows))
+    Console().print(table(title, ("layer", "lost by spikes", "by its own levels"), rows))
     if given.output:
         given.output.write_text(json.dumps(shares, indent=1), encoding="utf-8")
 

@@ -25,18 +25,27 @@ from snntorch_ecl.bench import seconds
 from snntorch_ecl.processes import default_device
 from snntorch_ecl.tables import table
 
-KINDS = ("relu", "clip without levels", "… fused", "clip, L = 4", "…, fused")
+# Levels, and whether fused; None for the original.
+KINDS: dict[str, tuple[int | None, bool] | None] = {
+    "relu": None,
+    "clip without levels": (None, False),
+    "clip without levels, fused": (None, True),
+    "clip, L = 4": (4, False),
+    "clip, L = 4, fused": (4, True),
+}
 
 
 def network(kind: str, model: str, device: torch.device) -> nn.Module:
     torch.manual_seed(0)
     net = ecl.models.build(model, classes=10)
-    if kind != "relu":
-        net = ecl.prepare(net, levels=None if kind in KINDS[1:3] else 4)
+    settings = KINDS[kind]
+    if settings is not None:
+        levels, fused = settings
+        net = ecl.prepare(net, levels=levels)
         with torch.no_grad():
             net.train()(torch.randn(8, 3, 32, 32))
-    if kind in KINDS[2::2]:
-        ecl.fuse(net)
+        if fused:
+            ecl.fuse(net)
     return net.train().to(device)
 
 
@@ -92,7 +101,8 @@ def main() -> None:
         step()
         step()
     for turn in range(given.repeats):
-        for kind in (*KINDS[turn % 5 :], *KINDS[: turn % 5]):
+        first = turn % len(KINDS)
+        for kind in (*list(KINDS)[first:], *list(KINDS)[:first]):
             found[kind].append(seconds(steps[kind], device))
     time = {kind: statistics.median(values) for kind, values in found.items()}
     memory = {kind: peak(steps[kind], device) for kind in KINDS}

@@ -131,11 +131,10 @@ class ThresholdClip(nn.Module):
             raw = over_channels(self.raw_threshold, x, self.qualified_name)
             return fused_clip.learned_clip(x, raw, self.levels)
         threshold = over_channels(self.threshold, x, self.qualified_name)
-        if not (self.fused and torch.compiler.is_compiling()):
-            return F.threshold_clip(x, threshold, self.levels)
-        # A network compiled as a whole is told what it may compute again in the backward pass.
-        again: Tensor = checkpoint(F.threshold_clip, x, threshold, self.levels, use_reentrant=False)
-        return again
+        if self.fused and torch.compiler.is_compiling():
+            # A network compiled as a whole is told what it may compute again when going back.
+            return checkpoint(F.threshold_clip, x, threshold, self.levels, use_reentrant=False)
+        return F.threshold_clip(x, threshold, self.levels)
 
     def _finite(self) -> bool:
         """Whether λ is; not read back from an accelerator, which would stall at every layer."""

@@ -64,7 +64,7 @@ class _LearnedClip(torch.autograd.Function):
         ctx.levels = levels
         ctx.save_for_backward(output if levels is None else x, raw)
         if levels is not None and any(ctx.needs_input_grad):
-            remember(output, own, functools.partial(_quantise, raw=of_all, levels=levels))
+            remember(output, (own, of_all), functools.partial(_quantise, levels=levels))
         return output
 
     @staticmethod

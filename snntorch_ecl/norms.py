@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Iterator, Sized
+from itertools import islice
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -19,12 +19,11 @@ _BATCH = 250
 _MOST_IMAGES = 50_000
 
 
-@torch.no_grad()
 def measure_norms(
     network: nn.Module,
     data: Dataset[tuple[Tensor, Any]],
     *,
-    run: Callable[[Tensor], Any] | None = None,
+    device: torch.device | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> None:
@@ -34,40 +33,24 @@ def measure_norms(
     is decided by a comparison, so that small errors there turn spikes. Nothing else changes.
 
     Args:
-        network: Any network; without batch norms it stays as it is.
+        network: Runs on images ``[B, ...]``; without batch norms it is not even run.
         data: Pairs of image and label, as they were trained on; 50,000 of them count.
-        run: Runs the network on images ``[B, ...]``; by default ``network(images)``.
+        device: Where the network is; images are moved there.
         seed: Of the order and the variation of the data.
         progress: Show a progress bar.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv 2105.07576, section 3.
     """
-    kept = (m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats)
-    norms = list(kept)
-    if not norms:
-        return
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # torch's name for the plain mean over batches
-    was_training = network.training
-    network.train()
-    for module in network.modules():
-        if isinstance(module, _DropoutNd):
-            module.eval()
-    run = network if run is None else run
-    device = next(network.parameters()).device
+    size = min(_BATCH, len(cast(Sized, data)))
+
+    def images() -> Iterator[Tensor]:
+        loader = DataLoader(data, size, shuffle=True, drop_last=True)
+        total = min(len(loader), max(1, _MOST_IMAGES // size))
+        batches = islice(loader, total)
+        bar = {"desc": "norms", "unit": "batch", "total": total, "leave": False, "delay": 2}
+        for batch, _ in tqdm(batches, disable=not progress, **bar):
+            yield batch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        size = min(_BATCH, len(cast(Sized, data)))
-        loader = DataLoader(data, size, shuffle=True, drop_last=True)
-        batches = min(len(loader), max(1, _MOST_IMAGES // size))
-        bar = tqdm(
-            loader, desc="norms", unit="batch", total=batches, disable=not progress, leave=False,
-            delay=2,
-        )  # fmt: skip
-        for _, (images, _) in zip(range(batches), bar, strict=False):
-            run(images.to(device))
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-    network.train(was_training)
+        update_bn(images(), network, device)

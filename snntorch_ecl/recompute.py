@@ -19,22 +19,24 @@ __all__ = ["recomputes", "remember", "start_recomputing"]
 
 
 class _Recipe(NamedTuple):
-    source: Tensor
-    source_version: int
+    sources: tuple[Tensor, ...]
+    source_versions: tuple[int, ...]
     version: int  # of the output: what was changed in place since is not what the recipe gives
-    make: Callable[[Tensor], Tensor]
+    make: Callable[..., Tensor]
 
 
-def remember(output: Tensor, source: Tensor, make: Callable[[Tensor], Tensor]) -> None:
+def remember(output: Tensor, sources: tuple[Tensor, ...], make: Callable[..., Tensor]) -> None:
     """Tell how an output is made, as long as it lives.
 
     Args:
         output: A tensor that owns its memory.
-        source: What it was made from, which is kept for the backward pass anyway.
-        make: Gives the output from the source, laid out in memory alike.
+        sources: What it was made from, kept for the backward pass anyway; the first of them is
+            shaped, typed and laid out in memory like the output.
+        make: Gives the output from the sources.
     """
+    versions = tuple(source._version for source in sources)
+    recipe = _Recipe(tuple(s.detach() for s in sources), versions, output._version, make)
     # On the storage, which is the same for each view and each copy of the Python object.
-    recipe = _Recipe(source.detach(), source._version, output._version, make)
     output.untyped_storage().recipe = recipe  # type: ignore[attr-defined]
 
 
@@ -69,7 +71,7 @@ def _pack(saved: Tensor) -> Tensor | _Recipe:
     recipe: _Recipe | None = getattr(saved.untyped_storage(), "recipe", None) if dense else None
     if recipe is None or saved._version != recipe.version:
         return saved
-    like = recipe.source
+    like = recipe.sources[0]
     whole = saved.shape == like.shape and saved.stride() == like.stride()
     return recipe if whole and saved.storage_offset() == 0 and saved.dtype == like.dtype else saved
 
@@ -77,9 +79,10 @@ def _pack(saved: Tensor) -> Tensor | _Recipe:
 def _unpack(packed: Tensor | _Recipe) -> Tensor:
     if isinstance(packed, Tensor):
         return packed
-    if packed.source._version != packed.source_version:
+    if tuple(source._version for source in packed.sources) != packed.source_versions:
         raise StateError(
-            "the input of a ThresholdClip was changed in place after its forward pass, and the "
-            "backward pass needs it; use the operation that is not in place"
+            "the input or the threshold of a ThresholdClip was changed in place after its forward "
+            "pass, and the backward pass needs it: run it before the optimiser's step, and "
+            "operations that are not in place"
         )
-    return packed.make(packed.source)
+    return packed.make(*packed.sources)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -112,8 +111,9 @@ def run_tuning(
         spike_grad = rectangular() if config.surrogate == "rectangular" else None
         snn = convert(ann, spike_grad=spike_grad, fold_batchnorms=False)
         teacher = Teacher(ann, share=config.distillation) if config.distillation else None
+        learner = _AtSteps(snn, config.num_steps)
         fit(
-            _AtSteps(snn, config.num_steps),
+            learner,
             opened.train,
             config.train,
             teacher=teacher,
@@ -127,15 +127,15 @@ def run_tuning(
         )
         device = default_device()
         measure_norms(
-            snn.to(device),
+            learner.to(device),
             opened.train,
-            run=partial(snn, num_steps=config.num_steps),
+            device=device,
             seed=config.train.seed,
             progress=progress and place.rank == 0,
         )
         snn.fold_batchnorms()
         result = evaluate(
-            snn.to(device),
+            snn,
             DataLoader(share(opened.test, place), config.measure.batch_size),
             num_steps=max(config.measure.steps),
             ann=ann.to(device),

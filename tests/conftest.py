@@ -1,10 +1,28 @@
 """For all tests: one thread, as their tensors are small and more would only wait for each other."""
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 from hypothesis import settings
+
+from snntorch_ecl import compiler
 
 torch.set_num_threads(1)
 
 # The machine may be busy: a slow example is no failure.
 settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine on which nothing can be compiled."""
+
+    def fails(*args: object) -> None:
+        raise RuntimeError("no C++ compiler\nat all")
+
+    monkeypatch.setattr(compiler, "compiled", lambda function: fails)
+    compiler.works_on.cache_clear()
+    yield
+    compiler.works_on.cache_clear()

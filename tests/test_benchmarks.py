@@ -58,6 +58,18 @@ def test_all_settings_are_there_once() -> None:
     assert len(rows) == len(set(rows)) == 2 * 2 * 2 * 3 + 2
 
 
+def test_a_fused_clip_trains_in_relus_memory() -> None:
+    bench = script("training_step")
+    device = torch.device("cpu")
+    found = {}
+    for kind in ("relu", "clip, L = 4", "clip, L = 4, fused"):
+        step = bench.step_of(bench.network(kind, "resnet20", device), 16, device)
+        step()  # compiles, and makes the optimiser's state
+        found[kind] = bench.peak(step, device)
+    assert found["clip, L = 4, fused"] <= 1.05 * found["relu"]
+    assert found["clip, L = 4"] >= 1.2 * found["relu"]
+
+
 def test_what_spikes_lose_is_measured_layer_by_layer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

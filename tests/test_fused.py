@@ -1,7 +1,6 @@
 """The compiled time loop against the plain one, bit for bit."""
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl import ThresholdClip, compiler, fused
+from snntorch_ecl import ThresholdClip, fused
 from snntorch_ecl import functional as F
 from snntorch_ecl.errors import ConfigError, InputError, StateError
 
@@ -183,17 +182,6 @@ def test_a_fused_network_spikes_alike_and_can_be_undone() -> None:
 
 
 # ------------------------------------------------------------------------ without a compiler
-
-
-@pytest.fixture
-def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    def fails(*args: object) -> None:
-        raise RuntimeError("no C++ compiler\nat all")
-
-    monkeypatch.setattr(compiler, "compiled", lambda function: fails)
-    compiler.works_on.cache_clear()
-    yield
-    compiler.works_on.cache_clear()
 
 
 @pytest.mark.usefixtures("no_compiler")
