@@ -162,16 +162,14 @@ class Between(nn.Module):
     [
         (lambda h: h.mul_(2.0), 6),  # the recipe no longer gives what was saved
         (lambda h: h[:, :3], 3),  # it gives more
-        (lambda h: h[1:].flip(0), 6),
-        (lambda h: h.t().contiguous().t(), 6),
+        (lambda h: h.t(), 6),  # it gives the same memory in another order
     ],
 )
 def test_what_is_not_the_output_itself_is_kept_as_it_is(
     between: Callable[[Tensor], Tensor], features: int
 ) -> None:
-    own, plain = ecl.fuse(Between(between, features)), Between(between, features)
-    expected = learned(plain, values(5, 6))
-    for gradient, wanted in zip(learned(own, values(5, 6)), expected, strict=True):
+    own, plain, x = ecl.fuse(Between(between, features)), Between(between, features), values(6, 6)
+    for gradient, wanted in zip(learned(own, x), learned(plain, x), strict=True):
         torch.testing.assert_close(gradient, wanted)
 
 
