@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from . import pieces
 from .adapters import enlist_weakly
-from .checks import check_num_steps, check_whole_numbers
+from .checks import check_num_steps
 from .errors import InputError
 from .graph import fold_batchnorm
-from .guards import check_inputs, check_membranes
+from .guards import check_inputs
 from .neuron import DualThreshold
-from .readout import average, joined, over_time, running_sums
-from .temporal import Temporal, reset, temporal_layers
+from .pieces import teach_allocator
+from .running import Runner, Stimulus
+from .temporal import Temporal, reset
 
 if TYPE_CHECKING:
     from .early_exit import Prediction
@@ -113,7 +113,7 @@ class SpikingNetwork(nn.Module):
         self.layers = tuple(layers)
         self.unit_spikes = unit_spikes
         self._arity = sum(n.op == "placeholder" for n in net.graph.nodes) - 2
-        self._footprints: dict[Any, pieces.Footprint] = {}  # by the inputs' shape
+        self._runner = Runner()
 
     def fuse(self, fused: bool = True) -> SpikingNetwork:
         """Compile the neurons' time loop, for long runs without gradients; spikes stay equal.
@@ -130,7 +130,7 @@ class SpikingNetwork(nn.Module):
         for neuron in self.neurons.values():
             neuron.fused = fused
         if fused:
-            pieces.teach_allocator()
+            teach_allocator()
         return self
 
     def fold_batchnorms(self) -> SpikingNetwork:
@@ -168,7 +168,7 @@ class SpikingNetwork(nn.Module):
         """
         check_num_steps(num_steps)
         check_inputs(inputs, self._arity)
-        return self._mean(inputs, num_steps, held=True, piece=piece)
+        return self._runner.mean(self.net, Stimulus(inputs, num_steps, piece=piece))
 
     def logits_over_time(self, *inputs: Tensor, num_steps: int, piece: int | None = None) -> Any:
         """As :meth:`forward`, for every number of steps up to T.
@@ -183,14 +183,7 @@ class SpikingNetwork(nn.Module):
         """
         check_num_steps(num_steps)
         check_inputs(inputs, self._arity)
-        plan = self._plan(inputs, num_steps, True, piece)
-        averages = []
-        for group in self._groups(inputs, plan, held=True):
-            sums: list[Any] = []
-            for steps, output in self._pieces(group, num_steps, True, plan):
-                sums += running_sums(sums[-1] if sums else None, output, steps)
-            averages.append(over_time([average(s, t) for t, s in enumerate(sums, start=1)]))
-        return joined(averages, dim=1)
+        return self._runner.means_over_time(self.net, Stimulus(inputs, num_steps, piece=piece))
 
     def forward_steps(self, *inputs: Tensor, piece: int | None = None) -> Any:
         """Run on input that changes over time, from a fresh state.
@@ -217,7 +210,8 @@ class SpikingNetwork(nn.Module):
                     f"{x.shape[1]}"
                 )
         rows = tuple(x.flatten(0, 1) for x in inputs)
-        return self._mean(rows, inputs[0].shape[0], held=False, piece=piece)
+        stimulus = Stimulus(rows, inputs[0].shape[0], held=False, piece=piece)
+        return self._runner.mean(self.net, stimulus)
 
     def step(self, *inputs: Tensor) -> Any:
         """Advance by one step, going on from the present state; call :meth:`reset` before new data.
@@ -260,69 +254,6 @@ class SpikingNetwork(nn.Module):
     def reset(self) -> None:
         """Forget the running sequence, in every layer with state."""
         reset(self.net)
-
-    def _mean(
-        self, inputs: tuple[Tensor, ...], num_steps: int, *, held: bool, piece: int | None
-    ) -> Any:
-        plan = self._plan(inputs, num_steps, held, piece)
-        means = []
-        for group in self._groups(inputs, plan, held=held):
-            total = None
-            for steps, output in self._pieces(group, num_steps, held, plan):
-                total = running_sums(total, output, steps)[-1]
-            means.append(average(total, num_steps))
-        return joined(means, dim=0)
-
-    def _plan(
-        self, inputs: tuple[Tensor, ...], num_steps: int, held: bool, piece: int | None
-    ) -> pieces.Plan:
-        images = len(inputs[0]) if held else len(inputs[0]) // num_steps
-        if piece is not None:
-            check_whole_numbers("piece", (piece,), lowest=1)
-            return pieces.Plan(images, piece)
-        if not pieces.may_be_cut(self.net):
-            return pieces.Plan(images, num_steps)
-        key = tuple((x.shape[1:], x.dtype) for x in inputs)
-        if key not in self._footprints:
-            self._footprints[key] = pieces.footprint(self.net, inputs, images)
-        one = self._footprints[key]
-        if not held:  # the images' rows do not lie together
-            one = replace(one, in_groups=False)
-        return pieces.plan(one, images, num_steps, inputs[0].device)
-
-    def _groups(
-        self, inputs: tuple[Tensor, ...], plan: pieces.Plan, *, held: bool
-    ) -> Iterator[tuple[Tensor, ...]]:
-        """Groups of images, each to be run from a fresh state; in the end all have theirs back."""
-        whole = not held or plan.images >= len(inputs[0])
-        groups = (
-            [inputs]
-            if whole
-            else list(zip(*(torch.split(x, plan.images) for x in inputs), strict=True))
-        )
-        layers = temporal_layers(self.net)
-        for layer in layers:
-            layer.begin()
-        try:
-            for group in groups:
-                if group is not groups[0]:
-                    for layer in layers:
-                        layer.park()
-                yield group
-                check_membranes(self.neurons)
-        finally:
-            for layer in layers:
-                layer.end()
-
-    def _pieces(
-        self, inputs: tuple[Tensor, ...], num_steps: int, held: bool, plan: pieces.Plan
-    ) -> Iterable[tuple[int, Any]]:
-        """Outputs ``[steps·B, ...]``, piece by piece."""
-        if plan.steps >= num_steps:
-            return [
-                (num_steps, self.net(*inputs, num_steps=num_steps, held=num_steps if held else 1))
-            ]
-        return pieces.run(self.net, inputs, num_steps, held=held, piece=plan.steps)
 
     # -------------------------------------------------------------------------- inspection
 
