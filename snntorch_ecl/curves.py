@@ -38,7 +38,7 @@ class Curves:
 
     def plot(self) -> Figure:
         """Loss, accuracy and thresholds over the epochs (needs matplotlib)."""
-        from .plot import curves_figure
+        from .figures import curves_figure
 
         return curves_figure(self)
 

@@ -157,7 +157,7 @@ class ExitCurve:
 
     def plot(self) -> Figure:
         """Accuracy over mean steps, beside that of fixed T (needs matplotlib)."""
-        from .plot import exit_figure
+        from .figures import exit_figure
 
         return exit_figure(self)
 

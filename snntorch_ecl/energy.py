@@ -155,7 +155,7 @@ class Energy:
 
     def plot(self) -> Figure:
         """Energy of each layer beside the ANN's (needs matplotlib)."""
-        from .plot import energy_figure
+        from .figures import energy_figure
 
         return energy_figure(self)
 

@@ -94,7 +94,7 @@ class Evaluation:
 
     def plot(self) -> Figure:
         """Accuracy over time, error and rates per layer, in one figure (needs matplotlib)."""
-        from .plot import evaluation_figure
+        from .figures import evaluation_figure
 
         return evaluation_figure(self)
 

@@ -90,7 +90,7 @@ class Verification:
 
     def plot(self) -> Figure:
         """Error and shares of each layer (needs matplotlib)."""
-        from .plot import verification_figure
+        from .figures import verification_figure
 
         return verification_figure(self)
 

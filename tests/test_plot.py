@@ -18,12 +18,12 @@ from torch import Tensor
 from snntorch_ecl.ablation import Point, Sweep
 from snntorch_ecl.errors import InputError, MissingDependencyError
 from snntorch_ecl.evaluate import Evaluation, LayerActivity
+from snntorch_ecl.figures import evaluation_figure
 from snntorch_ecl.plot import (
     NEGATIVE,
     POSITIVE,
     accuracy_axes,
     error_axes,
-    evaluation_figure,
     new_figure,
     raster_axes,
     rate_axes,
