@@ -20,8 +20,8 @@ def enlist_weakly(neuron: nn.Module) -> None:
         instances.pop()  # the strong entry that snnTorch's constructor made
 
     def forget(proxy: Any) -> None:
-        living = snntorch.SpikingNeuron.instances
-        living[:] = [entry for entry in living if entry is not proxy]
+        # This list, not the module's name for it: that is gone while the interpreter ends.
+        instances[:] = [entry for entry in instances if entry is not proxy]
 
     instances.append(weakref.proxy(neuron, forget))
 
