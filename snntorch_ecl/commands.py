@@ -205,7 +205,7 @@ def finetune(
         float | None, typer.Option(help="Weight of the ANN's answers in the loss, 0 to 1.")
     ] = None,
     surrogate: Annotated[
-        str | None, typer.Option(help="Gradient of a spike: rectangular or atan.")
+        str | None, typer.Option(help="Gradient of a spike: triangular, rectangular or atan.")
     ] = None,
     epochs: Epochs = None,
     lr: Rate = None,

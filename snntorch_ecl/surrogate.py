@@ -1,7 +1,7 @@
-"""The surrogate gradient that continues what the clipped activation learned with.
+"""Surrogate gradients that end: the clip's own, a rectangle, and a triangle.
 
 snnTorch's own surrogates have tails: potentials far from the threshold, where the clip of the
-trained network passes nothing, still pass gradient. A rectangle has none.
+trained network passes nothing, still pass gradient. These have none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from .errors import ConfigError
 from .functional import SurrogateGradient
 
-__all__ = ["rectangular"]
+__all__ = ["rectangular", "triangular"]
 
 
 class _Rectangular(torch.autograd.Function):
@@ -35,6 +35,23 @@ class _Rectangular(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         (inside,) = ctx.saved_tensors
         return grads[0] * inside / ctx.width, None
+
+
+class _Triangular(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, width: float) -> Tensor:
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        x, ctx.width = inputs
+        ctx.save_for_backward(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        steepness = 2 / ctx.width
+        return grads[0] * (1 - x.abs() * steepness).clamp(min=0) * steepness, None
 
 
 def rectangular(width: float = 1.0) -> SurrogateGradient:
@@ -63,13 +80,47 @@ def rectangular(width: float = 1.0) -> SurrogateGradient:
         >>> current.grad
         tensor([0., 1., 1., 0.])
     """
+    return functools.partial(_spike, _Rectangular, width=_checked(width))
+
+
+def triangular(width: float = 2.0) -> SurrogateGradient:
+    r"""Gradient ``2/width`` at a threshold, falling to none at ``width/2`` from it.
+
+    Potentials near the threshold learn most: they are the ones whose spikes a small change of the
+    weights turns. With ``width = 2`` a quarter of the gradient comes from beyond the clip's ends,
+    so that neurons which never fire, or always, learn as well.
+
+    Args:
+        width: Of the triangle's base, in units of θ, > 0.
+
+    Returns:
+        A spike function for ``spike_grad``, like those of :mod:`snntorch.surrogate`.
+
+    Raises:
+        ConfigError: ``width`` is not a positive, finite number.
+
+    Source: Bellec et al., "Long short-term memory and learning-to-learn in networks of spiking
+    neurons", 2018, arXiv 1803.09574, where it is damped.
+
+    Example:
+        >>> from snntorch_ecl import DualThreshold
+        >>> current = torch.tensor([-0.25, 0.25, 0.5, 1.25, 1.75], requires_grad=True)
+        >>> neuron = DualThreshold(spike_grad=triangular(), init_hidden=True)
+        >>> neuron(current).sum().backward()
+        >>> current.grad
+        tensor([0.2500, 0.7500, 1.0000, 0.2500, 0.0000])
+    """
+    return functools.partial(_spike, _Triangular, width=_checked(width))
+
+
+def _checked(width: float) -> float:
     if isinstance(width, bool) or not isinstance(width, (int, float)) or not width > 0:
         raise ConfigError(f"width must be a number > 0; got {width!r}")
     if math.isinf(width):
         raise ConfigError(f"width must be finite; got {width!r}")
-    return functools.partial(_spike, width=float(width))
+    return float(width)
 
 
-def _spike(x: Tensor, *, width: float) -> Tensor:
-    spikes: Tensor = _Rectangular.apply(x, width)
+def _spike(shape: type[torch.autograd.Function], x: Tensor, *, width: float) -> Tensor:
+    spikes: Tensor = shape.apply(x, width)
     return spikes

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+import snntorch.surrogate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -19,13 +20,15 @@ from .network import SpikingNetwork
 from .norms import measure_norms
 from .processes import default_device, is_main, joined, share
 from .records import continued
-from .surrogate import rectangular
+from .surrogate import rectangular, triangular
 from .train import TrainConfig, fit
 
 __all__ = ["Surrogate", "TuneConfig", "run_tuning"]
 
-Surrogate = Literal["rectangular", "atan"]
-"""Shape of the gradient at a threshold: the clip's own, or snnTorch's default."""
+Surrogate = Literal["triangular", "rectangular", "atan"]
+"""Shape of the gradient at a threshold: most near it, the clip's own, or snnTorch's default."""
+
+_SHAPES = {"triangular": triangular, "rectangular": rectangular, "atan": snntorch.surrogate.atan}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +44,16 @@ class TuneConfig:
         num_steps: T to train at.
         distillation: Weight of the ANN's answers in the loss, within [0, 1]; the labels have the
             rest.
-        surrogate: Gradient of a spike: :func:`snntorch_ecl.surrogate.rectangular`, as the ANN's own
-            activation had it, or snnTorch's default, ``atan``.
+        surrogate: Gradient of a spike: :func:`snntorch_ecl.surrogate.triangular`;
+            :func:`~snntorch_ecl.surrogate.rectangular`, as the ANN's own activation had it; or
+            snnTorch's default, ``atan``.
         train: The recipe; a few epochs at a small learning rate.
     """
 
     measure: MeasureConfig
     num_steps: int = 2
     distillation: float = 0.7
-    surrogate: Surrogate = "rectangular"
+    surrogate: Surrogate = "triangular"
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(epochs=4, lr=0.05, gradient_clip=1.0)
     )
@@ -108,8 +112,7 @@ def run_tuning(
     with joined() as place:
         opened = open_checkpoint(config.measure, place)
         ann = opened.checkpoint.ann
-        spike_grad = rectangular() if config.surrogate == "rectangular" else None
-        snn = convert(ann, spike_grad=spike_grad, fold_batchnorms=False)
+        snn = convert(ann, spike_grad=_SHAPES[config.surrogate](), fold_batchnorms=False)
         teacher = Teacher(ann, share=config.distillation) if config.distillation else None
         learner = _AtSteps(snn, config.num_steps)
         fit(

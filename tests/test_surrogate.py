@@ -1,4 +1,4 @@
-"""The rectangular surrogate: its gradient is that of the clip, counted by hand."""
+"""Surrogates that end: gradients counted by hand; the rectangle's is that of the clip."""
 
 import pickle
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError
-from snntorch_ecl.surrogate import rectangular
+from snntorch_ecl.surrogate import rectangular, triangular
 
 
 @pytest.mark.parametrize(("width", "expected"), [(1.0, [0, 1, 1, 0]), (4.0, [0.25] * 4)])
@@ -20,6 +20,18 @@ def test_it_is_a_rectangle_of_area_one(width: float, expected: list[float]) -> N
     spikes.sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [(2.0, [0.25, 0.75, 1.0, 0.5, 0]), (1.0, [0, 1, 2, 0, 0])]
+)
+def test_it_is_a_triangle_of_area_one(width: float, expected: list[float]) -> None:
+    x = torch.tensor([-0.75, -0.25, 0.0, 0.5, 1.5], requires_grad=True)
+    spikes = triangular(width)(x)
+    assert spikes.tolist() == [0, 0, 0, 1, 1]
+    (3 * spikes).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [3 * slope for slope in expected]
 
 
 @given(st.floats(0.05, 20), st.lists(st.floats(-2, 3), min_size=1, max_size=20))
@@ -38,8 +50,9 @@ def test_one_step_has_the_gradient_of_the_clip(theta: float, ratios: list[float]
     torch.testing.assert_close(current.grad, same.grad)
 
 
-def test_spikes_are_taken_back_with_a_gradient_too() -> None:
-    neuron = ecl.DualThreshold(spike_grad=rectangular(), negative_threshold=-0.25)
+@pytest.mark.parametrize(("shape", "slope"), [(rectangular, 1), (triangular, 0.75)])
+def test_spikes_are_taken_back_with_a_gradient_too(shape, slope: float) -> None:
+    neuron = ecl.DualThreshold(spike_grad=shape(), negative_threshold=-0.25)
     first = torch.tensor([0.75])
     spk, mem = neuron(first, neuron.reset_mem())
     second = torch.tensor([-0.75], requires_grad=True)  # v: 0.25 → −0.5, a quarter below θ′
@@ -47,19 +60,21 @@ def test_spikes_are_taken_back_with_a_gradient_too() -> None:
     assert spk.item() == -1
     spk.sum().backward()
     assert second.grad is not None
-    assert second.grad.item() == 1
+    assert second.grad.item() == slope
 
 
-def test_it_can_be_pickled_and_compiled() -> None:
-    spike_grad = pickle.loads(pickle.dumps(rectangular(0.5)))
-    x = torch.tensor([0.1, 0.4], requires_grad=True)
+@pytest.mark.parametrize(("shape", "expected"), [(rectangular, [2, 0]), (triangular, [2, 0])])
+def test_it_can_be_pickled_and_compiled(shape, expected: list[float]) -> None:
+    spike_grad = pickle.loads(pickle.dumps(shape(0.5)))
+    x = torch.tensor([0.125, 0.375], requires_grad=True)
     compiled = torch.compile(spike_grad, backend="aot_eager", fullgraph=True)
     compiled(x).sum().backward()
     assert x.grad is not None
-    assert x.grad.tolist() == [2, 0]
+    assert x.grad.tolist() == expected
 
 
 @pytest.mark.parametrize("width", [0, -1.0, float("nan"), float("inf"), "1", True])
-def test_other_widths_are_refused(width: float) -> None:
+@pytest.mark.parametrize("shape", [rectangular, triangular])
+def test_other_widths_are_refused(shape, width: float) -> None:
     with pytest.raises(ConfigError, match="width must be"):
-        rectangular(width)
+        shape(width)

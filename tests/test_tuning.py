@@ -1,6 +1,8 @@
 """Fine-tuning the converted network: it learns, goes on, and leaves the ANN alone."""
 
+import itertools
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +19,7 @@ from snntorch_ecl.lightning_parts import Classifier
 from snntorch_ecl.measure import MeasureConfig
 from snntorch_ecl.train import TrainConfig
 from snntorch_ecl.tuning import Surrogate, TuneConfig, run_tuning
+from snntorch_ecl.zoo import load_pretrained
 
 from .runs import experiment, image_folder
 
@@ -100,14 +103,20 @@ def test_batch_norms_learn_too(
     assert moved[:count] != moved[count : 2 * count]  # from the first step to the second
 
 
-def test_the_loss_at_the_chosen_steps_falls(checkpoint: Path, tmp_path: Path) -> None:
-    settings = replace(config(checkpoint, epochs=8, lr=0.01), num_steps=1)
-    run_tuning(settings, tmp_path, progress=False)
-    lines = (tmp_path / "logs" / "version_0" / "metrics.csv").read_text().splitlines()
-    column = lines[0].split(",").index("loss_epoch")
-    losses = [float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]]
-    assert len(losses) == 8
-    assert losses[-1] < losses[0]
+@pytest.mark.parametrize("surrogate", get_args(Surrogate))
+def test_one_epoch_repairs_what_one_step_loses(surrogate: Surrogate, tmp_path: Path) -> None:
+    """On real digits: converted, one step is right on four of five, which the zoo states."""
+    name = "digitnet-digits-l4"
+    stated = load_pretrained(name).figures["accuracy"]["1"]
+    with resources.as_file(resources.files(ecl) / "pretrained" / f"{name}.safetensors") as file:
+        settings = TuneConfig(
+            measure=MeasureConfig(checkpoint=str(file), steps=(1,)),
+            num_steps=1,
+            surrogate=surrogate,
+            train=TrainConfig(epochs=1, lr=0.05, gradient_clip=1.0),
+        )
+        tuned = run_tuning(settings, tmp_path, progress=False).accuracy[0]
+    assert stated < 0.85 < 0.9 < tuned
 
 
 def test_it_trains_at_the_steps_that_are_asked_for(checkpoint: Path, tmp_path: Path) -> None:
@@ -147,6 +156,8 @@ def test_the_gradient_of_a_spike_is_chosen(checkpoint: Path, tmp_path: Path) -> 
         settings = replace(config(checkpoint, epochs=1), surrogate=surrogate)
         run_tuning(settings, tmp_path / surrogate, progress=False)
         tuned[surrogate] = state(tmp_path / surrogate, checkpoint)
-    assert not torch.equal(tuned["rectangular"]["net.fc.weight"], tuned["atan"]["net.fc.weight"])
-    with pytest.raises(ConfigError, match="surrogate must be one of rectangular, atan; got 'sine'"):
+    weights = [network["net.fc.weight"] for network in tuned.values()]
+    for one, other in itertools.combinations(weights, 2):
+        assert not torch.equal(one, other)
+    with pytest.raises(ConfigError, match="one of triangular, rectangular, atan; got 'sine'"):
         from_dict(TuneConfig, {"measure": {"checkpoint": "a"}, "surrogate": "sine"})
