@@ -19,11 +19,15 @@ from .functional import SurrogateGradient
 __all__ = ["rectangular", "triangular"]
 
 
-class _Rectangular(torch.autograd.Function):
+class _Spike(torch.autograd.Function):
+    """The step itself; its gradient's shape is each surrogate's own."""
+
     @staticmethod
     def forward(x: Tensor, width: float) -> Tensor:
         return (x > 0).to(x.dtype)
 
+
+class _Rectangular(_Spike):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         x, ctx.width = inputs
@@ -37,11 +41,7 @@ class _Rectangular(torch.autograd.Function):
         return grads[0] * inside / ctx.width, None
 
 
-class _Triangular(torch.autograd.Function):
-    @staticmethod
-    def forward(x: Tensor, width: float) -> Tensor:
-        return (x > 0).to(x.dtype)
-
+class _Triangular(_Spike):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         x, ctx.width = inputs
@@ -121,6 +121,6 @@ def _checked(width: float) -> float:
     return float(width)
 
 
-def _spike(shape: type[torch.autograd.Function], x: Tensor, *, width: float) -> Tensor:
+def _spike(shape: type[_Spike], x: Tensor, *, width: float) -> Tensor:
     spikes: Tensor = shape.apply(x, width)
     return spikes
