@@ -16,6 +16,7 @@ from .activation import ThresholdClip
 from .calibrate import calibrate
 from .convert import convert, prepare
 from .graph import drop_identities, fold_batchnorm
+from .processes import own_random_numbers
 from .tracing import trace
 
 __all__ = ["MODES", "Mode", "Run", "Subject", "folded", "random_images", "subject"]
@@ -57,8 +58,7 @@ def subject(name: str, *, image_size: int, seed: int) -> Subject:
     Raises:
         ConfigError: There is no such network.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_random_numbers(seed):
         model = models.build(name, classes=10)
     images = random_images(model, 8, image_size, seed=seed)
     _fit_norms(model, images)

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from . import models
 from ._version import __version__
 from .activation import ThresholdClip
-from .config import ExperimentConfig, from_dict
+from .config import ExperimentConfig
 from .convert import prepare
 from .errors import CheckpointError, EclError
+from .settings import from_dict
 from .storage import Format, read_tensors, write_tensors
 
-__all__ = ["Checkpoint", "build_ann", "load_ann", "save_ann", "start_from"]
+__all__ = ["Checkpoint", "build_ann", "initial_ann", "load_ann", "save_ann", "start_from"]
 
 _FORMAT = Format("snntorch-ecl ann", version=1, writer="save_ann")
 
@@ -41,11 +42,27 @@ class Checkpoint:
 
 
 def build_ann(config: ExperimentConfig, *, classes: int) -> nn.Module:
-    """The untrained network of an experiment, prepared unless it trains plain ReLU."""
+    """The network of an experiment before any training, prepared unless it trains plain ReLU."""
     model = models.build(config.model, classes=classes)
     if config.relu:
         return model
     return prepare(model, levels=config.levels, per_channel=config.per_channel)
+
+
+def initial_ann(config: ExperimentConfig, *, classes: int) -> nn.Module:
+    """The network that an experiment begins with, with the weights that it starts from.
+
+    Args:
+        config: The experiment.
+        classes: Number of classes.
+
+    Raises:
+        CheckpointError: ``config.weights`` cannot be read, or holds another network.
+    """
+    ann = build_ann(config, classes=classes)
+    if config.weights is not None:
+        start_from(ann, config.weights)
+    return ann
 
 
 def save_ann(

@@ -16,6 +16,7 @@ __all__ = [
     "check_levels",
     "check_neuron",
     "check_num_steps",
+    "check_seed",
     "check_threshold",
     "check_whole_numbers",
 ]
@@ -104,6 +105,13 @@ def check_num_steps(num_steps: int) -> None:
         raise ConfigError(f"num_steps must be an integer >= 1; got {num_steps!r}")
     if num_steps < 1:
         raise ConfigError(f"num_steps must be >= 1; got {num_steps}")
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Raise :class:`ConfigError` unless ``seed`` is an integer that torch's generators take."""
+    check_whole_numbers(name, (seed,), lowest=0)
+    if seed >= 2**63:
+        raise ConfigError(f"{name} must be less than 2**63; got {seed}")
 
 
 def check_whole_numbers(name: str, values: Sequence[Any], *, lowest: int) -> None:

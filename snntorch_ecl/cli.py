@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from . import commands, commands_cost
 from ._version import __version__
@@ -63,9 +64,12 @@ def demo(
         typer.echo(result.figures.read_text(encoding="utf-8"))
         return
     console.print(result.table())
-    console.print(f"Report   {result.report.resolve().as_uri()}", soft_wrap=True, highlight=False)
-    console.print(f"Network  {result.network}", soft_wrap=True, highlight=False)
-    console.print(f"Figures  {result.figures}", soft_wrap=True, highlight=False)
+    for name, place in (
+        ("Report ", result.report.resolve().as_uri()),
+        ("Network", result.network),
+        ("Figures", result.figures),
+    ):
+        console.print(escape(f"{name}  {place}"), soft_wrap=True, highlight=False)
 
 
 for _module in (commands, commands_cost):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from .console import errors_as_text
 from .errors import ConfigError
@@ -61,7 +62,7 @@ def train(
 ) -> None:
     """Train a network with clipped activations; it can be stopped and resumed at any time."""
     with errors_as_text():
-        from .config import ExperimentConfig, from_dict, load_config
+        from .config import ExperimentConfig
         from .config import recipe as shipped
         from .experiment import run_training
 
@@ -78,12 +79,11 @@ def train(
         )
         if config is not None and recipe is not None:
             raise ConfigError("give --config or --recipe, not both")
-        if recipe is not None:
-            settings = shipped(recipe, flags)
-        elif config is not None:
-            settings = load_config(ExperimentConfig, config, flags)
-        else:
-            settings = from_dict(ExperimentConfig, flags)
+        settings = (
+            settings_from(ExperimentConfig, config, flags)
+            if recipe is None
+            else shipped(recipe, flags)
+        )
         path = run_training(
             settings,
             output_dir,
@@ -92,7 +92,7 @@ def train(
             devices=devices,
             num_nodes=num_nodes,
         )
-    show(f"Network  {path}", soft_wrap=True, highlight=False)
+    show(escape(f"Network  {path}"), soft_wrap=True, highlight=False)
 
 
 def show(*parts: Any, **options: Any) -> None:
@@ -175,8 +175,8 @@ def sweep(
 ) -> None:
     """Train for each L and seed, measure at each T, show who wins; can be stopped and resumed."""
     with errors_as_text():
-        from .config import merged
         from .config import recipe as shipped
+        from .settings import merged
         from .sweep import SweepConfig, run_sweep
 
         if config is not None and recipe is not None:
@@ -238,7 +238,7 @@ def finetune(
 
 def settings_from(kind: Any, file: Path | None, flags: dict[str, Any]) -> Any:
     """A config from a file with the flags laid over it, or from the flags alone."""
-    from .config import from_dict, load_config
+    from .settings import from_dict, load_config
 
     if file is None:
         return from_dict(kind, flags)

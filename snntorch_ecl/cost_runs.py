@@ -11,6 +11,7 @@ from .checks import check_whole_numbers
 from .convert import convert
 from .early_exit import CONFIDENCES, ExitCurve, check_confidence, exit_curve
 from .energy import Constants, Energy, energy
+from .errors import ConfigError
 from .measure import MeasureConfig, Opened, run_measurement, worth_fusing
 from .processes import Place
 
@@ -48,6 +49,8 @@ class ExitConfig(MeasureConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole_numbers("min_steps", (self.min_steps,), lowest=1)
+        if not self.confidences:
+            raise ConfigError("confidences is empty: give at least one probability")
         for confidence in self.confidences:
             check_confidence(confidence)
 

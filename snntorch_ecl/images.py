@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 from torchvision.transforms import v2
@@ -123,6 +123,11 @@ def _open_folder(
             _skip_corrupt(part, folder)
         parts.append(part)
     train, test = parts
+    if len(train.classes) < 2:
+        raise DataError(
+            f"{root}/train has the one class folder {train.classes[0]!r}; a classifier needs at "
+            "least two"
+        )
     if train.classes != test.classes:
         raise DataError(
             f"{root}/train and {root}/{test_name} have different classes: {train.classes} and "
@@ -135,7 +140,7 @@ def _open_image(path: str) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except Exception as error:  # Pillow has no base class for what damaged headers lead to
         raise DataError(
             f"{path} is no readable image ({error}); remove it, or set data.on_corrupt to skip"
         ) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -19,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from .activation import ThresholdClip
+from .checks import check_whole_numbers
 from .distillation import Teacher
-from .errors import ConfigError, StateError
+from .errors import CheckpointError, ConfigError, StateError
 from .files import replacing
 from .processes import Place, share
 from .sampling import EpochSampler, Indexed
@@ -166,6 +168,17 @@ class Data(LightningDataModule):
 class AtomicCheckpoints(TorchCheckpointIO):
     """Writes beside the old checkpoint and renames: a run killed while it writes loses nothing."""
 
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Read a checkpoint, or say which one is damaged."""
+        try:
+            state: dict[str, Any] = super().load_checkpoint(path, *args, **options)
+        except Exception as error:  # unpickling what is damaged raises anything
+            raise CheckpointError(
+                f"checkpoint {path} is damaged ({error!r}); remove it and begin again, or copy "
+                "another one, such as best.ckpt, to its place"
+            ) from error
+        return state
+
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
@@ -188,7 +201,13 @@ def make_trainer(
     num_nodes: int,
     progress: bool,
 ) -> Trainer:
-    """Lightning's Trainer as :func:`snntorch_ecl.train.fit` uses it."""
+    """Lightning's Trainer as :func:`snntorch_ecl.train.fit` uses it.
+
+    Raises:
+        ConfigError: There is no such accelerator here, or not as many devices.
+    """
+    check_whole_numbers("devices", (devices,), lowest=1)
+    check_whole_numbers("num_nodes", (num_nodes,), lowest=1)
     callbacks: list[Any] = [RichProgressBar()] if progress else []
     loggers: list[Any] = []
     if output_dir is not None:
@@ -208,23 +227,29 @@ def make_trainer(
         if importlib.util.find_spec("tensorboard") is not None:
             loggers.append(TensorBoardLogger(output_dir, name="tensorboard", version=0))
     on_gpu = torch.cuda.is_available()
-    return Trainer(
-        max_epochs=config.epochs,
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        strategy="auto" if devices * num_nodes == 1 else "ddp",
-        precision=config.precision,
-        # Batch norms see the global batch, as in one process; torch has no such thing on CPUs.
-        sync_batchnorm=devices * num_nodes > 1 and on_gpu and accelerator != "cpu",
-        gradient_clip_val=config.gradient_clip or None,
-        logger=loggers or False,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpoints()],
-        enable_checkpointing=output_dir is not None,
-        enable_model_summary=False,
-        enable_progress_bar=progress,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-    )
+    try:
+        return Trainer(
+            max_epochs=config.epochs,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy="auto" if devices * num_nodes == 1 else "ddp",
+            precision=config.precision,
+            # Batch norms see the global batch, as in one process; CPUs have no such thing.
+            sync_batchnorm=devices * num_nodes > 1 and on_gpu and accelerator != "cpu",
+            gradient_clip_val=config.gradient_clip or None,
+            logger=loggers or False,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpoints()],
+            enable_checkpointing=output_dir is not None,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(
+            f"cannot train with accelerator={accelerator!r}, devices={devices}, "
+            f"num_nodes={num_nodes}, precision={config.precision!r} here: {error}"
+        ) from error

@@ -18,7 +18,7 @@ from .errors import DataError
 from .evaluate import Evaluation, evaluate
 from .files import replacing
 from .processes import Place, default_device, is_main, joined, main_first, share
-from .records import settings_of_this_run, write_json
+from .records import settings_of_this_run, usable, write_json
 
 __all__ = [
     "AblateConfig",
@@ -201,6 +201,7 @@ def run_measurement(
     """
     with joined() as place:
         opened = open_checkpoint(config, place)
+        usable(output_dir)  # a folder that cannot be written to would lose what is measured
         opened.checkpoint.ann.to(default_device())
         result = measure(opened, place)
     leave(output_dir, name, config, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, cast
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
+
+from .processes import own_random_numbers
 
 __all__ = ["measure_norms"]
 
@@ -39,6 +42,9 @@ def measure_norms(
         seed: Of the order and the variation of the data.
         progress: Show a progress bar.
 
+    Raises:
+        DataError: An image cannot be read. The network is as it was.
+
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv 2105.07576, section 3.
     """
     size = min(_BATCH, len(cast(Sized, data)))
@@ -51,6 +57,23 @@ def measure_norms(
         for batch, _ in tqdm(batches, disable=not progress, **bar):
             yield batch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_random_numbers(seed), _whole_or_not(network):
         update_bn(images(), network, device)
+
+
+@contextmanager
+def _whole_or_not(network: nn.Module) -> Iterator[None]:
+    """If the block fails, norms and modes are as they were before it."""
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    modes = [
+        (module, module.training, getattr(module, "momentum", None)) for module in network.modules()
+    ]
+    try:
+        yield
+    except BaseException:
+        network.load_state_dict(before)
+        for module, training, momentum in modes:
+            module.training = training
+            if momentum is not None:
+                module.momentum = momentum
+        raise

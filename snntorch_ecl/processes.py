@@ -19,6 +19,7 @@ __all__ = [
     "joined",
     "largest",
     "main_first",
+    "own_random_numbers",
     "share",
     "summed",
 ]
@@ -145,6 +146,19 @@ def default_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@contextmanager
+def own_random_numbers(seed: int) -> Iterator[None]:
+    """Random numbers of a run's own; the caller's go on as if nothing had happened.
+
+    Args:
+        seed: What they start from.
+    """
+    device = default_device()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -6,8 +6,8 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import snntorch
@@ -17,8 +17,9 @@ from ._version import __version__
 from .errors import ConfigError, DataError
 from .files import replacing
 from .processes import is_main
+from .settings import plain
 
-__all__ = ["continued", "settings_of_this_run", "write_json"]
+__all__ = ["check_same", "continued", "settings_of_this_run", "usable", "write_json"]
 
 
 def settings_of_this_run() -> dict[str, Any]:
@@ -54,7 +55,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
 
 
 def continued(output_dir: Path, config: Any, *, resume: bool) -> None:
-    """Make a run's folder with its ``config.json``, or make sure that it is the same run's.
+    """Make a training's folder with its ``config.json``, or make sure that it is the same run's.
 
     Args:
         output_dir: The folder.
@@ -62,23 +63,47 @@ def continued(output_dir: Path, config: Any, *, resume: bool) -> None:
         resume: Whether a run that is there may be gone on with.
 
     Raises:
-        ConfigError: The folder holds a run and ``resume`` is off, or one of other settings, which
-            it names.
+        ConfigError: The folder holds trained files and ``resume`` is off, or they are of other
+            settings, which it names, or what is needed to go on is missing.
         DataError: The folder cannot be written to.
     """
     if not is_main():
         return
     file = output_dir / "config.json"
-    now = json.loads(json.dumps(asdict(config)))
-    begun = any(output_dir.glob("*.ckpt")) or any(output_dir.glob("*.safetensors"))
-    if file.is_file() and begun:
+    trained = sorted([*output_dir.glob("*.ckpt"), *output_dir.glob("*.safetensors")])
+    if trained:
         if not resume:
             raise ConfigError(
-                f"{output_dir} already holds a run; go on with it (--resume), or choose another "
-                "folder"
+                f"{output_dir} already holds {trained[0].name}; go on with its run (--resume), or "
+                "choose another folder"
             )
-        _check_same(_flat(_settings_in(file)), _flat(now), file)
-    write_json(file, {"config": now})
+        for needed in (file, output_dir / "last.ckpt"):
+            if not needed.is_file():
+                raise ConfigError(
+                    f"{output_dir} holds {trained[0].name}, but no {needed.name} from which its "
+                    "run could go on; choose another folder"
+                )
+        check_same(_settings_in(file), config, file)
+    write_json(file, {"config": plain(config)})
+
+
+def usable(output_dir: Path) -> None:
+    """Make a folder and write to it, before anything long is done for it.
+
+    Args:
+        output_dir: Where results will go.
+
+    Raises:
+        DataError: It cannot be written to.
+    """
+    if not is_main():
+        return
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=output_dir):
+            pass
+    except OSError as error:
+        raise DataError(f"{output_dir} cannot be written to: {error}") from error
 
 
 def _settings_in(file: Path) -> dict[str, Any]:
@@ -88,11 +113,29 @@ def _settings_in(file: Path) -> dict[str, Any]:
         raise DataError(f"{file} does not tell the run's settings: {error!r}") from error
 
 
-def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], file: Path) -> None:
+def check_same(before: Mapping[str, Any], config: Any, file: Path) -> None:
+    """Refuse to go on with a run of other settings.
+
+    Args:
+        before: The run's settings, as they stand in its file.
+        config: Today's, a dataclass.
+        file: That file.
+
+    Raises:
+        ConfigError: They differ, or one of them did not exist when the run began: what it did then
+            need not be today's default.
+    """
+    was, now = _flat(before), _flat(plain(config))
+    new = [f"{name} (now {now[name]!r})" for name in now if name not in was]
+    if new:
+        raise ConfigError(
+            f"the run in {file.parent} is of a version without the settings {', '.join(new)}. "
+            f"Write into {file} what it did, then go on, or choose another folder"
+        )
     differing = [
-        f"{name} was {before.get(name)!r}, now {now.get(name)!r}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
+        f"{name} was {was[name]!r}, now {now.get(name)!r}"
+        for name in sorted(was)
+        if name not in now or was[name] != now[name]
     ]
     if differing:
         raise ConfigError(

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from .ablation import Point, Sweep
-from .checkpoint import build_ann
+from .checkpoint import initial_ann
 from .checks import check_whole_numbers
 from .config import ExperimentConfig
 from .convert import convert
@@ -21,8 +20,8 @@ from .data import load_data
 from .errors import ConfigError, DataError
 from .evaluate import evaluate
 from .measure import leave, worth_fusing
-from .processes import default_device
-from .records import settings_of_this_run, write_json
+from .processes import default_device, own_random_numbers
+from .records import check_same, settings_of_this_run, usable, write_json
 from .train import TrainConfig, fit
 
 __all__ = ["SweepConfig", "run_sweep"]
@@ -73,11 +72,13 @@ def run_sweep(config: SweepConfig, output_dir: Path, *, progress: bool = True) -
 
     Raises:
         ConfigError: The folder holds a sweep of other settings.
+        CheckpointError: ``experiment.weights`` cannot be read, or hold another network.
         DataError: The data cannot be used, or a file cannot be read or written.
     """
     file = output_dir / "sweep.json"
     runs = _finished(file, config)
     split, classes = load_data(config.experiment.data)
+    usable(output_dir)
     for levels in config.levels:
         for seed in range(config.seeds):
             key = _key(levels, seed)
@@ -100,14 +101,10 @@ def _finished(file: Path, config: SweepConfig) -> dict[str, Any]:
         return {}
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
-        settings, runs = before["config"], dict(before["figures"]["runs"])
+        settings, runs = dict(before["config"]), dict(before["figures"]["runs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} is no sweep that could be gone on with: {error!r}") from error
-    if settings != json.loads(json.dumps(asdict(config))):
-        raise ConfigError(
-            f"{file} is a sweep of other settings; go on with those (--config {file}), or choose "
-            "another folder"
-        )
+    check_same(settings, config, file)
     return runs
 
 
@@ -121,11 +118,9 @@ def _train(
 ) -> nn.Module:
     recipe = replace(experiment.train, seed=seed)
     run = replace(experiment, levels=levels, seed=seed, train=recipe)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return fit(
-            build_ann(run, classes=classes), data, recipe, classes=classes, progress=progress
-        )
+    with own_random_numbers(seed):
+        ann = initial_ann(run, classes=classes)
+        return fit(ann, data, recipe, classes=classes, progress=progress)
 
 
 def _measure(ann: nn.Module, test: Dataset[Any], num_steps: int, progress: bool) -> dict[str, Any]:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,15 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from .activation import ThresholdClip
-from .checks import check_whole_numbers
+from .checks import check_seed, check_whole_numbers
 from .distillation import Teacher
-from .errors import ConfigError, DataError, StateError
+from .errors import ConfigError, DataError, EclError, InputError
 from .optional import require
+from .processes import own_random_numbers
+from .surroundings import errors_named, norms_kept, quiet_lightning
 
 __all__ = ["TrainConfig", "fit", "parameter_groups", "start_thresholds"]
-
-# No space left, quota exceeded, file too large.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -66,8 +60,9 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, lowest in (("epochs", 1), ("batch_size", 1), ("workers", 0), ("seed", 0)):
+        for name, lowest in (("epochs", 1), ("batch_size", 1), ("workers", 0)):
             check_whole_numbers(name, (getattr(self, name),), lowest=lowest)
+        check_seed("seed", self.seed)
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise ConfigError(f"lr must be finite and > 0; got {self.lr!r}")
         for name in ("momentum", "label_smoothing"):
@@ -155,7 +150,10 @@ def fit(
 
     Raises:
         MissingDependencyError: Lightning is not installed.
-        DataError: There is less data than one batch.
+        ConfigError: There is no such accelerator, or not as many devices.
+        DataError: There is less data than one batch, or an image cannot be read.
+        InputError: The network cannot be run on these images.
+        CheckpointError: The checkpoint to go on from is damaged.
         StateError: The loss became NaN or infinite (names the step), or a checkpoint cannot be
             written.
     """
@@ -168,15 +166,13 @@ def fit(
     require("lightning.pytorch", extra="train")
     from . import lightning_parts as parts
 
-    # The caller's random numbers go on as if nothing had happened, and the run does not depend on
-    # them: the first batch may pass through dropout.
-    with _quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        loaders = parts.Data(data, validation, config)
-        if config.channels_last:
-            model.to(memory_format=torch.channels_last)
-        model.train()  # Lightning leaves modes alone, and converted networks come in eval mode
-        start_thresholds(model, next(iter(loaders.train_dataloader()))[0])
+    # Numbers of its own from here on: the first batch may pass through dropout.
+    with (
+        quiet_lightning(),
+        own_random_numbers(config.seed),
+        norms_kept(model),
+        errors_named(output_dir),
+    ):
         trainer = parts.make_trainer(
             config,
             output_dir=output_dir,
@@ -186,30 +182,28 @@ def fit(
             num_nodes=num_nodes,
             progress=progress,
         )
+        loaders = parts.Data(data, validation, config)
+        if config.channels_last:
+            model.to(memory_format=torch.channels_last)
+        _run_once(model, next(iter(loaders.train_dataloader()))[0])
+        model.train()  # Lightning leaves modes alone, and converted networks come in eval mode
         last = None if output_dir is None else output_dir / "last.ckpt"
         checkpoint = last if resume and last is not None and last.is_file() else None
-        try:
-            trainer.fit(
-                parts.Classifier(model, config, classes, teacher), loaders, ckpt_path=checkpoint
-            )
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise StateError(f"{output_dir} cannot be written: {error}") from error
-            raise
+        learner = parts.Classifier(model, config, classes, teacher)
+        trainer.fit(learner, loaders, ckpt_path=checkpoint)
     return model.cpu().eval()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's notes on hardware and workers, which say nothing about the training."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+def _run_once(model: nn.Module, images: Tensor) -> None:
+    """Start the thresholds, and see that network and images fit before anything long begins."""
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        start_thresholds(model, images)
+        with torch.no_grad():
+            model.eval()(images[:1])
+    except EclError:
+        raise
+    except RuntimeError as error:
+        raise InputError(
+            f"the network cannot be run on these images {list(images.shape[1:])}: {error}. Give a "
+            "model for them, or name the data that it is for (data.name, --data-root, --recipe)"
+        ) from error

@@ -197,7 +197,7 @@ def test_a_file_in_place_of_the_folder_is_an_error_for_people(tmp_path: Path) ->
     file.touch()
     result = invoke("demo", "--output-dir", str(file), width=1000)
     assert result.exit_code == 1
-    assert f"Error: output_dir {file} exists and is not a folder" in result.stderr
+    assert f"Error: {file} cannot be written to: " in result.stderr
     assert "Traceback" not in result.output
     assert result.stdout == ""
 

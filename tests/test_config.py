@@ -6,16 +6,10 @@ from typing import Any
 
 import pytest
 
-from snntorch_ecl.config import (
-    ExperimentConfig,
-    from_dict,
-    load_config,
-    merged,
-    recipe,
-    recipe_names,
-)
+from snntorch_ecl.config import ExperimentConfig, recipe, recipe_names
 from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.models import build
+from snntorch_ecl.settings import from_dict, load_config, merged
 from snntorch_ecl.train import TrainConfig
 
 
@@ -69,12 +63,27 @@ def test_a_runs_own_json_repeats_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("levels: [", "is not valid YAML"), ("- 1\n- 2\n", "must hold settings by name; got list")],
+    [
+        ("levels: [", "is not valid YAML"),
+        ("- 1\n- 2\n", "must hold settings by name; got list"),
+        ("seed: 2020-13-45", "is not valid YAML: month must be in"),
+        ("levels: 4\ntrain:\n  lr: 0.1\n  lr: 0.2\n", "has 'lr' twice, the second in line 4"),
+        ("data: {std: [1e-1, 2e-1, 3e-1]}", r"\.data\.std\[0\] must be float; got '1e-1'"),
+        ("data: {mean: [0.1, null, 0.2]}", r"\.data\.mean\[1\] must be float; got None"),
+        ("seed: 100000000000000000000", r"seed must be less than 2\*\*63"),
+    ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=f"run.yaml {message}"):
+    with pytest.raises(ConfigError, match=message):
+        load_config(ExperimentConfig, file)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "ann.safetensors"
+    file.write_bytes(b"\xff\xfe\x00levels")
+    with pytest.raises(ConfigError, match=r"ann\.safetensors cannot be read as text"):
         load_config(ExperimentConfig, file)
 
 

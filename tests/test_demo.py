@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 import snntorch_ecl as ecl
 from snntorch_ecl.data import digits
 from snntorch_ecl.demo import DUAL, PLAIN, DemoConfig, DemoResult, run_demo
-from snntorch_ecl.errors import ConfigError
+from snntorch_ecl.errors import ConfigError, DataError
 from snntorch_ecl.models import DigitNet
 from snntorch_ecl.tables import render
 
@@ -299,12 +299,9 @@ def test_runs_too_short_for_the_table_are_refused(num_steps: int) -> None:
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"output_dir .*file exists and is not a folder"):
-        DemoConfig(output_dir=tmp_path / "file")
-
-
-def test_a_folder_that_exists_is_taken(tmp_path: Path) -> None:
-    assert DemoConfig(output_dir=tmp_path).output_dir == tmp_path
+    for place in ("file", "file/below"):
+        with pytest.raises(DataError, match=rf"{place} cannot be written to"):
+            run_demo(DemoConfig(output_dir=tmp_path / place), progress=False)
 
 
 @pytest.mark.parametrize(("quick", "epochs"), [(False, 8), (True, 1)])

@@ -3,6 +3,7 @@
 import csv
 import json
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from snntorch_ecl import ThresholdClip, models
 from snntorch_ecl.checkpoint import load_ann
 from snntorch_ecl.curves import read_curves
 from snntorch_ecl.data import load_data
-from snntorch_ecl.errors import ConfigError, DataError, StateError
+from snntorch_ecl.errors import CheckpointError, ConfigError, DataError, InputError, StateError
 from snntorch_ecl.experiment import run_training
 from snntorch_ecl.lightning_parts import AtomicCheckpoints, Classifier, Data
 from snntorch_ecl.processes import Place
@@ -163,9 +164,57 @@ def test_resuming_a_finished_run_trains_no_further(root: Path, whole: Path, tmp_
 
 def test_a_folder_with_a_run_is_not_overwritten(root: Path, whole: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
-    with pytest.raises(ConfigError, match=r"whole already holds a run; go on with it \(--resume"):
+    with pytest.raises(
+        ConfigError, match=r"whole already holds ann\.safetensors; go on with its run \(--resume"
+    ):
         run_training(experiment(root), whole, progress=False)
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
+
+
+def test_trained_files_without_settings_are_not_overwritten(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "ann.safetensors").write_bytes(b"precious")
+    for resume, message in ((False, "already holds ann"), (True, "but no config.json")):
+        with pytest.raises(ConfigError, match=message):
+            run_training(experiment(root), tmp_path, resume=resume, progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["ann.safetensors"]
+    assert (tmp_path / "ann.safetensors").read_bytes() == b"precious"
+
+
+def test_a_run_without_its_last_checkpoint_does_not_begin_again(
+    root: Path, whole: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    (run / "last.ckpt").unlink()
+    before = weights(run)
+    with pytest.raises(ConfigError, match=r"but no last\.ckpt"):
+        run_training(experiment(root), run, resume=True, progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in weights(run).items())
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_a_damaged_checkpoint_is_named(root: Path, whole: Path, tmp_path: Path, size: int) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    with (run / "last.ckpt").open("r+b") as file:
+        file.truncate(size)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged"):
+        run_training(experiment(root), run, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_corrupt_image_is_one_line_whoever_reads_it(tmp_path: Path, workers: int) -> None:
+    root = image_folder(tmp_path / "images")
+    broken = root / "train" / "red" / "03.png"
+    broken.write_bytes(b"no image")
+    settings = experiment(root, train={"workers": workers})
+    with pytest.raises(DataError) as error:
+        run_training(settings, tmp_path / "run", progress=False)
+    assert str(error.value).startswith(f"{broken} is no readable image")
+    assert "Traceback" not in str(error.value)
+
+
+def test_a_network_for_other_images_is_named_before_it_trains(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be run on these images \[3, 8, 8\]"):
+        run_training(experiment(root, model="digit_net"), tmp_path, progress=False)
 
 
 def test_a_run_is_not_resumed_with_other_settings(root: Path, whole: Path) -> None:

@@ -1,5 +1,7 @@
 """Folders of image files: what is opened, and what is refused by name."""
 
+import io
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -115,7 +117,10 @@ def test_nothing_but_corrupt_images_is_an_error(folder: Path) -> None:
     [
         ({"image_size": 0}, "data.image_size must be an integer >= 1; got 0"),
         ({"std": (1.0, 0.0, 1.0)}, "std > 0"),
-        ({"std": (1.0,)}, "one value a channel"),
+        ({"std": (1.0,)}, "each of 3 channels"),
+        ({"std": (1.0, float("inf"), 1.0)}, "a finite number"),
+        ({"cutout": 8}, "data.cutout must be less than image_size=8; got 8"),
+        ({"seed": 2**63}, "data.seed must be less than"),
         ({"auto_augment": "mnist"}, "auto_augment must be one of none, cifar10, imagenet"),
     ],
 )
@@ -178,3 +183,38 @@ def test_images_get_the_size_that_is_asked_for(size: int, expected: tuple[int, .
     image = Image.new("RGB", (300, 260))
     assert train_transform(settings)(image).shape == expected
     assert test_transform(settings)(image).shape == expected
+
+
+def test_a_single_class_is_named(folder: Path) -> None:
+    for part in ("train", "test"):
+        shutil.rmtree(folder / part / "b")
+    with pytest.raises(DataError, match="the one class folder 'a'"):
+        load_data(config(folder))
+
+
+def test_the_digits_have_no_folder() -> None:
+    with pytest.raises(ConfigError, match=r"data\.root is '/x', but the digits have no folder"):
+        DataConfig(root="/x")
+
+
+def damaged_headers() -> dict[str, bytes]:
+    """Files at which Pillow raises other errors than those of its documentation."""
+    png = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(png, "PNG")
+    head = png.getvalue()
+    short = head[:8] + (5).to_bytes(4, "big") + head[12:21] + head[29:]  # IHDR of 5 bytes
+    giant = b"P6 99999 99999 255\n" + bytes(100)
+    return {"short.png": short, "giant.ppm": giant}
+
+
+@pytest.mark.parametrize("name", ["short.png", "giant.ppm"])
+def test_damaged_headers_are_corrupt_images(folder: Path, name: str) -> None:
+    path = folder / "train" / "a" / name
+    path.write_bytes(damaged_headers()[name])
+    with pytest.raises(Exception) as foreign, Image.open(path) as image:  # noqa: PT011
+        image.convert("RGB")
+    assert not isinstance(foreign.value, (OSError, SyntaxError)), "no longer a foreign error"
+    assert len(load_data(config(folder, on_corrupt="skip"))[0].train) == 6
+    train = load_data(config(folder))[0].train
+    with pytest.raises(DataError, match=f"{name} is no readable image"):
+        list(train)

@@ -11,7 +11,6 @@ from PIL import Image
 
 from snntorch_ecl import convert
 from snntorch_ecl.checkpoint import build_ann, load_ann, save_ann
-from snntorch_ecl.config import load_config
 from snntorch_ecl.errors import CheckpointError, ConfigError, DataError
 from snntorch_ecl.experiment import run_training
 from snntorch_ecl.measure import (
@@ -22,6 +21,7 @@ from snntorch_ecl.measure import (
     run_evaluation,
 )
 from snntorch_ecl.processes import Place
+from snntorch_ecl.settings import load_config
 
 from .runs import CLASSES, experiment, image_folder, python
 

@@ -1,9 +1,11 @@
 """Batch norms measured again, against statistics taken by hand."""
 
+import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
+from snntorch_ecl.errors import DataError
 from snntorch_ecl.norms import measure_norms
 
 
@@ -52,3 +54,23 @@ def test_a_network_without_norms_is_not_even_run() -> None:
             raise AssertionError
 
     measure_norms(Fails(), data()[0], progress=False)
+
+
+def test_data_that_fails_leaves_the_network_as_it_was() -> None:
+    class Breaks(Dataset[tuple[Tensor, int]]):
+        def __len__(self) -> int:
+            return 500
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            if index == 499:
+                raise DataError("x.png is no readable image")
+            return torch.full((3,), float(index)), 0
+
+    net = nn.Sequential(nn.BatchNorm1d(3, momentum=0.3)).eval()
+    net[0](torch.randn(2, 3))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(DataError, match="no readable image"):
+        measure_norms(net, Breaks(), progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert net[0].momentum == 0.3
+    assert not net[0].training

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from snntorch_ecl.errors import DataError
-from snntorch_ecl.records import settings_of_this_run, write_json
+from snntorch_ecl.config import ExperimentConfig
+from snntorch_ecl.errors import ConfigError, DataError
+from snntorch_ecl.records import check_same, settings_of_this_run, usable, write_json
 
 
 def test_it_makes_the_folder_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -41,3 +42,32 @@ def test_versions_and_machine_are_plain_data() -> None:
     assert json.loads(json.dumps(settings)) == settings
     assert {"snntorch-ecl", "snntorch", "torch", "python"} <= set(settings["versions"])
     assert settings["machine"]["cores"] >= 1
+
+
+def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    usable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_file_is_no_folder(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError, match=f"{place} cannot be written to"):
+        usable(tmp_path / place)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_setting_that_did_not_exist_has_to_be_told(tmp_path: Path) -> None:
+    """Today's default need not be what the run did."""
+    file = tmp_path / "config.json"
+    before = ExperimentConfig().to_dict()
+    check_same(before, ExperimentConfig(), file)
+    del before["train"]["compile"]
+    with pytest.raises(ConfigError, match=r"without the settings train\.compile \(now False\)"):
+        check_same(before, ExperimentConfig(), file)
+
+
+def test_a_setting_that_is_gone_differs(tmp_path: Path) -> None:
+    before = {**ExperimentConfig().to_dict(), "warmup": 3}
+    with pytest.raises(ConfigError, match="warmup was 3, now None"):
+        check_same(before, ExperimentConfig(), tmp_path / "config.json")

@@ -10,14 +10,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.utils.data import DataLoader
 
 from snntorch_ecl import convert, evaluate, sweep
 from snntorch_ecl.ablation import Point, pareto_front
-from snntorch_ecl.checkpoint import build_ann
-from snntorch_ecl.config import load_config, recipe
+from snntorch_ecl.checkpoint import build_ann, load_ann, save_ann
+from snntorch_ecl.config import recipe
 from snntorch_ecl.data import load_data
 from snntorch_ecl.errors import ConfigError, DataError
+from snntorch_ecl.settings import load_config
 from snntorch_ecl.sweep import SweepConfig, run_sweep
 from snntorch_ecl.tables import render
 from snntorch_ecl.train import fit
@@ -92,7 +94,7 @@ def test_a_finished_sweep_is_repeated_from_its_json_without_training(
 
 def test_a_sweep_of_other_settings_is_not_overwritten(config: SweepConfig, done: Path) -> None:
     before = (done / "sweep.json").read_bytes()
-    with pytest.raises(ConfigError, match=r"sweep\.json is a sweep of other settings"):
+    with pytest.raises(ConfigError, match=r"had other settings: steps was \[1, 3\], now \[1, 2\]"):
         run_sweep(replace(config, steps=(1, 2)), done, progress=False)
     assert (done / "sweep.json").read_bytes() == before
 
@@ -151,3 +153,32 @@ def test_the_front_is_what_no_point_beats(grid: list[Point]) -> None:
     unbeaten = {(p.num_steps, p.mean) for p in grid if not any(beats(q, p) for q in grid)}
     front = pareto_front(grid)
     assert [(p.num_steps, p.mean) for p in front] == sorted(unbeaten)
+
+
+def test_a_sweep_starts_from_the_weights_it_is_given(config: SweepConfig, tmp_path: Path) -> None:
+    relu = replace(config.experiment, relu=True)
+    source = save_ann(
+        tmp_path / "relu.safetensors", build_ann(relu, classes=2), relu, classes=("blue", "red")
+    )
+    begun = []
+    fitted = sweep.fit
+
+    def watched(ann: nn.Module, *arguments: Any, **options: Any) -> nn.Module:
+        begun.append({name: value.clone() for name, value in ann.state_dict().items()})
+        return fitted(ann, *arguments, **options)
+
+    run = replace(config.experiment, weights=str(source))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "fit", watched)
+        run_sweep(replace(config, experiment=run, seeds=1, levels=(2,)), tmp_path, progress=False)
+    weights = load_ann(source).ann.state_dict()
+    assert all(torch.equal(begun[0][name], value) for name, value in weights.items())
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_any_training(
+    config: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sweep, "fit", None)
+    with pytest.raises(DataError, match="file cannot be written to"):
+        run_sweep(config, tmp_path / "file", progress=False)

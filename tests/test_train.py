@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -350,3 +352,39 @@ def test_compiled_training_learns_what_plain_training_learns() -> None:
     assert weights(compiled).keys() == weights(plain).keys()
     for one, other in zip(compiled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"accelerator": "xyz"},
+        {"accelerator": "cpu", "devices": 0},
+        {"accelerator": "cpu", "devices": -1},
+        {"accelerator": "cpu", "num_nodes": 0},
+    ],
+)
+def test_a_machine_that_there_is_not_is_a_setting(where: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{list(where)[-1]}"):
+        fit(net(), DATA, config(), progress=False, **where)
+
+
+def test_norms_that_were_synchronised_are_the_models_own_again() -> None:
+    """As Lightning does where several GPUs train: it exchanges them, and does not put them back."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    norm = model[1]
+    whole = Trainer.fit
+
+    def synchronised(self: Trainer, module: Any, *arguments: Any, **options: Any) -> None:
+        layers = TorchSyncBatchNorm()
+        module.model = layers.apply(module.model)
+        module.model[1].process_group = None
+        module.model = layers.revert(module.model)
+        whole(self, module, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "fit", synchronised)
+        fit(model, DATA, config(), accelerator="cpu", progress=False)
+    assert model[1] is norm
+    assert int(norm.num_batches_tracked) == EPOCHS * (SAMPLES // BATCH)
+    alone = fit(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), DATA, config(), progress=False)
+    assert type(alone[1]) is type(norm)

@@ -12,11 +12,11 @@ from torch import nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.checkpoint import load_ann
-from snntorch_ecl.config import from_dict, load_config
 from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.experiment import run_training
 from snntorch_ecl.lightning_parts import Classifier
 from snntorch_ecl.measure import MeasureConfig
+from snntorch_ecl.settings import from_dict, load_config
 from snntorch_ecl.train import TrainConfig
 from snntorch_ecl.tuning import Surrogate, TuneConfig, run_tuning
 from snntorch_ecl.zoo import load_pretrained
@@ -72,7 +72,7 @@ def test_an_interrupted_tuning_ends_with_the_same_weights(
     with pytest.raises(RuntimeError, match="power cut"):
         run_tuning(config(checkpoint), tmp_path / "cut", progress=False)
     monkeypatch.undo()
-    with pytest.raises(ConfigError, match="already holds a run"):
+    with pytest.raises(ConfigError, match=r"already holds best\.ckpt"):
         run_tuning(config(checkpoint), tmp_path / "cut", progress=False)
     run_tuning(config(checkpoint), tmp_path / "cut", resume=True, progress=False)
     # The second slice began where the first had stopped: it has no epoch 0.
