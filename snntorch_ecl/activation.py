@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from . import functional as F
 from . import fused_clip
 from .checks import SMALLEST_THRESHOLD, at, check_levels, check_threshold
-from .errors import ConfigError, InputError, ThresholdUnsetError
+from .errors import ConfigError, InputError, StateError, ThresholdUnsetError
 
 __all__ = ["ThresholdClip"]
 
@@ -147,6 +148,14 @@ class ThresholdClip(nn.Module):
     @torch.no_grad()
     def _start_from(self, x: Tensor) -> None:
         """Set λ from a batch; a batch without any positive activation leaves it unset."""
+        if not x.numel():
+            return
+        if DistributedDataParallel._active_ddp_module is not None:
+            raise StateError(
+                f"{at(self.qualified_name)}its threshold is unset inside DistributedDataParallel: "
+                "each process would start it from a batch of its own. Run one batch through the "
+                "prepared network in training mode before you wrap it"
+            )
         activations = self._unclipped(x.detach()).float()
         if not bool(activations.isfinite().all()):
             raise InputError(

@@ -10,15 +10,15 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from .activation import ThresholdClip
+from .batches import check_one_input, images_in
 from .checks import SMALLEST_THRESHOLD, check_levels
 from .errors import ConfigError, DataError, InputError, NotPreparedError
 from .histogram import Histogram
 from .processes import device_of, summed
 
-__all__ = ["CalibrateConfig", "Method", "calibrate", "images_of"]
+__all__ = ["CalibrateConfig", "Method", "calibrate"]
 
 Method = Literal["mse", "percentile", "max"]
 
@@ -108,6 +108,7 @@ def calibrate(
                 f"method 'mse' needs a number of levels, and {', '.join(unlevelled[:3])} has none: "
                 "give num_steps, or prepare with levels"
             )
+    check_one_input(model, "calibrate")
     watchers = {name: _Watcher(name, clip) for name, clip in clips.items()}
     _watch(model, watchers, data, key, progress)
     unseen = [name for name, watcher in watchers.items() if not watcher.seen]
@@ -129,36 +130,6 @@ def calibrate(
     return model
 
 
-def images_of(batch: Any, index: int, key: str | None = None) -> Tensor:
-    """The input in a batch.
-
-    Args:
-        batch: A tensor, a tuple or list that begins with one, or a dict.
-        index: Number of the batch, for errors.
-        key: Name of the input in a dict.
-
-    Returns:
-        The input, ``[B, ...]``.
-
-    Raises:
-        DataError: There is none.
-    """
-    found = batch
-    if isinstance(batch, Mapping):
-        if key is None or key not in batch:
-            known = ", ".join(map(repr, batch))
-            raise DataError(f"batch {index} is a dict with {known}; name the input with key=")
-        found = batch[key]
-    elif isinstance(batch, (tuple, list)) and batch:
-        found = batch[0]
-    if not isinstance(found, Tensor):
-        raise DataError(
-            f"batch {index} must be a tensor, a tuple that begins with one, or a dict; got a "
-            f"{type(found).__name__}"
-        )
-    return found
-
-
 def _watch(
     model: nn.Module,
     watchers: Mapping[str, _Watcher],
@@ -169,14 +140,13 @@ def _watch(
     """Run all data through the model, with every clip a plain ReLU."""
     device = device_of(model)
     modes = {module: module.training for module in model.modules()}
-    bar = tqdm(data, desc="calibrate", unit="batch", disable=not progress, leave=False, delay=2)
     with ExitStack() as stack, torch.no_grad():
         for watcher in watchers.values():
             watcher.clip.unset()
             stack.callback(watcher.clip.register_forward_hook(watcher.on_activation).remove)
         model.eval()
-        for index, batch in enumerate(bar):
-            model(images_of(batch, index, key).to(device))
+        for images in images_in(data, key=key, desc="calibrate", progress=progress):
+            model(images.to(device))
     for module, training in modes.items():
         module.training = training
 
@@ -206,7 +176,7 @@ class _Watcher:
                 f"{self.name}: per-channel thresholds need input [B, C, ...], not "
                 f"{list(output.shape)}"
             )
-        rows = output.transpose(0, 1).flatten(1) if self.clip.per_channel else output.view(1, -1)
+        rows = output.transpose(0, 1).flatten(1) if self.clip.per_channel else output.reshape(1, -1)
         if self.histogram is None:
             self.histogram = Histogram(len(rows))
         self.histogram.add(rows)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .calibrate import images_of
+from .batches import check_one_input, images_in
 from .checks import check_num_steps
 from .correction import Biases, Corrector, Steps, Weights
 from .errors import ConfigError, DataError
 from .meters import activations_of, watched_ann
-from .network import SpikingNetwork
+from .network import SpikingNetwork, check_spiking
 from .processes import device_of
 from .sites import layer_before
 from .step_bias import insert_step_biases, step_biases
@@ -87,6 +87,8 @@ def compensate(
     if method not in _CORRECTORS:
         options = ", ".join(get_args(Correction))
         raise ConfigError(f"method must be one of {options}; got {method!r}")
+    check_spiking(snn)
+    check_one_input(snn.net, "compensate")
     corrected = step_biases(snn)
     if corrected:
         raise ConfigError(
@@ -94,24 +96,37 @@ def compensate(
             "compensate the network that convert returned"
         )
     kind = _CORRECTORS[method]
-    snn = copy.deepcopy(snn).eval()
-    device = device_of(snn)
-    images = [images_of(batch, i, key).to(device) for i, batch in enumerate(data)]
+    images = list(images_in(data, key=key))
     if not images:
         raise DataError("the data is empty: there is no batch to compensate with")
-    with torch.no_grad():
-        targets, logits = _of_ann(kind, ann, snn, images)
-        correctors = {
-            name: kind(
-                snn.net, neuron, layer_before(snn.net, name), targets.pop(name), num_steps,
-                worth=snn.spike_worth(name),
-            )
-            for name, neuron in snn.neurons.items()
-        }  # fmt: skip
-        last = kind(snn.net, None, layer_before(snn.net, None), logits, num_steps)
-        output = _run(snn, correctors, last, torch.cat(images), num_steps, progress)
-        if isinstance(output, Tensor) and output.shape == logits.shape:
-            last.finish(output, logits)
+    # Least squares differentiate, which an inference mode around this would not let them.
+    with torch.inference_mode(False), torch.no_grad():
+        device = device_of(snn)
+        images = [(x.clone() if x.is_inference() else x).to(device) for x in images]
+        return _corrected(kind, copy.deepcopy(snn).eval(), ann, images, num_steps, progress)
+
+
+def _corrected(
+    kind: type[Corrector],
+    snn: SpikingNetwork,
+    ann: nn.Module,
+    images: list[Tensor],
+    num_steps: int,
+    progress: bool,
+) -> SpikingNetwork:
+    """The network, which is ours to change, corrected."""
+    targets, logits = _of_ann(kind, ann, snn, images)
+    correctors = {
+        name: kind(
+            snn.net, neuron, layer_before(snn.net, name), targets.pop(name), num_steps,
+            worth=snn.spike_worth(name),
+        )
+        for name, neuron in snn.neurons.items()
+    }  # fmt: skip
+    last = kind(snn.net, None, layer_before(snn.net, None), logits, num_steps)
+    output = _run(snn, correctors, last, torch.cat(images), num_steps, progress)
+    if isinstance(output, Tensor) and output.shape == logits.shape:
+        last.finish(output, logits)
     snn.reset()
     found = {name: c.bias for name, c in correctors.items() if isinstance(c, Steps)}
     biases = {name: bias for name, bias in found.items() if bias is not None}
@@ -177,6 +192,6 @@ def _run(
 
 def _remembers(corrector: Weights) -> Any:
     def hook(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-        corrector.inputs = args[0]
+        corrector.inputs, corrector.shape = args[0], output.shape[1:]
 
     return hook

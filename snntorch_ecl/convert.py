@@ -24,6 +24,7 @@ from .graph import unique_name as unused_name
 from .handlers import Handlers, Site, handler_for, registered_types
 from .network import Layer, SpikingNetwork
 from .neuron import DualThreshold
+from .operations import activations
 from .pool import SignedMaxPool
 from .rewrites import BUILDERS, rectifiers_to_clips
 from .support import refuse, unsupported
@@ -219,9 +220,12 @@ def _swap(
     """Replace each call's module by what its handler returns: one module a call site."""
     layers: list[Layer] = []
     refused: list[str] = []
-    replaced: set[str] = set()
+    live = activations(gm)
+    calls = [node for node in gm.graph.nodes if node.op == "call_module"]
+    # Layers of parameters alone stay: what they give is the same at every step.
+    replaced = {str(node.target) for node in calls if node not in live}
     originals = dict(gm.named_modules(remove_duplicate=False))
-    for node in [n for n in gm.graph.nodes if n.op == "call_module"]:
+    for node in (node for node in calls if node in live):
         name = str(node.target)
         module = originals[name]
         handler = handler_for(type(module), handlers)

@@ -94,7 +94,9 @@ class Weights(Corrector):
     that the layer really gets; what is left on average goes into the bias.
     """
 
-    inputs: Tensor  # of the layer in the running pass
+    # Of the layer in the running pass: what it gets, and the shape of what it returns.
+    inputs: Tensor
+    shape: torch.Size
 
     @staticmethod
     def of_ann(current: Tensor, activation: Tensor) -> Tensor:
@@ -103,8 +105,8 @@ class Weights(Corrector):
 
     def corrected(self, current: Tensor, held: int) -> tuple[Tensor, int]:
         """Fit the layer to the ANN's currents."""
-        if self.site is None:
-            return current, held
+        if self.site is None or self.shape != current.shape[1:]:
+            return current, held  # an output that is spread over the current is not fitted to it
         mean = unfold(current, self.num_steps, held).mean(0)
         shift = self._fit(self.target - mean)
         if len(shift) != len(current):

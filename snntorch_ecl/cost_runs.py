@@ -9,9 +9,8 @@ from torch.utils.data import DataLoader
 
 from .checks import check_whole_numbers
 from .convert import convert
-from .early_exit import CONFIDENCES, ExitCurve, check_confidence, exit_curve
+from .early_exit import CONFIDENCES, ExitCurve, check_confidences, exit_curve
 from .energy import Constants, Energy, energy
-from .errors import ConfigError
 from .measure import MeasureConfig, Opened, run_measurement, worth_fusing
 from .processes import Place
 
@@ -49,10 +48,7 @@ class ExitConfig(MeasureConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole_numbers("min_steps", (self.min_steps,), lowest=1)
-        if not self.confidences:
-            raise ConfigError("confidences is empty: give at least one probability")
-        for confidence in self.confidences:
-            check_confidence(confidence)
+        check_confidences(self.confidences)
 
 
 def run_energy(config: EnergyConfig, output_dir: Path, *, progress: bool = True) -> Energy:

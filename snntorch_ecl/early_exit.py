@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.table import Table
 from torch import Tensor
-from tqdm import tqdm
 
+from .batches import pairs_in
 from .checks import check_num_steps, check_whole_numbers
 from .errors import ConfigError, DataError, InputError
+from .guards import measuring
+from .network import check_spiking
 from .processes import device_of
 from .tables import percent, render, table
 from .temporal import Temporal
@@ -28,6 +30,7 @@ __all__ = [
     "ExitPoint",
     "Prediction",
     "check_confidence",
+    "check_confidences",
     "exit_curve",
     "predict",
 ]
@@ -65,21 +68,27 @@ def predict(
     check_whole_numbers("min_steps", (min_steps,), lowest=1)
     check_confidence(confidence)
     snn.reset()
-    batch = inputs[0].shape[0] if inputs and isinstance(inputs[0], Tensor) else 0
-    running = torch.arange(batch)
-    droppable = all(
-        type(layer).select is not Temporal.select
-        for layer in snn.net.modules()
-        if isinstance(layer, Temporal)
-    )
+    with measuring(snn):
+        return _predict(snn, inputs, max_steps, confidence, min_steps)
+
+
+def _predict(
+    snn: SpikingNetwork,
+    inputs: tuple[Tensor, ...],
+    max_steps: int,
+    confidence: float,
+    min_steps: int,
+) -> Prediction:
     found: Prediction | None = None
     total: Any = 0
+    running, droppable = torch.zeros(0), False
     for step in range(1, max_steps + 1):
         total = total + _logits(snn.step(*inputs))
         surest, choice = (total / step).softmax(1).max(1)
-        rows = running.to(choice.device)
         if found is None:
+            running, droppable = torch.arange(len(choice)), _droppable(snn, len(choice))
             found = Prediction(choice.clone(), surest.clone(), torch.full_like(choice, max_steps))
+        rows = running.to(choice.device)
         going = found.steps[rows] == max_steps  # those that were dropped late are not asked again
         now = rows[going]
         found.classes[now], found.confidence[now] = choice[going], surest[going]
@@ -94,9 +103,16 @@ def predict(
             for layer in snn.net.modules():
                 if isinstance(layer, Temporal):
                     layer.select(left)
-    snn.reset()
     assert found is not None
     return found
+
+
+def _droppable(snn: SpikingNetwork, images: int) -> bool:
+    """Whether every layer can go on with some of the images: its state has one row for each."""
+    layers = [layer for layer in snn.net.modules() if isinstance(layer, Temporal)]
+    return all(type(layer).select is not Temporal.select for layer in layers) and all(
+        len(neuron.mem) == images for neuron in snn.neurons.values()
+    )
 
 
 def _logits(output: Any) -> Tensor:
@@ -109,6 +125,14 @@ def check_confidence(confidence: float) -> None:
     """Raise :class:`ConfigError` unless a confidence lies within (0, 1]."""
     if not (isinstance(confidence, (int, float)) and 0 < confidence <= 1):
         raise ConfigError(f"confidence must lie in (0, 1]; got {confidence!r}")
+
+
+def check_confidences(confidences: Sequence[float]) -> None:
+    """Raise :class:`ConfigError` unless there are confidences, all within (0, 1]."""
+    if not confidences:
+        raise ConfigError("confidences is empty: give at least one, within (0, 1]")
+    for confidence in confidences:
+        check_confidence(confidence)
 
 
 @dataclass(frozen=True)
@@ -188,8 +212,8 @@ def exit_curve(
         The curve.
 
     Raises:
-        ConfigError: max_steps or min_steps < 1, or a confidence outside its range.
-        DataError: There is no data.
+        ConfigError: max_steps or min_steps < 1, a confidence outside its range, or none.
+        DataError: No data, or batches of another form.
 
     Example:
         >>> from torch import nn
@@ -202,14 +226,13 @@ def exit_curve(
     """
     check_num_steps(max_steps)
     check_whole_numbers("min_steps", (min_steps,), lowest=1)
-    for confidence in confidences:
-        check_confidence(confidence)
+    check_confidences(confidences)
     samples, steps = 0, [0] * len(confidences)
     right, fixed = [0] * len(confidences), torch.zeros(max_steps, dtype=torch.int64)
-    bar = tqdm(data, desc="early exit", unit="batch", disable=not progress, leave=False, delay=2)
-    with torch.no_grad():
-        for images, labels in bar:
-            device = device_of(snn)
+    check_spiking(snn)
+    device = device_of(snn)
+    with measuring(snn), torch.no_grad():
+        for images, labels in pairs_in(data, desc="early exit", progress=progress):
             logits: Tensor = snn.logits_over_time(images.to(device), num_steps=max_steps)
             surest, choice = _logits(logits.flatten(0, 1)).softmax(1).max(1)
             surest, choice = surest.view(max_steps, -1), choice.view(max_steps, -1)

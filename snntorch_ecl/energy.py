@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.table import Table
 from torch import nn
-from tqdm import tqdm
 
-from .calibrate import images_of
+from .batches import check_one_input, images_in
 from .checks import check_num_steps
 from .errors import ConfigError, DataError
-from .network import SpikingNetwork
+from .guards import measuring
+from .network import SpikingNetwork, check_spiking
 from .neuron import DualThreshold
 from .operations_count import SYNAPTIC, NeuronMeter, SynapseMeter, after_neurons, uncounted
 from .processes import device_of
@@ -201,26 +201,25 @@ def energy(
         (128.0, 160.0)
     """
     check_num_steps(num_steps)
+    check_spiking(snn)
+    check_one_input(snn.net, "energy")
     spiking = after_neurons(snn.net)
     meters: dict[str, SynapseMeter | NeuronMeter] = {}
     for node in snn.net.graph.nodes:
         module = snn.net.get_submodule(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, SYNAPTIC) and node.target not in meters:
-            meters[str(node.target)] = SynapseMeter(
-                module, spiking=node in spiking, num_steps=num_steps
-            )
+            calls = [each in spiking for each in snn.net.graph.nodes if each.target == node.target]
+            meters[str(node.target)] = SynapseMeter(module, spiking=calls, num_steps=num_steps)
         elif isinstance(module, DualThreshold):
             meters[str(node.target)] = NeuronMeter(module)
     samples = 0
-    bar = tqdm(data, desc="energy", unit="batch", disable=not progress, leave=False, delay=2)
-    with ExitStack() as stack, torch.no_grad():
+    with ExitStack() as stack, measuring(snn), torch.no_grad():
         for name, meter in meters.items():
             hook = meter.on_input if isinstance(meter, SynapseMeter) else meter.on_spikes
             layer = snn.net.get_submodule(name)
             stack.callback(layer.register_forward_hook(hook).remove)
-        stack.callback(snn.reset)
-        for index, batch in enumerate(bar):
-            images = images_of(batch, index, key).to(device_of(snn))
+        for batch in images_in(data, key=key, desc="energy", progress=progress):
+            images = batch.to(device_of(snn))
             snn(images, num_steps=num_steps)
             samples += len(images)
     if not samples:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.table import Table
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from .activation import ThresholdClip
+from .batches import pairs_in
 from .checks import check_num_steps
 from .errors import DataError
+from .guards import measuring
 from .meters import AnswerMeter, LayerMeter, watched_ann
-from .network import SpikingNetwork
+from .network import SpikingNetwork, check_spiking
 from .processes import device_of
 from .tables import percent, render, table
 
@@ -142,20 +143,18 @@ def evaluate(
     """
     check_num_steps(num_steps)
     answers = AnswerMeter(num_steps)
-    bar = tqdm(data, desc="evaluate", unit="batch", disable=not progress, leave=False, delay=2)
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
+    check_spiking(snn)
+    device = device_of(snn)
+    with ExitStack() as stack, measuring(snn), torch.inference_mode():
         meters = {name: LayerMeter(num_steps, snn.spike_worth(name)) for name in snn.neurons}
         for name, neuron in snn.neurons.items():
             stack.callback(neuron.register_forward_hook(meters[name].on_spikes).remove)
-        stack.callback(snn.reset)
-        _in_eval_mode(snn, stack)
         reference = None if ann is None else _observed(ann, snn, meters, stack)
-        for index, batch in enumerate(bar):
-            images, labels = _to_device(batch, index, snn)
+        for batch, labels in pairs_in(data, desc="evaluate", progress=progress):
+            images = batch.to(device)
             ann_logits = None if reference is None else reference(images)
             logits = snn.logits_over_time(images, num_steps=num_steps)
-            answers.add(logits, labels, ann_logits)
+            answers.add(logits, labels.to(device), ann_logits)
     if distributed:
         answers.gather()
         for meter in meters.values():
@@ -175,22 +174,6 @@ def evaluate(
     )
 
 
-def _to_device(batch: Any, index: int, snn: SpikingNetwork) -> tuple[Tensor, Tensor]:
-    """One batch, checked, where the network is."""
-    pair = isinstance(batch, (tuple, list)) and len(batch) == 2
-    if not pair or not all(isinstance(part, Tensor) for part in batch):
-        kind = type(batch).__name__
-        raise DataError(f"batch {index} must be a pair of tensors (images, labels); got a {kind}")
-    images, labels = batch
-    if labels.shape != images.shape[:1] or labels.is_floating_point():
-        raise DataError(
-            f"batch {index}: labels must be class numbers of shape [{images.shape[0]}]; got "
-            f"{labels.dtype} of shape {list(labels.shape)}"
-        )
-    device = device_of(snn)
-    return images.to(device), labels.to(device)
-
-
 def _observed(
     ann: nn.Module, snn: SpikingNetwork, meters: dict[str, LayerMeter], stack: ExitStack
 ) -> nn.Module:
@@ -200,10 +183,3 @@ def _observed(
         if name in meters and isinstance(module, ThresholdClip):
             stack.callback(module.register_forward_hook(meters[name].on_activation).remove)
     return ann
-
-
-def _in_eval_mode(model: nn.Module, stack: ExitStack) -> None:
-    """Eval mode for now; each module's own mode again when the stack unwinds."""
-    for module in model.modules():
-        stack.callback(setattr, module, "training", module.training)
-    model.eval()

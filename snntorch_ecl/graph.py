@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Node
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .errors import UnsupportedError
-from .operations import aliases, is_size
+from .operations import activations, aliases, is_idle, is_size, read_by_code
 from .tracing import finish
 
 __all__ = [
@@ -119,8 +119,10 @@ def functional_to_module(
         builders: From a function or method name to what makes the module out of the call's
             arguments by name and the mode it was traced in; None leaves the call as it is.
     """
+    live = activations(gm)  # what is computed from parameters alone stays as it is
     for node in list(gm.graph.nodes):
-        builder = builders.get(node.target) if node.op in ("call_function", "call_method") else None
+        known = node in live and node.op in ("call_function", "call_method")
+        builder = builders.get(node.target) if known else None
         module = builder(arguments(node), gm.training) if builder is not None else None
         if module is None:
             continue
@@ -138,9 +140,8 @@ def functional_to_module(
 
 def drop_identities(gm: GraphModule) -> GraphModule:
     """Remove dropout and ``nn.Identity``, which do nothing at inference."""
-    idle = (nn.Identity, nn.modules.dropout._DropoutNd)
     for node in list(gm.graph.nodes):
-        if node.op == "call_module" and isinstance(gm.get_submodule(str(node.target)), idle):
+        if node.op == "call_module" and is_idle(gm.get_submodule(str(node.target))):
             node.replace_all_uses_with(node.args[0])
             gm.graph.erase_node(node)
     return finish(gm)
@@ -159,11 +160,13 @@ _FOLDS: dict[type[nn.Module], tuple[type[nn.Module], Callable[..., nn.Module]]] 
 def fold_batchnorm(gm: GraphModule) -> GraphModule:
     """Fold each batch norm into the convolution that alone feeds it.
 
-    Where the layer is shared, has other readers or is of a type of its own, the batch norm stays:
+    Where the layer is shared, has other readers, is of a type of its own or has a weight that the
+    network's code reads as well, the batch norm stays:
     at inference it is affine, so the converted network is right either way. It stays after a
     linear layer too, which acts on the last dimension: the norm acts on dimension 1, and only
     for input ``[B, features]`` are they the same.
     """
+    read = read_by_code(gm)
     calls: dict[str, int] = {}
     for node in gm.graph.nodes:
         if node.op == "call_module":
@@ -183,6 +186,8 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
         ):
             continue
         if getattr(norm, "running_var", None) is None or not _is_plain(layer, norm):
+            continue
+        if any(id(t) in read for m in (layer, norm) for t in (*m.parameters(), *m.buffers())):
             continue
         folded = fuse(layer, norm)
         # torch freezes the bias it adds; it came from a trainable norm.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import InputError, StateError
 from .neuron import DualThreshold
+from .temporal import reset
 
-__all__ = ["check_inputs", "check_membranes"]
+__all__ = ["check_inputs", "check_membranes", "measuring"]
 
 
 def check_inputs(inputs: tuple[Tensor, ...], arity: int, leading: str = "[B, ...]") -> None:
@@ -65,3 +67,20 @@ def check_membranes(neurons: Mapping[str, DualThreshold]) -> None:
                 f"the membrane of {name} is NaN or infinite: currents overflow "
                 f"{neuron.mem.dtype}; check the weights before it, or run in float32"
             )
+
+
+@contextmanager
+def measuring(network: nn.Module) -> Iterator[None]:
+    """Eval mode for now; in the end each module's own mode again, and the sequence forgotten.
+
+    Args:
+        network: What is measured; it may be in the middle of a training.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        reset(network)

@@ -14,9 +14,9 @@ from torch.fx import GraphModule
 
 from .adapters import enlist_weakly
 from .checks import check_num_steps
-from .errors import InputError
+from .errors import ConfigError, InputError
 from .graph import fold_batchnorm
-from .guards import check_inputs
+from .guards import check_inputs, check_membranes
 from .neuron import DualThreshold
 from .pieces import teach_allocator
 from .running import Runner, Stimulus
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .early_exit import Prediction
     from .summary import Summary
 
-__all__ = ["Layer", "SpikingNetwork"]
+__all__ = ["Layer", "SpikingNetwork", "check_spiking"]
 
 
 @dataclass(frozen=True)
@@ -221,9 +221,14 @@ class SpikingNetwork(nn.Module):
 
         Returns:
             This step's output. The average of the steps' outputs is what :meth:`forward` returns.
+
+        Raises:
+            InputError, StateError: As :meth:`forward`.
         """
         check_inputs(inputs, self._arity)
-        return self.net(*inputs, num_steps=1, held=1)
+        output = self.net(*inputs, num_steps=1, held=1)
+        check_membranes(self.neurons)
+        return output
 
     def predict(
         self, *inputs: Tensor, max_steps: int, confidence: float = 0.9, min_steps: int = 2
@@ -244,6 +249,7 @@ class SpikingNetwork(nn.Module):
         Raises:
             ConfigError: max_steps or min_steps < 1, or a confidence outside its range.
             InputError: As :meth:`forward`; or the output is not logits ``[B, classes]``.
+            StateError: As :meth:`forward`.
         """
         from .early_exit import predict
 
@@ -310,3 +316,12 @@ class SpikingNetwork(nn.Module):
         from .storage import load
 
         return load(path, model, **options)
+
+
+def check_spiking(network: object) -> None:
+    """Raise :class:`ConfigError` unless a network is a spiking one."""
+    if not isinstance(network, SpikingNetwork):
+        raise ConfigError(
+            "snn must be a SpikingNetwork, what convert returns (ANN and SNN exchanged?); got a "
+            f"{type(network).__name__}"
+        )

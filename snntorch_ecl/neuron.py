@@ -151,7 +151,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
             threshold = F.positive(threshold)
         threshold = over_channels(threshold, one_step, self.qualified_name)
         factor = over_channels(self.graded_spikes_factor, one_step, self.qualified_name)
-        factor = factor.to(current.dtype)
+        factor = factor.to(current.device, current.dtype)
         settings: dict[str, Any] = {
             "state": self._state_for(one_step),
             "negative_threshold": self.negative_threshold,

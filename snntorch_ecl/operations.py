@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-__all__ = ["activations", "aliases", "is_size", "objection"]
+__all__ = ["activations", "aliases", "is_idle", "is_size", "objection", "read_by_code"]
 
 _OPERATORS = {
     operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg,
@@ -45,6 +45,27 @@ def activations(gm: GraphModule) -> set[Node]:
         if depends and not is_size(node):
             found.add(node)
     return found
+
+
+_IDLE = {
+    kind.forward
+    for kind in (
+        *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+        *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+    )
+}
+
+
+def is_idle(module: nn.Module) -> bool:
+    """Whether a layer does nothing at inference; a subclass with a forward of its own may."""
+    return type(module).forward in _IDLE
+
+
+def read_by_code(gm: GraphModule) -> set[int]:
+    """Ids of the parameters and buffers that the network's code reads itself."""
+    tensors: dict[str, Tensor] = dict(gm.named_parameters(remove_duplicate=False))
+    tensors.update(gm.named_buffers(remove_duplicate=False))
+    return {id(tensors.get(str(n.target))) for n in gm.graph.nodes if n.op == "get_attr"}
 
 
 _VIEWS = {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Sequence
+from itertools import cycle
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx import GraphModule, Node
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from .neuron import DualThreshold
 from .operations import activations
@@ -51,8 +54,8 @@ def fan_out(layer: nn.Module, example: Tensor) -> Tensor:
     """
     if isinstance(layer, Scale):
         return torch.ones_like(example[0])
-    ones = {name: torch.ones_like(p) for name, p in _tensors(layer).items()}
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        ones = {name: torch.ones_like(p) for name, p in _tensors(layer).items()}
         probe = torch.ones_like(example[:1], dtype=ones["weight"].dtype).requires_grad_()
         functional_call(layer, ones, (probe,)).sum().backward()
     assert probe.grad is not None
@@ -70,7 +73,9 @@ class SynapseMeter:
 
     Args:
         layer: The layer.
-        spiking: Whether neurons come before it; else it runs once for all steps, on the input.
+        spiking: For each of its calls, in the graph's order, whether neurons come before it; else
+            it runs once for all steps, on the input.
+        num_steps: T.
 
     Attributes:
         macs: Multiplications with addition: every synapse of a layer on the input; behind
@@ -79,9 +84,10 @@ class SynapseMeter:
         dense: What the ANN's layer multiplies.
     """
 
-    def __init__(self, layer: nn.Module, *, spiking: bool, num_steps: int) -> None:
-        self.layer = copy.deepcopy(layer)  # before any hook: its fan-out is found in a hook
-        self.spiking, self.num_steps = spiking, num_steps
+    def __init__(self, layer: nn.Module, *, spiking: Sequence[bool], num_steps: int) -> None:
+        self.layer = _plain(layer)  # before any hook: its fan-out is found in a hook
+        self.num_steps = num_steps
+        self._spiking = cycle(spiking)
         self.macs = self.acs = self.dense = 0.0
         self._fan_out: dict[torch.Size, Tensor] = {}
 
@@ -92,7 +98,7 @@ class SynapseMeter:
             self._fan_out[x.shape[1:]] = fan_out(self.layer, x).double()
         synapses = self._fan_out[x.shape[1:]]
         whole = float(synapses.sum()) * len(x)
-        if not self.spiking:
+        if not next(self._spiking):
             self.macs += whole
             self.dense += whole
             return
@@ -103,6 +109,21 @@ class SynapseMeter:
             self.acs += done
         else:
             self.macs += done
+
+
+def _plain(layer: nn.Module) -> nn.Module:
+    """A copy whose weights are parameters, not computed at each access."""
+    with torch.inference_mode(False), torch.no_grad():
+        plain = copy.deepcopy(layer)
+        if is_parametrized(plain):
+            names = list(cast(nn.ModuleDict, plain.parametrizations))
+            weights = {name: getattr(plain, name) for name in names}
+            # Not by torch's removal, which takes the weight from the original's class as well.
+            del plain.parametrizations
+            plain.__class__ = type_before_parametrizations(layer)
+            for name, weight in weights.items():
+                setattr(plain, name, nn.Parameter(weight))
+    return plain
 
 
 def _are_events(x: Tensor) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .errors import StateError
 
-__all__ = ["recomputes", "remember", "start_recomputing"]
+__all__ = ["part_of_recomputing", "recomputes", "remember", "start_recomputing"]
 
 
 class _Recipe(NamedTuple):
@@ -54,6 +54,11 @@ def start_recomputing(network: nn.Module) -> None:
 def recomputes(network: nn.Module) -> bool:
     """Whether :func:`start_recomputing` was called for a network."""
     return _enter in network._forward_pre_hooks.values()
+
+
+def part_of_recomputing(hook: object) -> bool:
+    """Whether a hook is one of :func:`start_recomputing`'s."""
+    return hook in (_enter, _leave)
 
 
 def _enter(network: nn.Module, args: Any) -> None:

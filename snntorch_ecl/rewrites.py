@@ -12,6 +12,8 @@ from torch.fx import GraphModule, Node
 
 from .activation import ThresholdClip
 from .graph import unique_name
+from .operations import activations
+from .processes import device_of
 
 __all__ = ["BUILDERS", "clip_for", "rectifiers_to_clips"]
 
@@ -89,10 +91,15 @@ def clip_for(module: nn.Module, *, levels: int | None, per_channel: bool) -> Thr
 
 
 def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: bool) -> GraphModule:
-    """Give every call of a rectifier, or of a clip that is there already, a clip of its own."""
-    placed: set[str] = set()
-    for node in list(gm.graph.nodes):
-        if node.op != "call_module":
+    """Give every call of a rectifier, or of a clip that is there already, a clip of its own.
+
+    One that rectifies parameters alone stays: what it gives does not depend on the input.
+    """
+    live, device = activations(gm), device_of(gm)
+    calls = [node for node in gm.graph.nodes if node.op == "call_module"]
+    placed = {str(node.target) for node in calls if node not in live}
+    for node in calls:
+        if node not in live:
             continue
         name = str(node.target)
         module = gm.get_submodule(name)
@@ -104,7 +111,7 @@ def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: boo
             if made is None:
                 continue
             clip = made
-        clip.train(module.training)
+        clip.train(module.training).to(device)
         node.target = name if name not in placed else unique_name(gm, name)
         placed.add(node.target)
         clip.qualified_name = node.target

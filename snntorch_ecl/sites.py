@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
+from .operations import is_idle
 from .temporal import Hold
 
 __all__ = ["has_own", "layer_before"]
@@ -27,7 +28,7 @@ def layer_before(net: GraphModule, neuron: str | None) -> nn.Module | None:
         no such layer.
     """
     calls = [node.target for node in net.graph.nodes if node.op == "call_module"]
-    end = next(n for n in net.graph.nodes if n.target == (neuron or "output"))
+    end = next(n for n in net.graph.nodes if _is_end(n, neuron))
     waiting = [end.args[0]]
     while waiting:
         node = waiting.pop()
@@ -38,11 +39,18 @@ def layer_before(net: GraphModule, neuron: str | None) -> nn.Module | None:
             waiting += [source for source in node.args if isinstance(source, Node)]
         elif node.op == "call_module":
             module = net.get_submodule(str(node.target))
-            if isinstance(module, (nn.Dropout, nn.Identity, Hold)):
+            if is_idle(module) or isinstance(module, Hold):
                 waiting.append(node.args[0])
             elif calls.count(node.target) == 1 and has_own(net, module, "bias"):
                 return module
     return None
+
+
+def _is_end(node: Node, neuron: str | None) -> bool:
+    # Not by name alone: layers may be called "output", and inputs like layers.
+    if neuron is None:
+        return node.op == "output"
+    return node.op == "call_module" and node.target == neuron
 
 
 def has_own(net: nn.Module, module: nn.Module, name: str) -> bool:

@@ -9,6 +9,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from .guards import measuring
 from .neuron import DualThreshold
 from .tables import render, table
 
@@ -114,12 +115,11 @@ def _measure(
 
     hooks = [module.register_forward_hook(watch(name)) for name, module in modules.items()]
     try:
-        with torch.no_grad():
+        with measuring(network), torch.no_grad():
             network(*inputs, num_steps=1)
     finally:
         for hook in hooks:
             hook.remove()
-        network.reset()
     return shapes
 
 

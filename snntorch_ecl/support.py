@@ -7,7 +7,7 @@ from torch.fx import GraphModule, Node
 from .errors import UnsupportedError
 from .graph import owner
 from .handlers import Handlers, handler_for
-from .operations import activations, objection
+from .operations import activations, is_size, objection
 from .rewrites import clip_for
 
 __all__ = ["refuse", "unsupported"]
@@ -20,7 +20,14 @@ def unsupported(
     found: dict[str, str | None] = {}
     live = activations(gm)
     for node in gm.graph.nodes:
-        if node.op == "call_module":
+        if node.op == "output":
+            for source in node.all_input_nodes:
+                if source not in live and not is_size(source):
+                    found[
+                        f"{source.name}, returned by forward: it does not depend on the input, "
+                        "and outputs are averaged over time; read it from the network instead"
+                    ] = None
+        elif node.op == "call_module" and node in live:
             module = gm.get_submodule(str(node.target))
             if handler_for(type(module), handlers) is not None:
                 continue

@@ -14,6 +14,7 @@ from torch.fx import GraphModule, Node, Proxy, Tracer
 from torch.nn.parameter import is_lazy
 
 from .errors import TraceError
+from .recompute import part_of_recomputing
 
 __all__ = ["finish", "trace"]
 
@@ -71,6 +72,10 @@ class _LeafTracer(Tracer):
                 keywords[p.name] = proxy
             else:
                 args.append(proxy)
+        hooks = (*self.root._forward_pre_hooks.values(), *self.root._forward_hooks.values())
+        if any(not part_of_recomputing(hook) for hook in hooks):
+            # As when the network is called: what its hooks do becomes part of the graph.
+            root_fn = type(self.root)._call_impl
         return partial(root_fn, **keywords), args
 
     def call_module(

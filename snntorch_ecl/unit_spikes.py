@@ -13,8 +13,6 @@ output) a :class:`Scale` multiplies: on a chip, one synapse a neuron.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
@@ -23,7 +21,7 @@ from .activation import over_channels
 from .errors import UnsupportedError
 from .graph import unique_name
 from .neuron import DualThreshold
-from .operations import is_size
+from .operations import is_size, read_by_code
 from .pool import SignedMaxPool
 from .ranks import CONVOLUTIONS, EACH_CHANNEL, OVER_PLACES, flattens, module_of, ranks
 from .sites import has_own
@@ -122,7 +120,7 @@ class _Pushing:
         self.gm = gm
         self.ranks = ranks(gm)
         self.calls = [m for m in (module_of(gm, n) for n in gm.graph.nodes) if m is not None]
-        self.read = {str(n.target) for n in gm.graph.nodes if n.op == "get_attr"}
+        self.read = read_by_code(gm)
 
     def behind(self, source: Node, scale: Tensor) -> None:
         """Let all that reads a value read it scaled."""
@@ -159,7 +157,7 @@ class _Pushing:
             return False
         if not _is_plain(module) or not has_own(self.gm, module, "weight"):
             return False
-        return not self.is_read(module.weight) and self.fits(module, source, scale)
+        return id(module.weight) not in self.read and self.fits(module, source, scale)
 
     def fits(self, module: nn.Module, source: Node, scale: Tensor) -> bool:
         """Whether the scale lies along the dimension that a layer's weights act on."""
@@ -168,11 +166,6 @@ class _Pushing:
         if isinstance(module, nn.Linear):  # it acts on the last dimension
             return self.ranks.get(source) == 2 and module.in_features % scale.numel() == 0
         return bool(module.in_channels == scale.numel())
-
-    def is_read(self, weight: Any) -> bool:
-        """Whether the network's code reads a parameter itself."""
-        parameters = dict(self.gm.named_parameters(remove_duplicate=False))
-        return any(parameters.get(name) is weight for name in self.read)
 
     def hands_on(self, reader: Node, source: Node, scale: Tensor) -> bool:
         """Whether scaling what a reader returns is the same as scaling what it reads."""

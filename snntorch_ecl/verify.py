@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.table import Table
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from .activation import over_channels
-from .calibrate import images_of
+from .batches import check_one_input, images_in
 from .checks import check_num_steps
 from .errors import ConfigError, DataError
+from .guards import measuring
 from .meters import LayerMeter, activations_of, watched_ann
-from .network import SpikingNetwork
+from .network import SpikingNetwork, check_spiking
 from .neuron import DualThreshold
 from .processes import device_of
 from .tables import percent, render, table
@@ -132,6 +132,8 @@ def verify(
         ('1', 1.0)
     """
     check_num_steps(num_steps)
+    check_spiking(snn)
+    check_one_input(snn.net, "verify")
     if not snn.neurons:
         raise ConfigError("the network has no dual-threshold neuron: there is nothing to compare")
     meters = {
@@ -142,14 +144,12 @@ def verify(
     reference = watched_ann(ann, snn.neurons).to(device)
     clips = activations_of(reference, snn.neurons)
     samples = 0
-    bar = tqdm(data, desc="verify", unit="batch", disable=not progress, leave=False, delay=2)
-    with ExitStack() as stack, torch.no_grad():
+    with ExitStack() as stack, measuring(snn), torch.no_grad():
         for name, meter in meters.items():
             stack.callback(clips[name].register_forward_hook(meter.on_activation).remove)
             stack.callback(snn.neurons[name].register_forward_hook(meter.on_spikes).remove)
-        stack.callback(snn.reset)
-        for index, batch in enumerate(bar):
-            images = images_of(batch, index, key).to(device)
+        for batch in images_in(data, key=key, desc="verify", progress=progress):
+            images = batch.to(device)
             reference(images)
             snn(images, num_steps=num_steps)
             samples += len(images)

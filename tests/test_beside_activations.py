@@ -1,0 +1,323 @@
+"""What stands beside activations: weights that code reads, rectified parameters, hooks, rows."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils.parametrizations import weight_norm
+
+import snntorch_ecl as ecl
+from snntorch_ecl.errors import StateError, UnsupportedError
+from snntorch_ecl.sites import layer_before
+
+from .nets import wired
+
+
+def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return build().eval()
+
+
+def images(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+def distance_at(net: nn.Module, x: Tensor, num_steps: int, **options: Any) -> float:
+    """Of the spiking network's output from the ANN's, which no threshold clips."""
+    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x], method="max"), **options)
+    with torch.no_grad():
+        wanted = net(x)
+        return float((snn(x, num_steps=num_steps) - wanted).norm() / wanted.norm())
+
+
+# ------------------------------------------------------------------------------ parameters
+
+
+def test_a_weight_that_code_reads_too_is_not_folded() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        x = F.relu(m.norm(m.conv(x)))
+        return m.head(F.relu(F.conv2d(x, m.conv.weight, padding=1)).mean((2, 3)))
+
+    def build() -> nn.Module:
+        norm = nn.BatchNorm2d(4)
+        norm.running_var.fill_(0.05)  # type: ignore[union-attr]
+        return wired(forward, conv=nn.Conv2d(4, 4, 3, padding=1), norm=norm, head=nn.Linear(4, 3))
+
+    assert distance_at(seeded(build), images(8, 4, 5, 5), 256) < 0.05
+
+
+def fusion(weight: Tensor) -> nn.Module:
+    """Two branches added with rectified weights, as BiFPN does."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        weights = m.act(m.weight)
+        weights = weights / (weights.sum() + 1e-4)
+        a, b = m.act(m.a(x)), F.relu(m.b(x))
+        return m.head((weights[0] * a + weights[1] * b).flatten(1))
+
+    return wired(
+        forward, a=nn.Linear(3, 6), b=nn.Linear(3, 6), head=nn.Linear(6, 2), act=nn.ReLU(),
+        weight=nn.Parameter(weight),
+    )  # fmt: skip
+
+
+def test_a_rectified_parameter_is_no_neuron() -> None:
+    net = seeded(lambda: fusion(torch.tensor([1.0, -0.6, 0.6])))
+    ann = ecl.prepare(net)
+    x = images(20, 3)
+    assert torch.equal(ann(x), net(x))
+    snn = ecl.convert(ecl.calibrate(ann, [x], method="max"))
+    assert len(snn.neurons) == 2
+    assert distance_at(net, x, 512) < 0.02
+    assert distance_at(net, x, 512, unit_spikes=True) < 0.02
+
+
+def test_an_activation_of_parameters_need_not_convert() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        return m.b(torch.sigmoid(m.gate) * F.relu(m.a(x)))
+
+    gate = nn.Parameter(torch.linspace(-1, 1, 6))
+    net = seeded(lambda: wired(forward, a=nn.Linear(3, 6), b=nn.Linear(6, 2), gate=gate))
+    assert distance_at(net, images(20, 3), 512) < 0.02
+
+
+def test_a_returned_parameter_is_refused_before_any_training() -> None:
+    def forward(m: Any, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": m.b(F.relu(m.a(x))), "scale": m.scale.exp()}
+
+    parts = {"a": nn.Linear(3, 6), "b": nn.Linear(6, 2)}
+    net = wired(forward, scale=nn.Parameter(torch.tensor(1.0)), **parts)
+    with pytest.raises(UnsupportedError, match="exp, returned by forward: it does not depend on"):
+        ecl.prepare(net)
+
+
+# ----------------------------------------------------------------------------------- layers
+
+
+class Centred(nn.Identity):
+    def forward(self, x: Tensor) -> Tensor:
+        return x - 0.5
+
+
+class Halved(nn.Dropout):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 2
+
+
+@pytest.mark.parametrize("kind", [Centred, Halved])
+def test_a_layer_is_idle_by_what_it_does_and_not_by_descent(kind: type[nn.Module]) -> None:
+    layers = (nn.Linear(4, 6), nn.ReLU(), kind(), nn.Linear(6, 3))
+    assert distance_at(seeded(lambda: nn.Sequential(*layers)), images(20, 4), 512) < 0.02
+
+
+def test_clips_are_where_the_network_is() -> None:
+    """On an accelerator θ per channel would meet currents on another device."""
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    ann = ecl.prepare(net, per_channel=True)
+    assert {p.device.type for p in (*ann.parameters(), *ann.buffers())} == {"meta"}
+
+
+def test_activations_may_lie_in_memory_in_any_order() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.Flatten()).eval()
+    x = images(3, 2, 6, 6)
+    wanted = ecl.calibrate(ecl.prepare(net), [x]).state_dict()
+    found = ecl.calibrate(ecl.prepare(net.to(memory_format=torch.channels_last)), [x]).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+
+
+# ------------------------------------------------------------------------------------ hooks
+
+
+def test_hooks_of_the_whole_network_are_part_of_it() -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+
+    net = seeded(build)
+    net.register_forward_pre_hook(lambda module, args: (args[0] * 3 - 1,))
+    net.register_forward_hook(lambda module, args, output: output * 2)
+    x = images(20, 4)
+    assert not torch.allclose(net(x), seeded(build)(x))
+    torch.testing.assert_close(ecl.prepare(net)(x), net(x))
+    assert distance_at(net, x, 512) < 0.02
+
+
+def test_a_fused_network_keeps_its_own_hooks_out_of_the_graph() -> None:
+    ann = ecl.fuse(ecl.prepare(seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU()))))
+    ann.train()(images(20, 4))
+    assert ecl.convert(ann.eval())(images(5, 4), num_steps=2).shape == (5, 6)
+
+
+# ------------------------------------------------------------------------- where neurons read
+
+
+def test_a_last_layer_may_be_called_output() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        return m.output(F.relu(m.b(F.relu(m.a(x)))))
+
+    def build() -> nn.Module:
+        parts = {"a": nn.Linear(8, 32), "b": nn.Linear(32, 32), "output": nn.Linear(32, 5)}
+        return wired(forward, **parts)
+
+    net, x = seeded(build), images(256, 8)
+    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x]))
+    assert layer_before(snn.net, None) is snn.net.get_submodule("output")
+    better = ecl.compensate(snn, net, [x], num_steps=2, progress=False)
+    with torch.no_grad():
+        left = (better(x, num_steps=2) - net(x)).mean(0)
+    assert left.abs().max() < 1e-5  # the bias takes up the mean
+
+
+def test_an_input_may_be_called_like_a_layer() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.act, self.b = nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)
+
+        def forward(self, act: Tensor) -> Tensor:
+            out: Tensor = self.b(self.act(self.a(act)))
+            return out
+
+    net, x = seeded(Net), images(64, 4)
+    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x]))
+    assert layer_before(snn.net, "act") is snn.net.get_submodule("a")
+
+
+@pytest.mark.parametrize("method", ["weights", "biases", "steps"])
+def test_a_layer_that_is_spread_over_the_current_is_left_alone(method: Any) -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        x = F.relu(m.stem(x))
+        context = m.context(F.adaptive_avg_pool2d(x, 1))
+        return m.head(F.relu(m.a(x) + context).mean((2, 3)))
+
+    def build() -> nn.Module:
+        parts = {name: nn.Conv2d(3, 3, 1) for name in ("stem", "a", "context")}
+        return wired(forward, head=nn.Linear(3, 2), **parts)
+
+    net, x = seeded(build), images(32, 3, 4, 4)
+    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x]))
+    better = ecl.compensate(snn, net, [x], num_steps=2, method=method, progress=False)
+    with torch.no_grad():
+        left = (better(x, num_steps=2) - net(x)).mean(0)
+    assert left.abs().max() < 1e-5  # the head takes up the mean
+    if method == "weights":
+        before, after = (s.net.get_submodule("context").weight for s in (snn, better))
+        assert torch.equal(before, after)
+
+
+def test_inference_mode_around_it_changes_nothing() -> None:
+    net = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)))
+    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [images(64, 4)]))
+
+    def run() -> tuple[Tensor, float]:
+        better = ecl.compensate(snn, net, [images(64, 4)], num_steps=2, progress=False)
+        cost = ecl.energy(better, [images(64, 4)], num_steps=2, progress=False)
+        return better(images(8, 4), num_steps=2), cost.total("macs")
+
+    with torch.inference_mode():
+        inside = run()
+    with torch.no_grad():
+        assert torch.equal(inside[0], run()[0])
+        assert inside[1] == run()[1]
+
+
+# ----------------------------------------------------------------------------------- energy
+
+
+@pytest.mark.parametrize("num_steps", [1, 4, 8])
+def test_a_layer_before_and_behind_neurons_counts_as_each(num_steps: int) -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        return m.head(m.clip(m.shared(m.clip_0(m.shared(x)))))
+
+    net = wired(
+        forward, shared=nn.Linear(4, 4), head=nn.Linear(4, 2),
+        clip=ecl.ThresholdClip(4, 1.0), clip_0=ecl.ThresholdClip(4, 1.0),
+    ).eval()  # fmt: skip
+    cost = ecl.energy(ecl.convert(net), [images(6, 4)], num_steps=num_steps, progress=False)
+    assert cost.total("ann_macs") == pytest.approx(4 * 4 + 4 * 4 + 4 * 2)
+    assert cost.total("macs") == 4 * 4  # the first call alone, once for all steps
+
+
+def test_a_computed_weight_has_its_synapses() -> None:
+    def cost(wrap: Callable[[nn.Module], nn.Module]) -> float:
+        layers = (wrap(nn.Conv2d(2, 3, 3)), ecl.ThresholdClip(4, 1.0), nn.Flatten())
+        net = nn.Sequential(*layers, wrap(nn.Linear(12, 2))).eval()
+        snn = ecl.convert(net)
+        return ecl.energy(snn, [images(6, 2, 4, 4)], num_steps=2, progress=False).total("ann_macs")
+
+    assert cost(weight_norm) == cost(lambda layer: layer)
+
+
+# --------------------------------------------------------------------------- state and exits
+
+
+def overflowing() -> ecl.SpikingNetwork:
+    net = nn.Sequential(nn.Linear(4, 6), ecl.ThresholdClip(4, 1.0), nn.Linear(6, 3)).eval()
+    snn = ecl.convert(net)
+    with torch.no_grad():
+        snn.net.get_submodule("0").weight.mul_(1e38)
+    return snn
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda snn, x: snn(x, num_steps=4),
+        lambda snn, x: snn.predict(x, max_steps=4),
+        lambda snn, x: snn.step(x),
+    ],
+)
+def test_an_overflow_is_an_error_however_it_is_run(call: Any) -> None:
+    with pytest.raises(StateError, match="the membrane of 1 is NaN or infinite"):
+        call(overflowing(), torch.full((2, 4), 1e3))
+
+
+def test_images_whose_rows_are_many_exit_one_by_one() -> None:
+    """Frames or tokens merged into the batch: a neuron has several rows for each image."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        rows = m.clip(m.a(x.reshape(-1, 4)))
+        return m.b(rows.view(x.shape[0], -1))
+
+    def build() -> nn.Module:
+        parts = {"a": nn.Linear(4, 6), "b": nn.Linear(30, 3), "clip": ecl.ThresholdClip(4, 1.0)}
+        return wired(forward, **parts)
+
+    net, x = seeded(build), images(9, 5, 4)
+    with torch.no_grad():
+        net.b.weight.mul_(8)  # sure of itself
+    snn = ecl.convert(net)
+    found = snn.predict(x, max_steps=8, confidence=0.9)
+    assert len(found.steps.unique()) > 1
+    with torch.no_grad():
+        logits = snn.logits_over_time(x, num_steps=8)
+    for image, (steps, choice) in enumerate(zip(found.steps, found.classes, strict=True)):
+        assert int(logits[int(steps) - 1, image].argmax()) == int(choice)
+
+
+# -------------------------------------------------------------------------------- processes
+
+
+def test_thresholds_do_not_start_from_a_share_of_the_batch() -> None:
+    ann = ecl.prepare(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))).train()
+    started = copy.deepcopy(ann)
+    started(images(8, 4))
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(StateError, match="Run one batch through the prepared network"):
+            DistributedDataParallel(ann)(images(8, 4))
+        DistributedDataParallel(started)(images(8, 4)).sum().backward()
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_a_batch_without_rows_starts_nothing() -> None:
+    clip = ecl.ThresholdClip(4).train()
+    assert clip(torch.zeros(0, 3)).shape == (0, 3)
+    assert not clip.is_set
