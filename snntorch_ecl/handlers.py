@@ -20,7 +20,16 @@ from .pool import SignedMaxPool
 if TYPE_CHECKING:
     from .convert import ConvertConfig
 
-__all__ = ["Handler", "Handlers", "Site", "handler_for", "keep", "register", "registered_types"]
+__all__ = [
+    "Handler",
+    "Handlers",
+    "Site",
+    "handler_for",
+    "has_own_handler",
+    "keep",
+    "register",
+    "registered_types",
+]
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,8 @@ def keep(module: nn.Module, site: Site) -> nn.Module:
         site: Where it stands.
 
     Returns:
-        The same layer. Subclasses inherit this handler, and only this one.
+        The same layer. Subclasses inherit this handler, and only this one; those of linear layers
+        and convolutions are tried, and refused if they are not affine.
     """
     return module
 
@@ -122,6 +132,11 @@ def handler_for(kind: type[nn.Module], overrides: Handlers | None = None) -> Han
         return table[kind]
     inherited = next((table[base] for base in kind.__mro__ if base in table), None)
     return keep if inherited is keep else None
+
+
+def has_own_handler(kind: type[nn.Module], overrides: Handlers | None = None) -> bool:
+    """Whether a type has a handler itself, rather than from an ancestor."""
+    return kind in _HANDLERS or kind in (overrides or {})
 
 
 # ------------------------------------------------------------------------------- built in

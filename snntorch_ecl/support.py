@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch.fx import GraphModule, Node
 
+from .affinity import bends
 from .errors import UnsupportedError
 from .graph import owner
-from .handlers import Handlers, handler_for
+from .handlers import Handlers, handler_for, has_own_handler
 from .operations import activations, is_size, objection
 from .rewrites import clip_for
 
@@ -30,6 +31,11 @@ def unsupported(
         elif node.op == "call_module" and node in live:
             module = gm.get_submodule(str(node.target))
             if handler_for(type(module), handlers) is not None:
+                if not has_own_handler(type(module), handlers) and bends(module):
+                    found[
+                        f"{node.target} ({type(module).__name__}): its forward is not affine, "
+                        "as that of the layer it descends from is"
+                    ] = type(module).__name__
                 continue
             rectifier = clip_for(module, levels=None, per_channel=False) is not None
             if rectifier and not rectifiers_too:

@@ -116,6 +116,46 @@ def test_a_layer_is_idle_by_what_it_does_and_not_by_descent(kind: type[nn.Module
     assert distance_at(seeded(lambda: nn.Sequential(*layers)), images(20, 4), 512) < 0.02
 
 
+class Rectifying(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+class Standardised(nn.Conv2d):
+    """Affine, though it computes its weight and pads by the size of its x."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        short = max(0, 10 - int(x.shape[-1]))
+        return F.conv2d(F.pad(x, (short, 0, short, 0)), weight, self.bias)
+
+
+class Squared(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * x.mean()
+
+
+@pytest.mark.parametrize("kind", [Rectifying, Squared])
+def test_a_layer_that_descends_from_a_linear_one_may_not_be_linear(kind: Any) -> None:
+    layer = kind(3, 4, 3) if kind is Rectifying else kind(3, 4)
+    head = (nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    net = nn.Sequential(layer, *head)
+    x = images(8, 3, 6, 6) if kind is Rectifying else images(8, 3)
+    net(x)
+    with pytest.raises(
+        UnsupportedError, match=rf"0 \({kind.__name__}\): its forward is not affine"
+    ):
+        ecl.prepare(net)
+    ecl.prepare(net, handlers={kind: ecl.keep})  # whoever says so knows
+
+
+def test_a_layer_with_a_forward_of_its_own_may_be_linear() -> None:
+    net = nn.Sequential(Standardised(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)).eval()
+    x = images(8, 3, 6, 6)
+    net(x)
+    assert distance_at(net, x, 512) < 0.02
+
+
 def test_clips_are_where_the_network_is() -> None:
     """On an accelerator θ per channel would meet currents on another device."""
     with torch.device("meta"):
