@@ -37,6 +37,10 @@ POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
 LINES = ("#0072B2", "#767676", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours of lines, in their order; the second is grey."""
 
+# Outside the axes: matplotlib's search for a free place inside takes long, and warns that it does.
+_ABOVE: dict[str, Any] = {"frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
+_BESIDE: dict[str, Any] = {"frameon": False, "loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+
 
 def new_figure(*, rows: int = 1, columns: int = 1, size: tuple[float, float]) -> tuple[Figure, Any]:
     """An empty figure in the package's style, apart from pyplot.
@@ -82,11 +86,8 @@ def accuracy_axes(axes: Axes, evaluations: Mapping[str, Evaluation]) -> None:
     axes.set_xlabel("time steps T")
     axes.set_ylabel("accuracy, %")
     axes.grid(alpha=0.25)
-    # Many lines fill the axes; their names stand beside them.
-    place: dict[str, Any] = (
-        {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if len(evaluations) > 3 else {}
-    )
-    axes.legend(*(s[::-1] for s in axes.get_legend_handles_labels()), frameon=False, **place)
+    place = _BESIDE if len(evaluations) > 3 else {**_ABOVE, "ncols": len(evaluations) + bool(known)}
+    axes.legend(*(s[::-1] for s in axes.get_legend_handles_labels()), **place)
 
 
 def raster_axes(axes: Axes, spikes: Tensor) -> None:
@@ -109,7 +110,7 @@ def raster_axes(axes: Axes, spikes: Tensor) -> None:
     axes.set_xticks(range(1, spikes.shape[0] + 1, max(1, spikes.shape[0] // 16)))
     axes.set_xlabel("time step")
     axes.set_ylabel("neuron")
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2)
+    axes.legend(**_ABOVE, ncols=2)
 
 
 def error_axes(axes: Axes, evaluations: Mapping[str, Evaluation]) -> None:
@@ -128,7 +129,7 @@ def error_axes(axes: Axes, evaluations: Mapping[str, Evaluation]) -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel("relative error of the mean output, %")
     axes.grid(axis="x", alpha=0.25)
-    axes.legend(frameon=False)
+    axes.legend(**_ABOVE, ncols=max(1, len(evaluations)))
 
 
 def rate_axes(axes: Axes, evaluation: Evaluation) -> None:
@@ -146,7 +147,7 @@ def rate_axes(axes: Axes, evaluation: Evaluation) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("spikes per neuron and step, %")
     axes.grid(axis="x", alpha=0.25)
-    axes.legend(frameon=False)
+    axes.legend(**_ABOVE, ncols=2)
 
 
 def sweep_axes(axes: Axes, sweep: Sweep) -> None:
@@ -184,4 +185,4 @@ def sweep_axes(axes: Axes, sweep: Sweep) -> None:
     # A deviation may reach beyond what an accuracy can be.
     axes.set_ylim(max(axes.get_ylim()[0], 0), min(axes.get_ylim()[1], 101))
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+    axes.legend(**_BESIDE)

@@ -282,3 +282,16 @@ def test_a_sweeps_bars_are_the_deviations(axes: Axes) -> None:
 def test_a_sweeps_front_is_marked(axes: Axes) -> None:
     sweep_axes(axes, SWEEP)
     assert points(axes, "Pareto front") == [(1, 50), (4, 81.25)]
+
+
+def test_no_legend_is_searched_a_place_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """matplotlib's search warns, where warnings are errors it fails, once a machine is busy."""
+    monkeypatch.setattr(
+        "matplotlib.legend.Legend._find_best_position", lambda *args, **options: pytest.fail()
+    )
+    draws(DUAL.plot().axes[0])
+    for name in ("sweep", "spikes"):
+        figure = new_figure(size=(4, 3))[0]
+        axes = figure.axes[0]
+        sweep_axes(axes, SWEEP) if name == "sweep" else raster_axes(axes, torch.eye(4))
+        draws(axes)
