@@ -287,7 +287,8 @@ def test_a_sweeps_front_is_marked(axes: Axes) -> None:
 def test_no_legend_is_searched_a_place_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """matplotlib's search warns, where warnings are errors it fails, once a machine is busy."""
     monkeypatch.setattr(
-        "matplotlib.legend.Legend._find_best_position", lambda *args, **options: pytest.fail()
+        "matplotlib.legend.Legend._find_best_position",
+        lambda *args, **options: pytest.fail("it searched"),
     )
     draws(DUAL.plot().axes[0])
     for name in ("sweep", "spikes"):
