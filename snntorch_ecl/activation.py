@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import get_world_size
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -150,7 +151,7 @@ class ThresholdClip(nn.Module):
         """Set λ from a batch; a batch without any positive activation leaves it unset."""
         if not x.numel():
             return
-        if DistributedDataParallel._active_ddp_module is not None:
+        if DistributedDataParallel._active_ddp_module is not None and get_world_size() > 1:
             raise StateError(
                 f"{at(self.qualified_name)}its threshold is unset inside DistributedDataParallel: "
                 "each process would start it from a batch of its own. Run one batch through the "

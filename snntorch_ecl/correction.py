@@ -115,7 +115,7 @@ class Weights(Corrector):
 
     def finish(self, output: Tensor, logits: Tensor) -> None:
         """Fit the last layer to the ANN's logits."""
-        if self.site is not None:
+        if self.site is not None and self.shape == output.shape[1:]:
             self._fit(logits - output)
 
     def _fit(self, residual: Tensor) -> Tensor:

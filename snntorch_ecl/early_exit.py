@@ -15,6 +15,7 @@ from .checks import check_num_steps, check_whole_numbers
 from .errors import ConfigError, DataError, InputError
 from .guards import measuring
 from .network import check_spiking
+from .pool import SignedMaxPool
 from .processes import device_of
 from .tables import percent, render, table
 from .temporal import Temporal
@@ -110,9 +111,10 @@ def _predict(
 def _droppable(snn: SpikingNetwork, images: int) -> bool:
     """Whether every layer can go on with some of the images: its state has one row for each."""
     layers = [layer for layer in snn.net.modules() if isinstance(layer, Temporal)]
-    return all(type(layer).select is not Temporal.select for layer in layers) and all(
-        len(neuron.mem) == images for neuron in snn.neurons.values()
-    )
+    rows = [len(neuron.mem) for neuron in snn.neurons.values()]
+    rows += [pool.rows or 0 for pool in snn.net.modules() if isinstance(pool, SignedMaxPool)]
+    selectable = all(type(layer).select is not Temporal.select for layer in layers)
+    return selectable and all(number == images for number in rows)
 
 
 def _logits(output: Any) -> Tensor:

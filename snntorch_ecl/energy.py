@@ -208,7 +208,11 @@ def energy(
     for node in snn.net.graph.nodes:
         module = snn.net.get_submodule(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, SYNAPTIC) and node.target not in meters:
-            calls = [each in spiking for each in snn.net.graph.nodes if each.target == node.target]
+            calls = [
+                each in spiking
+                for each in snn.net.graph.nodes
+                if each.op == "call_module" and each.target == node.target
+            ]
             meters[str(node.target)] = SynapseMeter(module, spiking=calls, num_steps=num_steps)
         elif isinstance(module, DualThreshold):
             meters[str(node.target)] = NeuronMeter(module)

@@ -172,6 +172,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Read a checkpoint, or say which one is damaged."""
         try:
             state: dict[str, Any] = super().load_checkpoint(path, *args, **options)
+        except (OSError, MemoryError, torch.OutOfMemoryError):
+            raise  # the checkpoint may be good
         except Exception as error:  # unpickling what is damaged raises anything
             raise CheckpointError(
                 f"checkpoint {path} is damaged ({error!r}); remove it and begin again, or copy "

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -64,14 +65,16 @@ def measure_norms(
 @contextmanager
 def _whole_or_not(network: nn.Module) -> Iterator[None]:
     """If the block fails, norms and modes are as they were before it."""
-    before = {name: value.clone() for name, value in network.state_dict().items()}
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    before = [{name: t.clone() for name, t in norm.state_dict().items()} for norm in norms]
     modes = [
         (module, module.training, getattr(module, "momentum", None)) for module in network.modules()
     ]
     try:
         yield
     except BaseException:
-        network.load_state_dict(before)
+        for norm, state in zip(norms, before, strict=True):
+            norm.load_state_dict(state)
         for module, training, momentum in modes:
             module.training = training
             if momentum is not None:

@@ -106,8 +106,8 @@ def _aliasing(gm: GraphModule, node: Node) -> Literal["same", "view"] | None:
     """Whether a node hands on its input's memory."""
     if node.op == "call_module":
         module = gm.get_submodule(str(node.target))
-        idle_dropout = isinstance(module, nn.modules.dropout._DropoutNd) and not module.training
-        if isinstance(module, nn.Identity) or idle_dropout:
+        dropout = isinstance(module, nn.modules.dropout._DropoutNd)
+        if is_idle(module) and not (dropout and module.training):
             return "same"
         return "view" if isinstance(module, (nn.Flatten, nn.Unflatten)) else None
     if node.op == "call_function" and node.target is getattr:

@@ -73,6 +73,12 @@ class SignedMaxPool(nn.Module, Temporal):
         """Take the running sums of all groups back."""
         self._state.unpark()
 
+    @property
+    def rows(self) -> int | None:
+        """How many rows the running batch has; None before it begins."""
+        total, _ = self._state.get()
+        return None if total is None else len(total)
+
     def select(self, rows: Tensor) -> None:
         """Go on with some images."""
         self._state.set(*(None if part is None else part[rows] for part in self._state.get()))

@@ -155,8 +155,9 @@ def own_random_numbers(seed: int) -> Iterator[None]:
     Args:
         seed: What they start from.
     """
-    device = default_device()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    # Where no accelerator was used so far there is nothing to restore, nor a reason to start one.
+    used = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if used else []):
         torch.manual_seed(seed)
         yield
 

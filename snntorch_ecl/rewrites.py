@@ -110,8 +110,8 @@ def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: boo
             made = clip_for(module, levels=levels, per_channel=per_channel)
             if made is None:
                 continue
-            clip = made
-        clip.train(module.training).to(device)
+            clip = made.to(device)
+        clip.train(module.training)
         node.target = name if name not in placed else unique_name(gm, name)
         placed.add(node.target)
         clip.qualified_name = node.target

@@ -133,7 +133,10 @@ def parsed(text: str, where: str) -> dict[str, Any]:
         MissingDependencyError: PyYAML is not installed.
     """
     try:
-        values = json.loads(text)  # YAML would read the -Infinity of a run's JSON as text
+        # YAML would read the -Infinity of a run's JSON as text.
+        values = json.loads(text, object_pairs_hook=lambda pairs: _once_each(pairs, where))
+    except ConfigError:
+        raise
     except ValueError:
         yaml = require("yaml", extra="train")
         try:
@@ -150,6 +153,16 @@ def parsed(text: str, where: str) -> dict[str, Any]:
     return values
 
 
+def _once_each(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """An object of a JSON file, which names each setting once."""
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ConfigError(f"{where} has {name!r} twice")
+        values[name] = value
+    return values
+
+
 def _check_names(node: Any, where: str) -> None:
     """Refuse a setting that stands twice in one place: YAML's readers take the last, silently."""
     children = getattr(node, "value", None)
@@ -157,6 +170,8 @@ def _check_names(node: Any, where: str) -> None:
         return  # empty, or a single value
     seen: set[Any] = set()
     for name, _ in (child for child in children if isinstance(child, tuple)):
+        if not isinstance(name.value, str):
+            continue  # no name: the reader will say so
         if name.value in seen:
             line = name.start_mark.line + 1
             raise ConfigError(f"{where} has {name.value!r} twice, the second in line {line}")

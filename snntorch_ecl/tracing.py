@@ -18,6 +18,14 @@ from .recompute import part_of_recomputing
 
 __all__ = ["finish", "trace"]
 
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
+
 
 class _Proxy(Proxy):
     """Records ``x += y`` as what it is: fx would fall back to ``x + y``, which writes nothing."""
@@ -72,8 +80,7 @@ class _LeafTracer(Tracer):
                 keywords[p.name] = proxy
             else:
                 args.append(proxy)
-        hooks = (*self.root._forward_pre_hooks.values(), *self.root._forward_hooks.values())
-        if any(not part_of_recomputing(hook) for hook in hooks):
+        if _own_hooks(self.root):
             # As when the network is called: what its hooks do becomes part of the graph.
             root_fn = type(self.root)._call_impl
         return partial(root_fn, **keywords), args
@@ -118,6 +125,8 @@ def trace(
         )
     try:
         root = copy.deepcopy(model)
+        for kind in _HOOKS:  # graph modules lose theirs
+            setattr(root, kind, copy.copy(getattr(model, kind)))
     except Exception as error:
         raise TraceError(f"{type(model).__name__} cannot be copied: {_remedy(error)}") from error
     if training is not None:
@@ -132,6 +141,11 @@ def trace(
             "Its code branches or loops on the data, which a fixed graph cannot hold. Write it "
             "without that, or pass the type in `leaf_modules=` and tell how it converts with "
             "`ecl.register(Type)(handler)`."
+            + (
+                " Hooks of the whole network are traced too: remove those that only observe."
+                if _own_hooks(root)
+                else ""
+            )
         ) from error
     gm = GraphModule(root, graph, type(model).__name__)
     modes = {name: module.training for name, module in root.named_modules(remove_duplicate=False)}
@@ -139,6 +153,11 @@ def trace(
         module.training = modes[name]
     _positional(gm)
     return finish(gm)
+
+
+def _own_hooks(model: nn.Module) -> bool:
+    hooks = (*model._forward_pre_hooks.values(), *model._forward_hooks.values())
+    return any(not part_of_recomputing(hook) for hook in hooks)
 
 
 def _positional(gm: GraphModule) -> None:

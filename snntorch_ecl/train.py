@@ -16,7 +16,7 @@ from .checks import check_seed, check_whole_numbers
 from .distillation import Teacher
 from .errors import ConfigError, DataError, EclError, InputError
 from .optional import require
-from .processes import own_random_numbers
+from .processes import device_of, own_random_numbers
 from .surroundings import errors_named, norms_kept, quiet_lightning
 
 __all__ = ["TrainConfig", "fit", "parameter_groups", "start_thresholds"]
@@ -197,12 +197,13 @@ def fit(
 def _run_once(model: nn.Module, images: Tensor) -> None:
     """Start the thresholds, and see that network and images fit before anything long begins."""
     try:
+        images = images.to(device_of(model))
         start_thresholds(model, images)
         with torch.no_grad():
-            model.eval()(images[:1])
-    except EclError:
+            model.eval()(images)
+    except (EclError, torch.OutOfMemoryError):
         raise
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
             f"the network cannot be run on these images {list(images.shape[1:])}: {error}. Give a "
             "model for them, or name the data that it is for (data.name, --data-root, --recipe)"

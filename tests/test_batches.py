@@ -103,3 +103,9 @@ def test_images_are_found_in_whatever_a_loader_gives() -> None:
     for batch in (x, (x, 1), [x], {"pixels": x}):
         assert next(iter(images_in([batch], key="pixels"))) is x
     assert next(iter(pairs_in([(x, torch.arange(3))])))[0] is x
+
+
+def test_a_compiled_network_is_a_spiking_one() -> None:
+    snn = torch.compile(ecl.convert(ann()), backend="eager")
+    x = torch.rand(5, 4)
+    assert ecl.evaluate(snn, [(x, x.argmax(1) % 2)], num_steps=2, progress=False).samples == 5

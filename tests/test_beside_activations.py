@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.parametrizations import weight_norm
 
 import snntorch_ecl as ecl
-from snntorch_ecl.errors import StateError, UnsupportedError
+from snntorch_ecl.errors import StateError, TraceError, UnsupportedError
 from snntorch_ecl.sites import layer_before
 
 from .nets import wired
@@ -116,6 +116,26 @@ def test_a_layer_is_idle_by_what_it_does_and_not_by_descent(kind: type[nn.Module
     assert distance_at(seeded(lambda: nn.Sequential(*layers)), images(20, 4), 512) < 0.02
 
 
+def test_what_is_written_into_the_input_of_such_a_layer_does_not_reach_its_output() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        x = m.a(x)
+        y = m.centred(x)
+        return m.b(y + F.relu_(x))
+
+    parts = {"a": nn.Linear(4, 6), "centred": Centred(), "b": nn.Linear(6, 2)}
+    net, x = seeded(lambda: wired(forward, **parts)), images(20, 4)
+    torch.testing.assert_close(ecl.prepare(net)(x), net(x))
+
+
+class HalfPrecision(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.bfloat16(), self.weight.bfloat16(), self.bias.bfloat16()).float()
+
+
+def test_rounding_is_not_taken_for_bending() -> None:
+    ecl.prepare(nn.Sequential(HalfPrecision(64, 64), nn.ReLU(), nn.Linear(64, 2)))
+
+
 class Rectifying(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).relu()
@@ -188,6 +208,25 @@ def test_hooks_of_the_whole_network_are_part_of_it() -> None:
     assert distance_at(net, x, 512) < 0.02
 
 
+def test_hooks_of_a_prepared_network_are_part_of_it_too() -> None:
+    ann = ecl.prepare(seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))))
+    x = images(20, 4)
+    ann.train()(x)
+    ann.register_forward_hook(lambda module, args, output: output * 2 + 1)
+    snn = ecl.convert(ann.eval())
+    with torch.no_grad():
+        wanted = ann(x)
+        assert (snn(x, num_steps=512) - wanted).norm() < 0.2 * wanted.norm()
+        assert (snn(x, num_steps=512) - (wanted - 1) / 2).norm() > 0.5 * wanted.norm()
+
+
+def test_hooks_that_only_look_on_are_named() -> None:
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU())
+    net.register_forward_hook(lambda module, args, output: print(float(output.max())))
+    with pytest.raises(TraceError, match="remove those that only observe"):
+        ecl.prepare(net)
+
+
 def test_a_fused_network_keeps_its_own_hooks_out_of_the_graph() -> None:
     ann = ecl.fuse(ecl.prepare(seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU()))))
     ann.train()(images(20, 4))
@@ -227,6 +266,18 @@ def test_an_input_may_be_called_like_a_layer() -> None:
     net, x = seeded(Net), images(64, 4)
     snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x]))
     assert layer_before(snn.net, "act") is snn.net.get_submodule("a")
+
+
+def test_a_last_layer_that_is_spread_over_the_output_is_left_alone() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y = F.relu(m.a(x))
+        return m.b(y) + m.context(F.adaptive_avg_pool2d(y, 1))
+
+    parts = {name: nn.Conv2d(3, 3, 1) for name in ("a", "b", "context")}
+    net, x = seeded(lambda: wired(forward, **parts)), images(32, 3, 4, 4)
+    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x]))
+    better = ecl.compensate(snn, net, [x], num_steps=2, progress=False)
+    assert better(x, num_steps=2).shape == net(x).shape
 
 
 @pytest.mark.parametrize("method", ["weights", "biases", "steps"])
@@ -282,6 +333,25 @@ def test_a_layer_before_and_behind_neurons_counts_as_each(num_steps: int) -> Non
     cost = ecl.energy(ecl.convert(net), [images(6, 4)], num_steps=num_steps, progress=False)
     assert cost.total("ann_macs") == pytest.approx(4 * 4 + 4 * 4 + 4 * 2)
     assert cost.total("macs") == 4 * 4  # the first call alone, once for all steps
+
+
+def test_an_input_called_like_a_layer_has_no_synapses() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.clip, self.head = (
+                nn.Linear(4, 4),
+                ecl.ThresholdClip(4, 1.0),
+                nn.Linear(4, 2),
+            )
+
+        def forward(self, head: Tensor) -> Tensor:
+            out: Tensor = self.head(self.clip(self.a(head)))
+            return out
+
+    data = [images(6, 4), images(5, 4)]
+    cost = ecl.energy(ecl.convert(seeded(Net)), data, num_steps=4, progress=False)
+    assert cost.total("ann_macs") == pytest.approx(16 + 8)
 
 
 def test_a_computed_weight_has_its_synapses() -> None:
@@ -344,10 +414,13 @@ def test_images_whose_rows_are_many_exit_one_by_one() -> None:
 # -------------------------------------------------------------------------------- processes
 
 
-def test_thresholds_do_not_start_from_a_share_of_the_batch() -> None:
+def test_thresholds_do_not_start_from_a_share_of_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ann = ecl.prepare(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))).train()
     started = copy.deepcopy(ann)
     started(images(8, 4))
+    monkeypatch.setattr("snntorch_ecl.activation.get_world_size", lambda: 2)
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     try:
         with pytest.raises(StateError, match="Run one batch through the prepared network"):

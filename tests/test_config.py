@@ -68,6 +68,8 @@ def test_a_runs_own_json_repeats_it(tmp_path: Path) -> None:
         ("- 1\n- 2\n", "must hold settings by name; got list"),
         ("seed: 2020-13-45", "is not valid YAML: month must be in"),
         ("levels: 4\ntrain:\n  lr: 0.1\n  lr: 0.2\n", "has 'lr' twice, the second in line 4"),
+        ('{"levels": 4, "levels": 8}', "has 'levels' twice"),
+        ("data: {root: {{ root }}}", "is not valid YAML"),
         ("data: {std: [1e-1, 2e-1, 3e-1]}", r"\.data\.std\[0\] must be float; got '1e-1'"),
         ("data: {mean: [0.1, null, 0.2]}", r"\.data\.mean\[1\] must be float; got None"),
         ("seed: 100000000000000000000", r"seed must be less than 2\*\*63"),
