@@ -41,8 +41,9 @@ def bends(layer: nn.Module) -> bool:
         with torch.no_grad():
             trial = copy.deepcopy(layer).eval().float().cpu()
             a, b = _inputs(layer)
-            difference: Tensor = trial(a + b) + trial(torch.zeros_like(a)) - trial(a) - trial(b)
-            size = trial(a).abs().amax() + trial(b).abs().amax()
+            of_a, of_b = trial(a), trial(b)
+            difference: Tensor = trial(a + b) + trial(torch.zeros_like(a)) - of_a - of_b
+            size = of_a.abs().amax() + of_b.abs().amax()
             return bool(difference.abs().amax() > _TOLERANCE * size)
     except Exception:  # code of the user's, on inputs it may not be for
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from .checks import SMALLEST_THRESHOLD, check_levels
 from .errors import ConfigError, DataError, InputError, NotPreparedError
 from .histogram import Histogram
 from .processes import device_of, summed
+from .tracing import copied
 
 __all__ = ["CalibrateConfig", "Method", "calibrate"]
 
@@ -95,7 +95,7 @@ def calibrate(
         torch.Size([3, 2])
     """
     config = CalibrateConfig(method=method, percentile=percentile, num_steps=num_steps)
-    model = copy.deepcopy(model)
+    model = copied(model)
     clips = {n: m for n, m in model.named_modules() if isinstance(m, ThresholdClip)}
     if not clips:
         raise NotPreparedError(

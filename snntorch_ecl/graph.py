@@ -161,10 +161,9 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
     """Fold each batch norm into the convolution that alone feeds it.
 
     Where the layer is shared, has other readers, is of a type of its own or has a weight that the
-    network's code reads as well, the batch norm stays:
-    at inference it is affine, so the converted network is right either way. It stays after a
-    linear layer too, which acts on the last dimension: the norm acts on dimension 1, and only
-    for input ``[B, features]`` are they the same.
+    network's code reads as well, the batch norm stays: at inference it is affine, so the converted
+    network is right either way. It stays after a linear layer too, which acts on the last
+    dimension: the norm acts on dimension 1, and only for input ``[B, features]`` are they the same.
     """
     read = read_by_code(gm)
     calls: dict[str, int] = {}

@@ -112,7 +112,8 @@ def registered_types() -> Iterator[type[nn.Module]]:
 def handler_for(kind: type[nn.Module], overrides: Handlers | None = None) -> Handler | None:
     """Look a handler up: the exact type; else the nearest ancestor's, if that is :func:`keep`.
 
-    A subclassed convolution is still linear in its input; a subclassed ReLU need not be a ReLU.
+    A subclassed convolution is linear as a rule (those that are found not to be are refused where
+    this is asked); a subclassed ReLU need not be a ReLU.
 
     Args:
         kind: The layer's type.

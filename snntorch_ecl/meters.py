@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Collection
 from typing import Any
@@ -15,6 +14,7 @@ from .convert import prepare
 from .errors import ConfigError, DataError
 from .processes import summed
 from .temporal import unfold
+from .tracing import copied
 
 __all__ = ["AnswerMeter", "LayerMeter", "activations_of", "watched_ann"]
 
@@ -159,7 +159,7 @@ def watched_ann(ann: nn.Module, names: Collection[str]) -> nn.Module:
     Returns:
         The copy.
     """
-    ann = copy.deepcopy(ann).eval()
+    ann = copied(ann).eval()
     # An unset clip passes ReLU through, at the same names as the spiking layers.
     return ann if set(names) <= _clips(ann).keys() else prepare(ann)
 

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from .errors import TraceError
 from .recompute import part_of_recomputing
 
-__all__ = ["finish", "trace"]
+__all__ = ["copied", "finish", "trace"]
 
 _HOOKS = (
     "_forward_hooks",
@@ -124,9 +124,7 @@ def trace(
             "one batch through it first"
         )
     try:
-        root = copy.deepcopy(model)
-        for kind in _HOOKS:  # graph modules lose theirs
-            setattr(root, kind, copy.copy(getattr(model, kind)))
+        root = copied(model)
     except Exception as error:
         raise TraceError(f"{type(model).__name__} cannot be copied: {_remedy(error)}") from error
     if training is not None:
@@ -153,6 +151,20 @@ def trace(
         module.training = modes[name]
     _positional(gm)
     return finish(gm)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy with all its hooks, which torch's copy of a graph module loses.
+
+    Args:
+        model: Any module.
+    """
+    twin = copy.deepcopy(model)
+    for own, copied_module in zip(model.modules(), twin.modules(), strict=True):
+        if isinstance(own, GraphModule):
+            for kind in _HOOKS:
+                setattr(copied_module, kind, copy.copy(getattr(own, kind)))
+    return twin
 
 
 def _own_hooks(model: nn.Module) -> bool:

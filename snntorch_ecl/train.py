@@ -95,19 +95,23 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
     ]
 
 
-def start_thresholds(model: nn.Module, images: Tensor) -> None:
+def start_thresholds(model: nn.Module, images: Tensor) -> bool:
     """Set every threshold that is unset from one batch, as training would.
 
     Args:
         model: A prepared network; its batch norms see the batch once.
         images: ``[B, ...]``; the first batch of the training data.
+
+    Returns:
+        Whether there were any, so that the batch was run.
     """
     clips = [m for m in model.modules() if isinstance(m, ThresholdClip)]
     if all(clip.is_set for clip in clips):
-        return
+        return False
     model.train()
     with torch.no_grad():
         model(images)
+    return True
 
 
 def fit(
@@ -198,9 +202,9 @@ def _run_once(model: nn.Module, images: Tensor) -> None:
     """Start the thresholds, and see that network and images fit before anything long begins."""
     try:
         images = images.to(device_of(model))
-        start_thresholds(model, images)
-        with torch.no_grad():
-            model.eval()(images)
+        if not start_thresholds(model, images):
+            with torch.no_grad():
+                model.eval()(images)
     except (EclError, torch.OutOfMemoryError):
         raise
     except (RuntimeError, ValueError, IndexError) as error:

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.parametrizations import weight_norm
 
 import snntorch_ecl as ecl
+from snntorch_ecl.affinity import bends
 from snntorch_ecl.errors import StateError, TraceError, UnsupportedError
 from snntorch_ecl.sites import layer_before
 
@@ -133,7 +134,8 @@ class HalfPrecision(nn.Linear):
 
 
 def test_rounding_is_not_taken_for_bending() -> None:
-    ecl.prepare(nn.Sequential(HalfPrecision(64, 64), nn.ReLU(), nn.Linear(64, 2)))
+    assert not bends(HalfPrecision(64, 64))
+    assert bends(Squared(64, 64))
 
 
 class Rectifying(nn.Conv2d):
@@ -216,8 +218,23 @@ def test_hooks_of_a_prepared_network_are_part_of_it_too() -> None:
     snn = ecl.convert(ann.eval())
     with torch.no_grad():
         wanted = ann(x)
+        unclipped = ecl.calibrate(ann, [x], method="max", progress=False)(x)
+        assert (unclipped - wanted).norm() < 0.2 * wanted.norm()  # the hook is there too
         assert (snn(x, num_steps=512) - wanted).norm() < 0.2 * wanted.norm()
         assert (snn(x, num_steps=512) - (wanted - 1) / 2).norm() > 0.5 * wanted.norm()
+
+
+def test_a_hook_that_is_a_method_works_on_the_copy() -> None:
+    class Scaled(nn.Sequential):
+        def scaled(self, module: nn.Module, args: Any) -> tuple[Tensor]:
+            return (args[0] * self.factor,)
+
+    net = Scaled(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+    net.factor = nn.Parameter(torch.tensor(3.0))
+    net.register_forward_pre_hook(net.scaled)
+    x = images(20, 4)
+    torch.testing.assert_close(ecl.prepare(net)(x), net(x))
+    assert distance_at(net, x, 512) < 0.02
 
 
 def test_hooks_that_only_look_on_are_named() -> None:
