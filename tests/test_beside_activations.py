@@ -1,43 +1,21 @@
-"""What stands beside activations: weights that code reads, rectified parameters, hooks, rows."""
+"""What stands beside activations: weights that code reads, rectified parameters, hooks."""
 
-import copy
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils.parametrizations import weight_norm
+from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.affinity import bends
-from snntorch_ecl.errors import StateError, TraceError, UnsupportedError
-from snntorch_ecl.sites import layer_before
+from snntorch_ecl.errors import TraceError, UnsupportedError
+from snntorch_ecl.recompute import part_of_recomputing
 
+from .distances import distance_at, images, seeded
 from .nets import wired
 
-
-def seeded(build: Callable[[], nn.Module]) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return build().eval()
-
-
-def images(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
-
-
-def distance_at(net: nn.Module, x: Tensor, num_steps: int, **options: Any) -> float:
-    """Of the spiking network's output from the ANN's, which no threshold clips."""
-    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x], method="max"), **options)
-    with torch.no_grad():
-        wanted = net(x)
-        return float((snn(x, num_steps=num_steps) - wanted).norm() / wanted.norm())
-
-
-# ------------------------------------------------------------------------------ parameters
+# ------------------------------------------------------------------------------------- parameters
 
 
 def test_a_weight_that_code_reads_too_is_not_folded() -> None:
@@ -98,7 +76,7 @@ def test_a_returned_parameter_is_refused_before_any_training() -> None:
         ecl.prepare(net)
 
 
-# ----------------------------------------------------------------------------------- layers
+# ----------------------------------------------------------------------------------------- layers
 
 
 class Centred(nn.Identity):
@@ -194,7 +172,7 @@ def test_activations_may_lie_in_memory_in_any_order() -> None:
     assert all(torch.equal(found[name], value) for name, value in wanted.items())
 
 
-# ------------------------------------------------------------------------------------ hooks
+# ------------------------------------------------------------------------------------------ hooks
 
 
 def test_hooks_of_the_whole_network_are_part_of_it() -> None:
@@ -246,208 +224,7 @@ def test_hooks_that_only_look_on_are_named() -> None:
 
 def test_a_fused_network_keeps_its_own_hooks_out_of_the_graph() -> None:
     ann = ecl.fuse(ecl.prepare(seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU()))))
+    assert ann._forward_pre_hooks
+    assert all(map(part_of_recomputing, ann._forward_pre_hooks.values()))
     ann.train()(images(20, 4))
     assert ecl.convert(ann.eval())(images(5, 4), num_steps=2).shape == (5, 6)
-
-
-# ------------------------------------------------------------------------- where neurons read
-
-
-def test_a_last_layer_may_be_called_output() -> None:
-    def forward(m: Any, x: Tensor) -> Tensor:
-        return m.output(F.relu(m.b(F.relu(m.a(x)))))
-
-    def build() -> nn.Module:
-        parts = {"a": nn.Linear(8, 32), "b": nn.Linear(32, 32), "output": nn.Linear(32, 5)}
-        return wired(forward, **parts)
-
-    net, x = seeded(build), images(256, 8)
-    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x]))
-    assert layer_before(snn.net, None) is snn.net.get_submodule("output")
-    better = ecl.compensate(snn, net, [x], num_steps=2, progress=False)
-    with torch.no_grad():
-        left = (better(x, num_steps=2) - net(x)).mean(0)
-    assert left.abs().max() < 1e-5  # the bias takes up the mean
-
-
-def test_an_input_may_be_called_like_a_layer() -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.act, self.b = nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)
-
-        def forward(self, act: Tensor) -> Tensor:
-            out: Tensor = self.b(self.act(self.a(act)))
-            return out
-
-    net, x = seeded(Net), images(64, 4)
-    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x]))
-    assert layer_before(snn.net, "act") is snn.net.get_submodule("a")
-
-
-def test_a_last_layer_that_is_spread_over_the_output_is_left_alone() -> None:
-    def forward(m: Any, x: Tensor) -> Tensor:
-        y = F.relu(m.a(x))
-        return m.b(y) + m.context(F.adaptive_avg_pool2d(y, 1))
-
-    parts = {name: nn.Conv2d(3, 3, 1) for name in ("a", "b", "context")}
-    net, x = seeded(lambda: wired(forward, **parts)), images(32, 3, 4, 4)
-    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x]))
-    better = ecl.compensate(snn, net, [x], num_steps=2, progress=False)
-    assert better(x, num_steps=2).shape == net(x).shape
-
-
-@pytest.mark.parametrize("method", ["weights", "biases", "steps"])
-def test_a_layer_that_is_spread_over_the_current_is_left_alone(method: Any) -> None:
-    def forward(m: Any, x: Tensor) -> Tensor:
-        x = F.relu(m.stem(x))
-        context = m.context(F.adaptive_avg_pool2d(x, 1))
-        return m.head(F.relu(m.a(x) + context).mean((2, 3)))
-
-    def build() -> nn.Module:
-        parts = {name: nn.Conv2d(3, 3, 1) for name in ("stem", "a", "context")}
-        return wired(forward, head=nn.Linear(3, 2), **parts)
-
-    net, x = seeded(build), images(32, 3, 4, 4)
-    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [x]))
-    better = ecl.compensate(snn, net, [x], num_steps=2, method=method, progress=False)
-    with torch.no_grad():
-        left = (better(x, num_steps=2) - net(x)).mean(0)
-    assert left.abs().max() < 1e-5  # the head takes up the mean
-    if method == "weights":
-        before, after = (s.net.get_submodule("context").weight for s in (snn, better))
-        assert torch.equal(before, after)
-
-
-def test_inference_mode_around_it_changes_nothing() -> None:
-    net = seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)))
-    snn = ecl.convert(ecl.calibrate(ecl.prepare(net), [images(64, 4)]))
-
-    def run() -> tuple[Tensor, float]:
-        better = ecl.compensate(snn, net, [images(64, 4)], num_steps=2, progress=False)
-        cost = ecl.energy(better, [images(64, 4)], num_steps=2, progress=False)
-        return better(images(8, 4), num_steps=2), cost.total("macs")
-
-    with torch.inference_mode():
-        inside = run()
-    with torch.no_grad():
-        assert torch.equal(inside[0], run()[0])
-        assert inside[1] == run()[1]
-
-
-# ----------------------------------------------------------------------------------- energy
-
-
-@pytest.mark.parametrize("num_steps", [1, 4, 8])
-def test_a_layer_before_and_behind_neurons_counts_as_each(num_steps: int) -> None:
-    def forward(m: Any, x: Tensor) -> Tensor:
-        return m.head(m.clip(m.shared(m.clip_0(m.shared(x)))))
-
-    net = wired(
-        forward, shared=nn.Linear(4, 4), head=nn.Linear(4, 2),
-        clip=ecl.ThresholdClip(4, 1.0), clip_0=ecl.ThresholdClip(4, 1.0),
-    ).eval()  # fmt: skip
-    cost = ecl.energy(ecl.convert(net), [images(6, 4)], num_steps=num_steps, progress=False)
-    assert cost.total("ann_macs") == pytest.approx(4 * 4 + 4 * 4 + 4 * 2)
-    assert cost.total("macs") == 4 * 4  # the first call alone, once for all steps
-
-
-def test_an_input_called_like_a_layer_has_no_synapses() -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.clip, self.head = (
-                nn.Linear(4, 4),
-                ecl.ThresholdClip(4, 1.0),
-                nn.Linear(4, 2),
-            )
-
-        def forward(self, head: Tensor) -> Tensor:
-            out: Tensor = self.head(self.clip(self.a(head)))
-            return out
-
-    data = [images(6, 4), images(5, 4)]
-    cost = ecl.energy(ecl.convert(seeded(Net)), data, num_steps=4, progress=False)
-    assert cost.total("ann_macs") == pytest.approx(16 + 8)
-
-
-def test_a_computed_weight_has_its_synapses() -> None:
-    def cost(wrap: Callable[[nn.Module], nn.Module]) -> float:
-        layers = (wrap(nn.Conv2d(2, 3, 3)), ecl.ThresholdClip(4, 1.0), nn.Flatten())
-        net = nn.Sequential(*layers, wrap(nn.Linear(12, 2))).eval()
-        snn = ecl.convert(net)
-        return ecl.energy(snn, [images(6, 2, 4, 4)], num_steps=2, progress=False).total("ann_macs")
-
-    assert cost(weight_norm) == cost(lambda layer: layer)
-
-
-# --------------------------------------------------------------------------- state and exits
-
-
-def overflowing() -> ecl.SpikingNetwork:
-    net = nn.Sequential(nn.Linear(4, 6), ecl.ThresholdClip(4, 1.0), nn.Linear(6, 3)).eval()
-    snn = ecl.convert(net)
-    with torch.no_grad():
-        snn.net.get_submodule("0").weight.mul_(1e38)
-    return snn
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda snn, x: snn(x, num_steps=4),
-        lambda snn, x: snn.predict(x, max_steps=4),
-        lambda snn, x: snn.step(x),
-    ],
-)
-def test_an_overflow_is_an_error_however_it_is_run(call: Any) -> None:
-    with pytest.raises(StateError, match="the membrane of 1 is NaN or infinite"):
-        call(overflowing(), torch.full((2, 4), 1e3))
-
-
-def test_images_whose_rows_are_many_exit_one_by_one() -> None:
-    """Frames or tokens merged into the batch: a neuron has several rows for each image."""
-
-    def forward(m: Any, x: Tensor) -> Tensor:
-        rows = m.clip(m.a(x.reshape(-1, 4)))
-        return m.b(rows.view(x.shape[0], -1))
-
-    def build() -> nn.Module:
-        parts = {"a": nn.Linear(4, 6), "b": nn.Linear(30, 3), "clip": ecl.ThresholdClip(4, 1.0)}
-        return wired(forward, **parts)
-
-    net, x = seeded(build), images(9, 5, 4)
-    with torch.no_grad():
-        net.b.weight.mul_(8)  # sure of itself
-    snn = ecl.convert(net)
-    found = snn.predict(x, max_steps=8, confidence=0.9)
-    assert len(found.steps.unique()) > 1
-    with torch.no_grad():
-        logits = snn.logits_over_time(x, num_steps=8)
-    for image, (steps, choice) in enumerate(zip(found.steps, found.classes, strict=True)):
-        assert int(logits[int(steps) - 1, image].argmax()) == int(choice)
-
-
-# -------------------------------------------------------------------------------- processes
-
-
-def test_thresholds_do_not_start_from_a_share_of_the_batch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    ann = ecl.prepare(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))).train()
-    started = copy.deepcopy(ann)
-    started(images(8, 4))
-    monkeypatch.setattr("snntorch_ecl.activation.get_world_size", lambda: 2)
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    try:
-        with pytest.raises(StateError, match="Run one batch through the prepared network"):
-            DistributedDataParallel(ann)(images(8, 4))
-        DistributedDataParallel(started)(images(8, 4)).sum().backward()
-    finally:
-        distributed.destroy_process_group()
-
-
-def test_a_batch_without_rows_starts_nothing() -> None:
-    clip = ecl.ThresholdClip(4).train()
-    assert clip(torch.zeros(0, 3)).shape == (0, 3)
-    assert not clip.is_set
