@@ -81,7 +81,8 @@ def continued(output_dir: Path, config: Any, *, resume: bool) -> None:
             if not needed.is_file():
                 raise ConfigError(
                     f"{output_dir} holds {trained[0].name}, but no {needed.name} from which its "
-                    "run could go on; choose another folder"
+                    "run could go on; put it back (best.ckpt will do for last.ckpt), or choose "
+                    "another folder"
                 )
         check_same(_settings_in(file), config, file)
     write_json(file, {"config": plain(config)})
