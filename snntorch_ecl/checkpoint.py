@@ -19,7 +19,15 @@ from .errors import CheckpointError, EclError
 from .settings import from_dict
 from .storage import Format, read_tensors, write_tensors
 
-__all__ = ["Checkpoint", "build_ann", "initial_ann", "load_ann", "save_ann", "start_from"]
+__all__ = [
+    "Checkpoint",
+    "build_ann",
+    "differences",
+    "initial_ann",
+    "load_ann",
+    "save_ann",
+    "start_from",
+]
 
 _FORMAT = Format("snntorch-ecl ann", version=1, writer="save_ann")
 
@@ -135,17 +143,12 @@ def start_from(ann: nn.Module, path: str | Path) -> None:
             classes, levels or per-channel thresholds differ). The network is as it was.
     """
     source = load_ann(path)
-    state, own = source.ann.state_dict(), ann.state_dict()
-    differing = [
-        f"{key} ({_shape(state, key)} in the file, {_shape(own, key)} here)"
-        for key in sorted({*state, *own})
-        if _shape(state, key) != _shape(own, key) and not key.endswith("raw_threshold")
-    ]
+    state = source.ann.state_dict()
+    differing = differences(state, ann.state_dict(), but=("raw_threshold",))
     if differing:
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise CheckpointError(
             f"{path} holds another network ({source.config.model}, {len(source.classes)} classes): "
-            f"{', '.join(differing[:3])}{more}"
+            f"{differing}"
         )
     if not source.config.relu:
         _check_activations(ann, source.config, path)
@@ -163,6 +166,28 @@ def _check_activations(ann: nn.Module, trained: ExperimentConfig, path: str | Pa
                 f"per_channel={trained.per_channel}; {name} has levels={module.levels}, "
                 f"per_channel={module.per_channel}. Use the same, or start from a ReLU network"
             )
+
+
+def differences(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], *, but: tuple[str, ...] = ()
+) -> str:
+    """Names and shapes in which two networks differ.
+
+    Args:
+        state: Tensors of a file.
+        own: Those of the network that they are for.
+        but: Ends of names that may differ.
+
+    Returns:
+        The first three and how many more, in words; nothing where they are alike.
+    """
+    found = [
+        f"{key} ({_shape(state, key)} in the file, {_shape(own, key)} here)"
+        for key in sorted({*state, *own})
+        if _shape(state, key) != _shape(own, key) and not key.endswith(but)
+    ]
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f"{', '.join(found[:3])}{more}"
 
 
 def _shape(state: Mapping[str, Tensor], key: str) -> str:

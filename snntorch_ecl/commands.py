@@ -207,6 +207,9 @@ def finetune(
     surrogate: Annotated[
         str | None, typer.Option(help="Gradient of a spike: triangular, rectangular or atan.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder of another fine-tuning to start from.")
+    ] = None,
     epochs: Epochs = None,
     lr: Rate = None,
     steps: Steps = None,
@@ -221,7 +224,12 @@ def finetune(
         from .tuning import TuneConfig, run_tuning
 
         flags = given(
-            {"num_steps": num_steps, "distillation": distillation, "surrogate": surrogate},
+            {
+                "num_steps": num_steps,
+                "distillation": distillation,
+                "surrogate": surrogate,
+                "start": None if start is None else str(start),
+            },
             measure=measured(checkpoint, data_root, steps, images),
             train=given({"epochs": epochs, "lr": lr}),
         )

@@ -22,6 +22,7 @@ from .processes import default_device, is_main, joined, share
 from .records import continued
 from .surrogate import rectangular, triangular
 from .train import TrainConfig, fit
+from .tuned import start_from_run
 
 __all__ = ["Surrogate", "TuneConfig", "run_tuning"]
 
@@ -47,6 +48,8 @@ class TuneConfig:
         surrogate: Gradient of a spike: :func:`snntorch_ecl.surrogate.triangular`;
             :func:`~snntorch_ecl.surrogate.rectangular`, as the ANN's own activation had it; or
             snnTorch's default, ``atan``.
+        start: Folder of another fine-tuning of the same checkpoint, say at a larger T, to start
+            from; by default the ANN's weights.
         train: The recipe; a few epochs at a small learning rate.
     """
 
@@ -54,6 +57,7 @@ class TuneConfig:
     num_steps: int = 2
     distillation: float = 0.7
     surrogate: Surrogate = "triangular"
+    start: str | None = None
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(epochs=4, lr=0.05, gradient_clip=1.0)
     )
@@ -113,6 +117,9 @@ def run_tuning(
         opened = open_checkpoint(config.measure, place)
         ann = opened.checkpoint.ann
         snn = convert(ann, spike_grad=_SHAPES[config.surrogate](), fold_batchnorms=False)
+        # A run that goes on has learned from there already.
+        if config.start is not None and not (resume and (output_dir / "last.ckpt").is_file()):
+            start_from_run(snn, config.start)
         teacher = Teacher(ann, share=config.distillation) if config.distillation else None
         learner = _AtSteps(snn, config.num_steps)
         fit(

@@ -1,6 +1,7 @@
 """The commands of the experiments, one after the other as a user runs them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from snntorch_ecl import sweep as sweep_module
 from snntorch_ecl import tuning as tuning_module
 from snntorch_ecl.checkpoint import load_ann
 from snntorch_ecl.config import recipe
+from snntorch_ecl.measure import MeasureConfig
 from snntorch_ecl.sweep import SweepConfig
+from snntorch_ecl.tuning import TuneConfig
 
 from .runs import experiment, image_folder
 from .test_cli import invoke
@@ -106,6 +109,27 @@ def test_flags_win_over_the_recipe(asked: list[Any], tmp_path: Path) -> None:
 def test_a_relu_network_is_trained_by_a_flag(asked: list[Any], tmp_path: Path) -> None:
     invoke("train", "--relu", "--output-dir", str(tmp_path))
     assert asked[0][0].relu is True
+
+
+def test_every_flag_of_a_fine_tuning_reaches_it(asked: list[Any], tmp_path: Path) -> None:
+    invoke(
+        "finetune", "--checkpoint", "a", "--data-root", "here", "--num-steps", "1",
+        "--distillation", "0.5", "--surrogate", "atan", "--start", "runs/t2", "--epochs", "3",
+        "--lr", "0.01", "-T", "1", "-T", "2", "--images", "7", "--resume", "--devices", "2",
+        "--num-nodes", "3", "--accelerator", "cpu", "--output-dir", str(tmp_path),
+    )  # fmt: skip
+    ((config, output_dir, options),) = asked
+    assert config == TuneConfig(
+        measure=MeasureConfig(checkpoint="a", data_root="here", steps=(1, 2), images=7),
+        num_steps=1,
+        distillation=0.5,
+        surrogate="atan",
+        start="runs/t2",
+        train=replace(TuneConfig(measure=MeasureConfig(checkpoint="a")).train, epochs=3, lr=0.01),
+    )
+    assert output_dir == tmp_path
+    several = {"devices": 2, "num_nodes": 3, "accelerator": "cpu"}
+    assert options == {"resume": True, **several}
 
 
 def test_a_sweep_takes_a_recipe(asked: list[Any], tmp_path: Path) -> None:
