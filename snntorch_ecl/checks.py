@@ -68,10 +68,10 @@ def check_threshold(
 
 
 def _broadcasts(threshold: Tensor, like: Tensor) -> bool:
-    if threshold.ndim > like.ndim:
+    last = like.shape[max(0, like.ndim - threshold.ndim) :]
+    if len(last) != threshold.ndim:
         return False
-    sizes = zip(reversed(threshold.shape), reversed(like.shape), strict=False)
-    return all(own in (1, size) for own, size in sizes)
+    return all(own in (1, size) for own, size in zip(threshold.shape, last, strict=True))
 
 
 def check_neuron(negative_threshold: float, initial_membrane: float) -> None:

@@ -6,7 +6,6 @@ import copy
 import inspect
 import operator
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -83,7 +82,12 @@ class _LeafTracer(Tracer):
         if _own_hooks(self.root):
             # As when the network is called: what its hooks do becomes part of the graph.
             root_fn = type(self.root)._call_impl
-        return partial(root_fn, **keywords), args
+
+        def root(*given: Any) -> Any:
+            return root_fn(*given, **keywords)
+
+        root.__annotations__ = {}  # the tracer would write them, as text, into the graph
+        return root, args
 
     def call_module(
         self,
