@@ -207,6 +207,10 @@ def finetune(
     surrogate: Annotated[
         str | None, typer.Option(help="Gradient of a spike: triangular, rectangular or atan.")
     ] = None,
+    teachers: Annotated[
+        list[Path] | None,
+        typer.Option("--teacher", help="Another ann.safetensors to learn from; repeat it."),
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Folder of another fine-tuning to start from.")
     ] = None,
@@ -228,6 +232,7 @@ def finetune(
                 "num_steps": num_steps,
                 "distillation": distillation,
                 "surrogate": surrogate,
+                "teachers": tuple(map(str, teachers)) if teachers else None,
                 "start": None if start is None else str(start),
             },
             measure=measured(checkpoint, data_root, steps, images),

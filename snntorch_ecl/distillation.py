@@ -4,13 +4,40 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .errors import ConfigError
 
-__all__ = ["Teacher", "check_share"]
+__all__ = ["Committee", "Teacher", "check_share"]
+
+
+class Committee(nn.Module):
+    """Several networks that answer together: the mean of their logits.
+
+    Args:
+        members: Trained networks for the same classes; at least one.
+
+    Raises:
+        ConfigError: There are none.
+
+    Example:
+        >>> committee = Committee([nn.Linear(4, 3), nn.Linear(4, 3)])
+        >>> committee(torch.rand(2, 4)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if not members:
+            raise ConfigError("a committee needs at least one network; got none")
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The mean of what each member answers, ``[B, classes]``."""
+        return torch.stack([member(images) for member in self.members]).mean(0)
 
 
 class Teacher(nn.Module):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import snntorch.surrogate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from .checkpoint import Checkpoint, load_ann
 from .checks import check_whole_numbers
 from .convert import convert
-from .distillation import Teacher, check_share
-from .errors import ConfigError
+from .distillation import Committee, Teacher, check_share
+from .errors import CheckpointError, ConfigError
 from .evaluate import Evaluation, evaluate
 from .measure import MeasureConfig, leave, open_checkpoint
 from .network import SpikingNetwork
@@ -48,6 +49,8 @@ class TuneConfig:
         surrogate: Gradient of a spike: :func:`snntorch_ecl.surrogate.triangular`;
             :func:`~snntorch_ecl.surrogate.rectangular`, as the ANN's own activation had it; or
             snnTorch's default, ``atan``.
+        teachers: Checkpoints of more networks for the same classes and images; what is learned
+            then is the mean of their logits and the ANN's.
         start: Folder of another fine-tuning of the same checkpoint, say at a larger T, to start
             from; by default the ANN's weights.
         train: The recipe; a few epochs at a small learning rate.
@@ -57,6 +60,7 @@ class TuneConfig:
     num_steps: int = 2
     distillation: float = 0.7
     surrogate: Surrogate = "triangular"
+    teachers: tuple[str, ...] = ()
     start: str | None = None
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(epochs=4, lr=0.05, gradient_clip=1.0)
@@ -68,6 +72,10 @@ class TuneConfig:
         if self.surrogate not in get_args(Surrogate):
             allowed = ", ".join(get_args(Surrogate))
             raise ConfigError(f"surrogate must be one of {allowed}; got {self.surrogate!r}")
+        if self.teachers and not self.distillation:
+            raise ConfigError(
+                "teachers have no effect with distillation=0; give it, or no teachers"
+            )
 
 
 class _AtSteps(nn.Module):
@@ -81,6 +89,33 @@ class _AtSteps(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.snn(images, num_steps=self.num_steps)
         return logits
+
+
+def _teacher(config: TuneConfig, own: Checkpoint) -> Teacher | None:
+    """What the network learns beside the labels: its ANN's answers, and others'."""
+    if not config.distillation:
+        return None
+    others = [load_ann(path) for path in config.teachers]
+    for path, other in zip(config.teachers, others, strict=True):
+        for name, ours in _seen(own).items():
+            if (theirs := _seen(other)[name]) != ours:
+                raise CheckpointError(
+                    f"the teacher {path} was trained with {name} {theirs}, "
+                    f"{config.measure.checkpoint} with {ours}; both have to see the same"
+                )
+    model = Committee([own.ann, *(other.ann for other in others)]) if others else own.ann
+    return Teacher(model, share=config.distillation)
+
+
+def _seen(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a network answers to: its classes, and images as its training gave them."""
+    data = checkpoint.config.data
+    return {
+        "classes": checkpoint.classes,
+        "data.image_size": data.image_size,
+        "data.mean": data.mean,
+        "data.std": data.std,
+    }
 
 
 def run_tuning(
@@ -120,7 +155,7 @@ def run_tuning(
         # A run that goes on has learned from there already.
         if config.start is not None and not (resume and (output_dir / "last.ckpt").is_file()):
             start_from_run(snn, config.start)
-        teacher = Teacher(ann, share=config.distillation) if config.distillation else None
+        teacher = _teacher(config, opened.checkpoint)
         learner = _AtSteps(snn, config.num_steps)
         fit(
             learner,

@@ -115,8 +115,9 @@ def test_every_flag_of_a_fine_tuning_reaches_it(asked: list[Any], tmp_path: Path
     invoke(
         "finetune", "--checkpoint", "a", "--data-root", "here", "--num-steps", "1",
         "--distillation", "0.5", "--surrogate", "atan", "--start", "runs/t2", "--epochs", "3",
-        "--lr", "0.01", "-T", "1", "-T", "2", "--images", "7", "--resume", "--devices", "2",
-        "--num-nodes", "3", "--accelerator", "cpu", "--output-dir", str(tmp_path),
+        "--teacher", "b", "--teacher", "c", "--lr", "0.01", "-T", "1", "-T", "2", "--images", "7",
+        "--resume", "--devices", "2", "--num-nodes", "3", "--accelerator", "cpu",
+        "--output-dir", str(tmp_path),
     )  # fmt: skip
     ((config, output_dir, options),) = asked
     assert config == TuneConfig(
@@ -124,6 +125,7 @@ def test_every_flag_of_a_fine_tuning_reaches_it(asked: list[Any], tmp_path: Path
         num_steps=1,
         distillation=0.5,
         surrogate="atan",
+        teachers=("b", "c"),
         start="runs/t2",
         train=replace(TuneConfig(measure=MeasureConfig(checkpoint="a")).train, epochs=3, lr=0.01),
     )

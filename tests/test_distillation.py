@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import snntorch_ecl as ecl
-from snntorch_ecl.distillation import Teacher
+from snntorch_ecl.distillation import Committee, Teacher
 from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.train import TrainConfig, fit
 
@@ -73,6 +73,14 @@ def test_a_share_outside_its_range_is_refused(share: Any) -> None:
 def test_a_temperature_outside_its_range_is_refused(temperature: float) -> None:
     with pytest.raises(ConfigError, match="temperature must be finite and > 0"):
         Teacher(Fixed(1.0), temperature=temperature)
+
+
+def test_a_committee_answers_with_the_mean_and_is_one_with_its_only_member() -> None:
+    members = [Fixed(2.0, 0.0), Fixed(-1.0, 3.0), Fixed(5.0, 0.0)]
+    assert Committee(members)(torch.zeros(4, 1)).tolist() == [[2.0, 1.0]] * 4
+    assert torch.equal(Committee(members[:1])(torch.zeros(4, 1)), members[0](torch.zeros(4, 1)))
+    with pytest.raises(ConfigError, match="at least one network; got none"):
+        Committee([])
 
 
 # ---------------------------------------------------------------------------- while training

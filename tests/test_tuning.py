@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl.checkpoint import load_ann
-from snntorch_ecl.errors import ConfigError
+from snntorch_ecl.checkpoint import load_ann, save_ann
+from snntorch_ecl.config import ExperimentConfig
+from snntorch_ecl.errors import CheckpointError, ConfigError
 from snntorch_ecl.experiment import run_training
 from snntorch_ecl.lightning_parts import Classifier
 from snntorch_ecl.measure import MeasureConfig
@@ -161,3 +162,43 @@ def test_the_gradient_of_a_spike_is_chosen(checkpoint: Path, tmp_path: Path) -> 
         assert not torch.equal(one, other)
     with pytest.raises(ConfigError, match="one of triangular, rectangular, atan; got 'sine'"):
         from_dict(TuneConfig, {"measure": {"checkpoint": "a"}, "surrogate": "sine"})
+
+
+def test_other_networks_teach_as_well(checkpoint: Path, tmp_path: Path) -> None:
+    other = load_ann(checkpoint)
+    with torch.no_grad():
+        other.ann.fc.bias.add_(torch.tensor([4.0, -4.0]))  # type: ignore[union-attr, operator]
+    path = save_ann(tmp_path / "b.safetensors", other.ann, other.config, classes=other.classes)
+    twin = save_ann(tmp_path / "a.safetensors", *_parts(checkpoint), classes=other.classes)
+    tuned = {}
+    for name, teachers in {"none": (), "twin": (str(twin),), "other": (str(path),)}.items():
+        settings = replace(config(checkpoint, epochs=1), teachers=teachers)
+        run_tuning(settings, tmp_path / name, progress=False)
+        tuned[name] = state(tmp_path / name, checkpoint)["net.fc.weight"]
+    # Its ANN twice is its ANN; one that leans to a class is another teacher.
+    assert torch.equal(tuned["none"], tuned["twin"])
+    assert not torch.equal(tuned["none"], tuned["other"])
+    assert load_config(TuneConfig, tmp_path / "other" / "tuning.json").teachers == (str(path),)
+
+
+def _parts(checkpoint: Path) -> tuple[nn.Module, ExperimentConfig]:
+    own = load_ann(checkpoint)
+    return own.ann, own.config
+
+
+def test_a_teacher_of_other_images_or_classes_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    ann, own = _parts(checkpoint)
+    brighter = replace(own, data=replace(own.data, mean=(0.1, 0.2, 0.3)))
+    path = tmp_path / "other.safetensors"
+    for settings, classes, message in (
+        (brighter, ("blue", "red"), r"was trained with data\.mean \(0\.1, 0\.2, 0\.3\), "),
+        (own, ("red", "blue"), r"was trained with classes \('red', 'blue'\), "),
+    ):
+        save_ann(path, ann, settings, classes=classes)
+        tuned = replace(config(checkpoint), teachers=(str(path),))
+        with pytest.raises(CheckpointError, match=message):
+            run_tuning(tuned, tmp_path / "run", progress=False)
+    with pytest.raises(CheckpointError, match="there is no file"):
+        run_tuning(replace(config(checkpoint), teachers=("no",)), tmp_path / "run", progress=False)
+    with pytest.raises(ConfigError, match="teachers have no effect with distillation=0"):
+        replace(config(checkpoint), teachers=(str(path),), distillation=0.0)
