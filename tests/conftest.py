@@ -7,6 +7,7 @@ import torch
 from hypothesis import settings
 
 from snntorch_ecl import compiler
+from snntorch_ecl.handlers import _HANDLERS
 
 torch.set_num_threads(1)
 
@@ -26,3 +27,20 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     compiler.works_on.cache_clear()
     yield
     compiler.works_on.cache_clear()
+
+
+@pytest.fixture
+def clean_registry() -> Iterator[None]:
+    """What a test registers is forgotten after it."""
+    before = dict(_HANDLERS)
+    yield
+    _HANDLERS.clear()
+    _HANDLERS.update(before)
+
+
+@pytest.fixture
+def seeded_without_gradients() -> Iterator[None]:
+    """Equal weights in every test, and nothing recorded."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        yield

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -393,3 +394,11 @@ def spiking(name: str) -> tuple[nn.Module, ecl.SpikingNetwork]:
     """A calibrated ANN of the catalogue and its spiking network; for tests that only read."""
     ann = BY_NAME[name].prepared()
     return ann, ecl.convert(ann)
+
+
+over_catalogue = pytest.mark.parametrize("net", CATALOGUE, ids=lambda net: net.name)
+
+
+def outputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    """What a model gives for copies of some inputs."""
+    return model(*[x.clone() for x in inputs])
