@@ -21,8 +21,7 @@ _PREFIX = "model.snn."
 def start_from_run(snn: SpikingNetwork, folder: str | Path) -> None:
     """Take over the weights and batch norms that a fine-tuning of the same ANN has learned.
 
-    They are read from ``last.ckpt``: in ``snn.safetensors`` the norms are folded. The spike counts
-    of a network tuned at T = 2 are a better start for T = 1 than those of its ANN.
+    They are read from ``last.ckpt``: in ``snn.safetensors`` the norms are folded.
 
     Args:
         snn: The converted network, its norms not folded.
@@ -66,7 +65,7 @@ def _network_in(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged or no checkpoint ({error!r}); name the output folder of a "
             "fine-tuning"
         ) from error
-    if not state:
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(
             f"{path} is no checkpoint of a fine-tuning; name the output folder of one, or give an "
             "ann.safetensors as the checkpoint"
