@@ -23,6 +23,9 @@ class Committee(nn.Module):
     Raises:
         ConfigError: There are none.
 
+    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531,
+    whose soft targets may be the geometric mean of an ensemble's: the mean of its logits.
+
     Example:
         >>> committee = Committee([nn.Linear(4, 3), nn.Linear(4, 3)])
         >>> committee(torch.rand(2, 4)).shape
@@ -36,7 +39,14 @@ class Committee(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The mean of what each member answers, ``[B, classes]``."""
+        """The mean of what each member answers.
+
+        Args:
+            images: ``[B, ...]``.
+
+        Returns:
+            Logits, ``[B, classes]``.
+        """
         return torch.stack([member(images) for member in self.members]).mean(0)
 
 

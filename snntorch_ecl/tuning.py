@@ -153,7 +153,7 @@ def run_tuning(
         ann = opened.checkpoint.ann
         snn = convert(ann, spike_grad=_SHAPES[config.surrogate](), fold_batchnorms=False)
         # A run that goes on has learned from there already.
-        if config.start is not None and not (resume and (output_dir / "last.ckpt").is_file()):
+        if config.start is not None and not (output_dir / "last.ckpt").is_file():
             start_from_run(snn, config.start)
         teacher = _teacher(config, opened.checkpoint)
         learner = _AtSteps(snn, config.num_steps)

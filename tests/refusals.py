@@ -12,14 +12,12 @@ from torch import nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl import ThresholdClip
-from snntorch_ecl.errors import (
-    EclError,
-)
+from snntorch_ecl.errors import EclError
 
 NAN, INF = math.nan, math.inf
 
 
-def refuses(
+def assert_refuses(
     call: Callable[[], Any], kind: type[EclError], builtin: type[Exception], *parts: str
 ) -> str:
     """The call raises exactly ``kind``, whose text holds all ``parts``."""

@@ -52,7 +52,7 @@ def grid_inputs(net: Net, seed: int = 1) -> tuple[Tensor, ...]:
     return tuple(on_grid(x, 16) for x in net.inputs(1 if net.big else 3, seed))
 
 
-def same_run(
+def assert_same_run(
     snn_: ecl.SpikingNetwork, one: Callable[[], Any], other: Callable[[], Any]
 ) -> dict[str, Tensor]:
     """Both calls emit the same spikes, bit for bit, and equal outputs; gives the spikes."""
@@ -77,7 +77,7 @@ def means_of_steps(snn_: ecl.SpikingNetwork, frames: list[tuple[Tensor, ...]]) -
 @over_catalogue
 def test_stepping_equals_a_whole_run_bit_for_bit(net: Net) -> None:
     snn_, inputs = exact(net.name), grid_inputs(net)
-    spikes = same_run(
+    spikes = assert_same_run(
         snn_,
         lambda: snn_.logits_over_time(*inputs, num_steps=4),
         lambda: means_of_steps(snn_, [inputs] * 4),
@@ -89,7 +89,7 @@ def test_stepping_equals_a_whole_run_bit_for_bit(net: Net) -> None:
 def test_a_constant_sequence_equals_holding_the_input_bit_for_bit(net: Net) -> None:
     snn_, inputs = exact(net.name), grid_inputs(net)
     sequence = [x.expand(3, *x.shape) for x in inputs]
-    same_run(snn_, lambda: snn_.forward_steps(*sequence), lambda: snn_(*inputs, num_steps=3))
+    assert_same_run(snn_, lambda: snn_.forward_steps(*sequence), lambda: snn_(*inputs, num_steps=3))
 
 
 @over_catalogue
@@ -97,7 +97,7 @@ def test_a_changing_sequence_equals_stepping_bit_for_bit(net: Net) -> None:
     snn_ = exact(net.name)
     frames = [grid_inputs(net, seed) for seed in range(3)]
     sequence = [torch.stack(xs) for xs in zip(*frames, strict=True)]
-    same_run(
+    assert_same_run(
         snn_,
         lambda: snn_.forward_steps(*sequence),
         lambda: tree_map(lambda x: x[-1], means_of_steps(snn_, frames)),

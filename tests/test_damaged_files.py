@@ -17,7 +17,7 @@ from snntorch_ecl import ThresholdClip
 from snntorch_ecl.errors import (
     CheckpointError,
 )
-from tests.refusals import NAN, network, refuses, small
+from tests.refusals import NAN, assert_refuses, network, small
 
 
 @pytest.fixture
@@ -34,31 +34,49 @@ def contents(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "no.safetensors"
-    refuses(lambda: ecl.load(path, small()), CheckpointError, RuntimeError, f"no file {path}")
+    assert_refuses(
+        lambda: ecl.load(path, small()), CheckpointError, RuntimeError, f"no file {path}"
+    )
 
 
 @pytest.mark.parametrize("length", [0, 4, 100, -1])
 def test_a_truncated_file_is_damaged(file: Path, length: int) -> None:
     file.write_bytes(file.read_bytes()[:length])
-    refuses(lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file), "damaged")
+    assert_refuses(
+        lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file), "damaged"
+    )
 
 
 def test_a_file_of_another_kind_is_damaged(file: Path) -> None:
     torch.save(small().state_dict(), file)
-    refuses(lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file), "damaged")
+    assert_refuses(
+        lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file), "damaged"
+    )
 
 
 def test_a_foreign_safetensors_file_is_told_apart(file: Path) -> None:
     save_file(small().state_dict(), file)
-    refuses(lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file),
-            "not written by SpikingNetwork.save", "None")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.load(file, small()),
+        CheckpointError,
+        RuntimeError,
+        str(file),
+        "not written by SpikingNetwork.save",
+        "None",
+    )
 
 
 def test_a_newer_version_asks_for_an_update(file: Path) -> None:
     tensors, metadata = contents(file)
     save_file(tensors, file, {**metadata, "format_version": "2"})
-    refuses(lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file),
-            "format version 2", "Update snntorch-ecl")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.load(file, small()),
+        CheckpointError,
+        RuntimeError,
+        str(file),
+        "format version 2",
+        "Update snntorch-ecl",
+    )
 
 
 def spoil(settings: dict[str, Any], *path: Any, value: Any = None, drop: bool = False) -> Any:
@@ -95,30 +113,47 @@ def test_damaged_settings_are_noticed(file: Path, change: Callable[[dict[str, An
     tensors, metadata = contents(file)
     settings = change(json.loads(metadata["settings"]))
     save_file(tensors, file, {**metadata, "settings": json.dumps(settings)})
-    refuses(lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file))
+    assert_refuses(lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file))
 
 
 def test_settings_that_are_no_json_are_noticed(file: Path) -> None:
     tensors, metadata = contents(file)
     save_file(tensors, file, {**metadata, "settings": "{"})
-    refuses(lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file), "damaged")
+    assert_refuses(
+        lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file), "damaged"
+    )
 
 
 def test_a_file_of_a_network_with_other_layers_is_refused(file: Path) -> None:
     other = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.ReLU(), nn.Linear(4, 2))
-    refuses(lambda: ecl.load(file, other), CheckpointError, RuntimeError, str(file),
-            "another network", "['1']", "['1', '2']")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.load(file, other),
+        CheckpointError,
+        RuntimeError,
+        str(file),
+        "another network",
+        "['1']",
+        "['1', '2']",
+    )
 
 
 def test_a_file_of_a_network_with_other_shapes_is_refused(file: Path) -> None:
     other = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
-    refuses(lambda: ecl.load(file, other), CheckpointError, RuntimeError, str(file),
-            "does not fit Sequential", "0.weight")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.load(file, other),
+        CheckpointError,
+        RuntimeError,
+        str(file),
+        "does not fit Sequential",
+        "0.weight",
+    )
 
 
 def test_a_model_that_does_not_convert_is_told_apart(file: Path) -> None:
     other = nn.Sequential(nn.Linear(4, 4), ThresholdClip(), nn.GELU())
-    refuses(lambda: ecl.load(file, other), CheckpointError, RuntimeError, str(file), "2 (GELU)")
+    assert_refuses(
+        lambda: ecl.load(file, other), CheckpointError, RuntimeError, str(file), "2 (GELU)"
+    )
 
 
 @pytest.mark.parametrize("value", [NAN, 0.0, -1.0])
@@ -126,17 +161,24 @@ def test_a_bad_threshold_in_a_file_is_refused(file: Path, value: float) -> None:
     tensors, metadata = contents(file)
     tensors["net.1.threshold"].fill_(value)
     save_file(tensors, file, metadata)
-    refuses(lambda: ecl.load(file, small()), CheckpointError, RuntimeError, str(file),
-            "net.1.threshold", f"{value:g}")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.load(file, small()),
+        CheckpointError,
+        RuntimeError,
+        str(file),
+        "net.1.threshold",
+        f"{value:g}",
+    )
 
 
 def test_saving_to_an_impossible_path_is_an_error_with_the_path(file: Path) -> None:
     path = file / "inside" / "net.safetensors"
-    refuses(lambda: network().save(path), CheckpointError, RuntimeError, str(path),
-            "cannot be written")  # fmt: skip
+    assert_refuses(
+        lambda: network().save(path), CheckpointError, RuntimeError, str(path), "cannot be written"
+    )
     folder = file.parent / "folder"
     folder.mkdir()
-    refuses(lambda: network().save(folder), CheckpointError, RuntimeError, str(folder))
+    assert_refuses(lambda: network().save(folder), CheckpointError, RuntimeError, str(folder))
     assert sorted(p.name for p in file.parent.iterdir()) == ["folder", "net.safetensors"]
 
 
@@ -153,8 +195,13 @@ def test_a_failed_save_leaves_the_old_file_and_no_part_of_a_new_one(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Path, where, full)
-    refuses(lambda: ecl.convert(small(2.0)).save(file), CheckpointError, RuntimeError, str(file),
-            "no space left")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.convert(small(2.0)).save(file),
+        CheckpointError,
+        RuntimeError,
+        str(file),
+        "no space left",
+    )
     monkeypatch.undo()
     assert file.read_bytes() == before
     assert list(file.parent.iterdir()) == [file]

@@ -26,7 +26,7 @@ from snntorch_ecl.errors import (
     UnsupportedError,
 )
 from tests.nets import BY_NAME, wired
-from tests.refusals import INF, NAN, network, refuses, small
+from tests.refusals import INF, NAN, assert_refuses, network, small
 
 # ------------------------------------------------------------------------------------- settings
 
@@ -34,19 +34,32 @@ from tests.refusals import INF, NAN, network, refuses, small
 @pytest.mark.parametrize("value", [0, -1.0, NAN, INF, -INF])
 @pytest.mark.parametrize("make", [DualThreshold, lambda v: ThresholdClip(4, v)])
 def test_thresholds_must_be_positive_and_finite(make: Any, value: float) -> None:
-    refuses(lambda: make(value), ConfigError, ValueError, "threshold must be finite and > 0",
-            f"got {value:g}")  # fmt: skip
+    assert_refuses(
+        lambda: make(value),
+        ConfigError,
+        ValueError,
+        "threshold must be finite and > 0",
+        f"got {value:g}",
+    )
 
 
 def test_a_bad_threshold_among_many_is_pointed_at() -> None:
-    refuses(lambda: DualThreshold(torch.tensor([1.0, 0.0, -2.0])), ConfigError, ValueError,
-            "got 0 at index [1]")  # fmt: skip
+    assert_refuses(
+        lambda: DualThreshold(torch.tensor([1.0, 0.0, -2.0])),
+        ConfigError,
+        ValueError,
+        "got 0 at index [1]",
+    )
 
 
 @pytest.mark.parametrize("value", ["1", True, [1.0]])
 def test_thresholds_must_be_numbers(value: object) -> None:
-    refuses(lambda: ThresholdClip(4, value), ConfigError, ValueError,
-            f"must be a number or a tensor; got {value!r}")  # fmt: skip
+    assert_refuses(
+        lambda: ThresholdClip(4, value),
+        ConfigError,
+        ValueError,
+        f"must be a number or a tensor; got {value!r}",
+    )
 
 
 @pytest.mark.parametrize("levels", [0, -1, 2.0, True, "4"])
@@ -54,8 +67,13 @@ def test_thresholds_must_be_numbers(value: object) -> None:
     "call", [lambda v: ThresholdClip(v), lambda v: ecl.prepare(nn.ReLU(), levels=v)]
 )
 def test_levels_must_be_a_positive_integer(call: Any, levels: object) -> None:
-    refuses(lambda: call(levels), ConfigError, ValueError, "levels must be an integer >= 1",
-            f"got {levels!r}")  # fmt: skip
+    assert_refuses(
+        lambda: call(levels),
+        ConfigError,
+        ValueError,
+        "levels must be an integer >= 1",
+        f"got {levels!r}",
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,8 +91,14 @@ def test_levels_must_be_a_positive_integer(call: Any, levels: object) -> None:
 def test_settings_of_a_conversion_are_checked_first(
     setting: str, value: object, remedy: str
 ) -> None:
-    refuses(lambda: ecl.convert(nn.ReLU(), **{setting: value}), ConfigError, ValueError,
-            setting, remedy, f"got {value!r}")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.convert(nn.ReLU(), **{setting: value}),
+        ConfigError,
+        ValueError,
+        setting,
+        remedy,
+        f"got {value!r}",
+    )
 
 
 RUNS: dict[str, Callable[[ecl.SpikingNetwork, Any], Any]] = {
@@ -89,14 +113,25 @@ RUNS: dict[str, Callable[[ecl.SpikingNetwork, Any], Any]] = {
 @pytest.mark.parametrize("num_steps", [0, -1, True, 2.5, "4", None])
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_num_steps_must_be_a_positive_integer(run: Any, num_steps: object) -> None:
-    refuses(lambda: run(network(), num_steps), ConfigError, ValueError, "num_steps must be",
-            ">= 1", f"got {num_steps!r}")  # fmt: skip
+    assert_refuses(
+        lambda: run(network(), num_steps),
+        ConfigError,
+        ValueError,
+        "num_steps must be",
+        ">= 1",
+        f"got {num_steps!r}",
+    )
 
 
 @pytest.mark.parametrize("verb", [ecl.prepare, ecl.convert])
 def test_only_modules_convert(verb: Any) -> None:
-    refuses(lambda: verb(print), ConfigError, ValueError, "model must be an nn.Module",
-            "builtin_function_or_method")  # fmt: skip
+    assert_refuses(
+        lambda: verb(print),
+        ConfigError,
+        ValueError,
+        "model must be an nn.Module",
+        "builtin_function_or_method",
+    )
 
 
 # ------------------------------------------------------------------------------ unusable networks
@@ -105,12 +140,24 @@ def test_only_modules_convert(verb: Any) -> None:
 @pytest.mark.parametrize("verb", [ecl.prepare, ecl.convert])
 def test_unsupported_activations_are_all_in_one_message_with_the_line_to_write(verb: Any) -> None:
     model = nn.Sequential(
-        nn.Linear(4, 4), nn.GELU(), ThresholdClip(4, 1.0), nn.Sequential(nn.SiLU(), nn.Sigmoid()),
-        nn.LayerNorm(4), nn.GELU(),
-    )  # fmt: skip
-    text = refuses(lambda: verb(model), UnsupportedError, TypeError, "5 place(s)",
-                   "1 (GELU)", "3.0 (SiLU)", "3.1 (Sigmoid)", "4 (LayerNorm)",
-                   "5 (GELU)")  # fmt: skip
+        nn.Linear(4, 4),
+        nn.GELU(),
+        ThresholdClip(4, 1.0),
+        nn.Sequential(nn.SiLU(), nn.Sigmoid()),
+        nn.LayerNorm(4),
+        nn.GELU(),
+    )
+    text = assert_refuses(
+        lambda: verb(model),
+        UnsupportedError,
+        TypeError,
+        "5 place(s)",
+        "1 (GELU)",
+        "3.0 (SiLU)",
+        "3.1 (Sigmoid)",
+        "4 (LayerNorm)",
+        "5 (GELU)",
+    )
     lines = re.findall(r"^ +(ecl\.register\(\w+\)\(handler\))$", text, flags=re.MULTILINE)
     kinds = ("GELU", "LayerNorm", "SiLU", "Sigmoid")
     assert lines == [f"ecl.register({kind})(handler)" for kind in kinds]
@@ -118,8 +165,13 @@ def test_unsupported_activations_are_all_in_one_message_with_the_line_to_write(v
 
 def test_a_mixed_network_is_told_to_prepare_its_relus() -> None:
     model = nn.Sequential(ThresholdClip(4, 1.0), nn.ReLU())
-    refuses(lambda: ecl.convert(model), UnsupportedError, TypeError, "1 (ReLU)",
-            "call ecl.prepare first")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.convert(model),
+        UnsupportedError,
+        TypeError,
+        "1 (ReLU)",
+        "call ecl.prepare first",
+    )
 
 
 def branching(m: Any, x: Tensor) -> Tensor:
@@ -136,32 +188,62 @@ def looping(m: Any, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("verb", [ecl.prepare, ecl.convert])
 def test_control_flow_on_data_is_a_trace_error(verb: Any, forward: Any) -> None:
     model = nn.Sequential(nn.Linear(4, 4), wired(forward, act=ThresholdClip(4, 1.0)))
-    refuses(lambda: verb(model), TraceError, RuntimeError, "'1' (Wired)", "leaf_modules=",
-            "ecl.register(Type)(handler)")  # fmt: skip
+    assert_refuses(
+        lambda: verb(model),
+        TraceError,
+        RuntimeError,
+        "'1' (Wired)",
+        "leaf_modules=",
+        "ecl.register(Type)(handler)",
+    )
 
 
 def test_converting_before_preparing_names_the_step_left_out() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
-    refuses(lambda: ecl.convert(model), NotPreparedError, RuntimeError, "Sequential",
-            "ecl.prepare(model)", "ecl.convert(ann)")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.convert(model),
+        NotPreparedError,
+        RuntimeError,
+        "Sequential",
+        "ecl.prepare(model)",
+        "ecl.convert(ann)",
+    )
 
 
 def test_unset_thresholds_are_all_named() -> None:
     ann = ecl.prepare(BY_NAME["residual"].model())
     ann.get_submodule("1").threshold = 1.0
-    refuses(lambda: ecl.convert(ann), ThresholdUnsetError, RuntimeError, "4 of 5",
-            "2.relu, 2.relu_1, 3.relu, 3.relu_1", "clip.threshold")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.convert(ann),
+        ThresholdUnsetError,
+        RuntimeError,
+        "4 of 5",
+        "2.relu, 2.relu_1, 3.relu, 3.relu_1",
+        "clip.threshold",
+    )
 
 
 def test_reading_an_unset_threshold_names_the_layer() -> None:
     ann = ecl.prepare(nn.Sequential(nn.Sequential(nn.ReLU())))
-    refuses(lambda: ann.get_submodule("0.0").threshold, ThresholdUnsetError, RuntimeError,
-            "0.0", "clip.threshold = 1.0")  # fmt: skip
+    assert_refuses(
+        lambda: ann.get_submodule("0.0").threshold,
+        ThresholdUnsetError,
+        RuntimeError,
+        "0.0",
+        "clip.threshold = 1.0",
+    )
 
 
 def test_a_network_without_activations_has_nothing_to_spike() -> None:
-    refuses(lambda: ecl.prepare(nn.Linear(4, 4)), UnsupportedError, TypeError, "Linear",
-            "no ReLU", "Nothing in it would spike", "Use ReLU")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.prepare(nn.Linear(4, 4)),
+        UnsupportedError,
+        TypeError,
+        "Linear",
+        "no ReLU",
+        "Nothing in it would spike",
+        "Use ReLU",
+    )
 
 
 @pytest.mark.parametrize("value", [NAN, INF])
@@ -169,14 +251,20 @@ def test_a_network_without_activations_has_nothing_to_spike() -> None:
 def test_broken_weights_are_named(name: str, value: float) -> None:
     model = small()
     model.get_parameter(name).data.view(-1)[1] = value
-    refuses(lambda: ecl.convert(model), InputError, ValueError, name, "NaN or infinity",
-            "checkpoint from before")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.convert(model),
+        InputError,
+        ValueError,
+        name,
+        "NaN or infinity",
+        "checkpoint from before",
+    )
 
 
 def test_broken_statistics_are_named() -> None:
     ann = BY_NAME["conv + bn"].prepared()
     ann.get_buffer("1.running_var")[0] = NAN
-    refuses(lambda: ecl.convert(ann), InputError, ValueError, "1.running_var")
+    assert_refuses(lambda: ecl.convert(ann), InputError, ValueError, "1.running_var")
 
 
 # ----------------------------------------------------------------------------------------- inputs
@@ -195,15 +283,18 @@ calls = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_inputs_must_be_finite(call: Any, value: float) -> None:
     x = torch.rand(3, 4)
     x[1, 2] = value
-    refuses(lambda: call(network(), x), InputError, ValueError, "input 0", "NaN or infinity", "[3")
+    assert_refuses(
+        lambda: call(network(), x), InputError, ValueError, "input 0", "NaN or infinity", "[3"
+    )
 
 
 @calls
 @pytest.mark.parametrize("count", [0, 2])
 def test_the_number_of_inputs_must_match(call: Any, count: int) -> None:
     xs = [torch.rand(3, 4)] * count
-    refuses(lambda: call(network(), *xs), InputError, ValueError, "takes 1 input(s)",
-            f"got {count}")  # fmt: skip
+    assert_refuses(
+        lambda: call(network(), *xs), InputError, ValueError, "takes 1 input(s)", f"got {count}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,27 +302,47 @@ def test_the_number_of_inputs_must_match(call: Any, count: int) -> None:
     [([1.0], "list"), (3.0, "float"), (torch.rand(0, 4), "[0, 4]"), (torch.tensor(1.0), "[]")],
 )
 def test_inputs_must_be_tensors_with_a_batch(bad: Any, what: str) -> None:
-    refuses(lambda: network()(bad, num_steps=2), InputError, ValueError, "input 0",
-            "[B, ...]", f"got {what}")  # fmt: skip
+    assert_refuses(
+        lambda: network()(bad, num_steps=2),
+        InputError,
+        ValueError,
+        "input 0",
+        "[B, ...]",
+        f"got {what}",
+    )
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 0, 4)])
 def test_sequences_need_time_and_batch(shape: tuple[int, ...]) -> None:
-    refuses(lambda: network().forward_steps(torch.rand(shape)), InputError, ValueError,
-            "[T, B >= 1, ...]", str(list(shape)))  # fmt: skip
+    assert_refuses(
+        lambda: network().forward_steps(torch.rand(shape)),
+        InputError,
+        ValueError,
+        "[T, B >= 1, ...]",
+        str(list(shape)),
+    )
 
 
 def test_inputs_must_agree_in_batch() -> None:
     snn = ecl.convert(BY_NAME["two inputs"].prepared())
-    refuses(lambda: snn(torch.rand(3, 4), torch.rand(2, 5), num_steps=2), InputError, ValueError,
-            "inputs 0 and 1", "3 and 2")  # fmt: skip
+    assert_refuses(
+        lambda: snn(torch.rand(3, 4), torch.rand(2, 5), num_steps=2),
+        InputError,
+        ValueError,
+        "inputs 0 and 1",
+        "3 and 2",
+    )
 
 
 @pytest.mark.parametrize("shapes", [((3, 2, 4), (3, 1, 5)), ((1, 3, 4), (1, 1, 5))])
 def test_sequences_must_agree_in_batch(shapes: tuple[tuple[int, ...], ...]) -> None:
     snn = ecl.convert(BY_NAME["two inputs"].prepared())
-    refuses(lambda: snn.forward_steps(*map(torch.rand, shapes)), InputError, ValueError,
-            "inputs 0 and 1")  # fmt: skip
+    assert_refuses(
+        lambda: snn.forward_steps(*map(torch.rand, shapes)),
+        InputError,
+        ValueError,
+        "inputs 0 and 1",
+    )
 
 
 @pytest.mark.parametrize("name", ["sequential", "max-pool", "starts with a neuron"])
@@ -240,8 +351,15 @@ def test_another_batch_in_the_middle_of_a_sequence_names_layer_and_remedy(name: 
     snn = ecl.convert(net.prepared())
     snn.step(*net.inputs(3))
     layer = snn.layers[0].name
-    refuses(lambda: snn.step(*net.inputs(2)), StateError, RuntimeError, f"{layer}: ", "from [3,",
-            "to [2,", "snntorch_ecl.reset(net)")  # fmt: skip
+    assert_refuses(
+        lambda: snn.step(*net.inputs(2)),
+        StateError,
+        RuntimeError,
+        f"{layer}: ",
+        "from [3,",
+        "to [2,",
+        "snntorch_ecl.reset(net)",
+    )
     snn.reset()
     snn.step(*net.inputs(2))
 
@@ -249,8 +367,13 @@ def test_another_batch_in_the_middle_of_a_sequence_names_layer_and_remedy(name: 
 def test_an_overflowing_membrane_names_the_layer() -> None:
     model = small()
     model[0].weight.data.fill_(3e38)
-    refuses(lambda: ecl.convert(model)(torch.full((1, 4), 1e3), num_steps=2), StateError,
-            RuntimeError, "membrane of 1", "float32")  # fmt: skip
+    assert_refuses(
+        lambda: ecl.convert(model)(torch.full((1, 4), 1e3), num_steps=2),
+        StateError,
+        RuntimeError,
+        "membrane of 1",
+        "float32",
+    )
 
 
 # ---------------------------------------------------------------------------------- the classes
@@ -280,7 +403,8 @@ def test_errors_pickle(kind: type[EclError]) -> None:
 
 
 def test_every_error_class_is_listed() -> None:
-    defined = [n for n, c in vars(errors).items()
-               if inspect.isclass(c) and c.__module__ == errors.__name__]  # fmt: skip
+    defined = [
+        n for n, c in vars(errors).items() if inspect.isclass(c) and c.__module__ == errors.__name__
+    ]
     assert sorted(defined) == sorted(errors.__all__)
     assert issubclass(RegistrationError, ValueError)
