@@ -190,15 +190,15 @@ def assert_runs_in_time(network: ecl.SpikingNetwork) -> None:
     """A whole run is the mean of its steps."""
     x = torch.rand(3, 4) * 4
     network.reset()
-    stepped = torch.stack([network.step(x) for _ in range(6)]).mean(0)
-    assert torch.allclose(stepped, network(x, num_steps=6))
+    steps = torch.stack([network.step(x) for _ in range(6)])
+    assert torch.allclose(steps.mean(0), network(x, num_steps=6))
 
 
 @pytest.mark.parametrize(
     "make",
     [
         lambda: nn.Sequential(nn.Identity(), ecl.DualThreshold(init_hidden=True)),
-        lambda: nn.Sequential(nn.Identity(), snn.Leaky(beta=0.5, init_hidden=True)),
+        lambda: nn.Sequential(nn.Identity(), snn.Leaky(beta=0.5, threshold=0.1, init_hidden=True)),
     ],
 )
 def test_neurons_deep_inside_what_a_handler_returns_run_in_time(make: Any) -> None:
