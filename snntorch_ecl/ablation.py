@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from .convert import convert
 from .errors import ConfigError
 from .evaluate import Evaluation, evaluate
-from .network import SpikingNetwork
+from .network import SpikingNetwork, check_spiking
 from .tables import percent, table
 
 if TYPE_CHECKING:
@@ -33,39 +34,39 @@ __all__ = [
 
 DUAL, PLAIN = "dual threshold", "IF"
 
+# By name of a neuron: its θ′ for a layer's smallest θ, and its v(0) in units of θ.
+_SETTINGS: Mapping[str, tuple[Callable[[float], float], float]] = {
+    DUAL: (lambda theta: -1e-3, 0.5),
+    PLAIN: (lambda theta: -math.inf, 0.5),
+    f"{DUAL}, v(0) = 0": (lambda theta: -1e-3, 0.0),
+    f"{PLAIN}, v(0) = 0": (lambda theta: -math.inf, 0.0),
+    f"{DUAL}, θ′ = −θ/2": (lambda theta: -theta / 2, 0.5),
+    f"{DUAL}, θ′ = −θ": (lambda theta: -theta, 0.5),
+}
 
-NEURONS = (
-    DUAL,
-    PLAIN,
-    f"{DUAL}, v(0) = 0",
-    f"{PLAIN}, v(0) = 0",
-    f"{DUAL}, θ′ = −θ/2",
-    f"{DUAL}, θ′ = −θ",
-)
+NEURONS = tuple(_SETTINGS)
 """The neurons of the ablation."""
 
 
-def variants(ann: nn.Module) -> dict[str, SpikingNetwork]:
-    """One checkpoint with each of :data:`NEURONS`.
+def variants(snn: SpikingNetwork) -> dict[str, SpikingNetwork]:
+    """One network with each of :data:`NEURONS`.
 
     Args:
-        ann: A prepared network with its thresholds set.
+        snn: A converted network, or a fine-tuned one; it stays as it is.
 
     Returns:
         By name: the dual-threshold neuron, plain IF, each also from v(0) = 0, and the dual
         threshold at −θ/2 and −θ (of the smallest θ of a layer whose θ differ over channels).
+
+    Raises:
+        ConfigError: It is no spiking network.
     """
-    networks = {
-        DUAL: convert(ann),
-        PLAIN: convert(ann, negative_threshold=-math.inf),
-        f"{DUAL}, v(0) = 0": convert(ann, initial_membrane=0.0),
-        f"{PLAIN}, v(0) = 0": convert(ann, negative_threshold=-math.inf, initial_membrane=0.0),
-    }
-    for share, name in ((0.5, "θ′ = −θ/2"), (1.0, "θ′ = −θ")):
-        snn = convert(ann)
-        for neuron in snn.neurons.values():
-            neuron.negative_threshold = -share * float(neuron.threshold.min())
-        networks[f"{DUAL}, {name}"] = snn
+    check_spiking(snn)
+    networks = {name: copy.deepcopy(snn) for name in NEURONS}
+    for name, (lower, start) in _SETTINGS.items():
+        for neuron in networks[name].neurons.values():
+            neuron.negative_threshold = lower(float(neuron.threshold.min()))
+            neuron.initial_membrane = start
     return networks
 
 
@@ -120,6 +121,7 @@ def ablate(
     ann: nn.Module,
     data: Iterable[tuple[Tensor, Tensor]],
     *,
+    snn: SpikingNetwork | None = None,
     steps: Sequence[int] = (1, 2, 4, 8, 16, 32),
     neurons: Sequence[str] = NEURONS,
     fused: bool = False,
@@ -131,6 +133,8 @@ def ablate(
     Args:
         ann: A prepared network with its thresholds set.
         data: Batches of images and labels; gone through once for each neuron.
+        snn: The spiking network whose neurons are exchanged, where it is not the converted
+            ``ann``: one fine-tuned from it.
         steps: The T to show; the longest is run.
         neurons: Which of :data:`NEURONS` to measure.
         fused: Compile the neurons, for long runs; see :meth:`SpikingNetwork.fuse`.
@@ -148,7 +152,7 @@ def ablate(
     if not shown or shown[0] < 1:
         raise ConfigError(f"steps must be integers >= 1; got {list(steps)}")
     check_neurons(neurons)
-    networks = variants(ann)
+    networks = variants(convert(ann) if snn is None else snn)
     evaluations = {
         name: evaluate(
             networks[name].fuse(fused),

@@ -21,6 +21,9 @@ Settings = Annotated[
     Path | None, typer.Option("--config", help="Settings: YAML, or the JSON of an earlier run.")
 ]
 Checkpoint = Annotated[Path | None, typer.Option(help="An ann.safetensors of `train`.")]
+Tuned = Annotated[
+    Path | None, typer.Option(help="Folder of a `finetune` of it, whose network is measured.")
+]
 Recipe = Annotated[str | None, typer.Option(help="A recipe of the package, in place of --config.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of the data.")]
 Steps = Annotated[list[int] | None, typer.Option("--steps", "-T", help="T to show; repeat it.")]
@@ -108,12 +111,17 @@ def given(values: dict[str, Any], **nested: dict[str, Any]) -> dict[str, Any]:
 
 
 def measured(
-    checkpoint: Path | None, data_root: Path | None, steps: list[int] | None, images: int | None
+    checkpoint: Path | None,
+    data_root: Path | None,
+    steps: list[int] | None,
+    images: int | None,
+    tuned: Path | None = None,
 ) -> dict[str, Any]:
     """The flags of everything that measures a checkpoint, as settings."""
     return given(
         {
             "checkpoint": None if checkpoint is None else str(checkpoint),
+            "tuned": None if tuned is None else str(tuned),
             "data_root": None if data_root is None else str(data_root),
             "steps": tuple(steps) if steps else None,
             "images": images,
@@ -124,6 +132,7 @@ def measured(
 def evaluate(
     output_dir: Folder,
     checkpoint: Checkpoint = None,
+    tuned: Tuned = None,
     config: Settings = None,
     data_root: DataRoot = None,
     steps: Steps = None,
@@ -134,7 +143,7 @@ def evaluate(
         from .measure import MeasureConfig, run_evaluation
 
         settings = settings_from(
-            MeasureConfig, config, measured(checkpoint, data_root, steps, images)
+            MeasureConfig, config, measured(checkpoint, data_root, steps, images, tuned)
         )
         result = run_evaluation(settings, output_dir)
     show(result.table(), result.layer_table())
@@ -143,6 +152,7 @@ def evaluate(
 def ablate(
     output_dir: Folder,
     checkpoint: Checkpoint = None,
+    tuned: Tuned = None,
     config: Settings = None,
     data_root: DataRoot = None,
     steps: Steps = None,
@@ -155,7 +165,7 @@ def ablate(
     with errors_as_text():
         from .measure import AblateConfig, run_ablation
 
-        flags = measured(checkpoint, data_root, steps, images)
+        flags = measured(checkpoint, data_root, steps, images, tuned)
         rows = given({"neurons": tuple(neurons) if neurons else None})
         result = run_ablation(settings_from(AblateConfig, config, {**flags, **rows}), output_dir)
     show(result.table())

@@ -13,6 +13,7 @@ from .commands import (
     Images,
     Settings,
     Steps,
+    Tuned,
     given,
     measured,
     settings_from,
@@ -27,6 +28,7 @@ __all__ = ["energy", "early_exit", "bench"]  # noqa: RUF022
 def energy(
     output_dir: Folder,
     checkpoint: Checkpoint = None,
+    tuned: Tuned = None,
     config: Settings = None,
     data_root: DataRoot = None,
     num_steps: Annotated[
@@ -43,7 +45,7 @@ def energy(
 
         steps = None if num_steps is None else [num_steps]
         flags = {
-            **measured(checkpoint, data_root, steps, images),
+            **measured(checkpoint, data_root, steps, images, tuned),
             **given({"negative_threshold": negative_threshold}),
         }
         result = run_energy(settings_from(EnergyConfig, config, flags), output_dir)
@@ -53,6 +55,7 @@ def energy(
 def early_exit(
     output_dir: Folder,
     checkpoint: Checkpoint = None,
+    tuned: Tuned = None,
     config: Settings = None,
     data_root: DataRoot = None,
     num_steps: Annotated[
@@ -71,7 +74,7 @@ def early_exit(
 
         steps = None if num_steps is None else [num_steps]
         flags = {
-            **measured(checkpoint, data_root, steps, images),
+            **measured(checkpoint, data_root, steps, images, tuned),
             **given(
                 {
                     "confidences": tuple(confidences) if confidences else None,

@@ -8,7 +8,6 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 
 from .checks import check_whole_numbers
-from .convert import convert
 from .early_exit import CONFIDENCES, ExitCurve, check_confidences, exit_curve
 from .energy import Constants, Energy, energy
 from .measure import MeasureConfig, Opened, run_measurement, worth_fusing
@@ -69,8 +68,10 @@ def run_energy(config: EnergyConfig, output_dir: Path, *, progress: bool = True)
     """
 
     def measure(opened: Opened, place: Place) -> Energy:
+        for neuron in opened.snn.neurons.values():
+            neuron.negative_threshold = config.negative_threshold
         return energy(
-            convert(opened.checkpoint.ann, negative_threshold=config.negative_threshold),
+            opened.snn,
             DataLoader(opened.test, config.batch_size),
             num_steps=max(config.steps),
             constants=config.constants,
@@ -86,7 +87,7 @@ def run_early_exit(config: ExitConfig, output_dir: Path, *, progress: bool = Tru
     def measure(opened: Opened, place: Place) -> ExitCurve:
         num_steps = max(config.steps)
         return exit_curve(
-            convert(opened.checkpoint.ann).fuse(worth_fusing(opened.test, num_steps)),
+            opened.snn.fuse(worth_fusing(opened.test, num_steps)),
             DataLoader(opened.test, config.batch_size),
             max_steps=num_steps,
             confidences=config.confidences,

@@ -17,8 +17,10 @@ from .data import load_data
 from .errors import DataError
 from .evaluate import Evaluation, evaluate
 from .files import replacing
+from .network import SpikingNetwork
 from .processes import Place, default_device, is_main, joined, main_first, share
 from .records import settings_of_this_run, usable, write_json
+from .tuned import load_tuned
 
 __all__ = [
     "AblateConfig",
@@ -41,6 +43,8 @@ class MeasureConfig:
 
     Attributes:
         checkpoint: An ``ann.safetensors``.
+        tuned: Folder of a fine-tuning of it, whose network is measured in place of the converted
+            one.
         data_root: Folder of the data, where it is not the one that the network was trained on.
         steps: The T to show.
         images: How many test images, spread evenly; 0 for all.
@@ -48,6 +52,7 @@ class MeasureConfig:
     """
 
     checkpoint: str
+    tuned: str | None = None
     data_root: str | None = None
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     images: int = 0
@@ -79,12 +84,14 @@ class Opened:
     """A checkpoint with the data it belongs to.
 
     Attributes:
-        checkpoint: The network, where it is to run, and its settings.
+        checkpoint: The network and its settings.
+        snn: The spiking network: the converted one, or the one that was tuned from it.
         train: Training data, varied as the network was trained.
         test: The test images asked for.
     """
 
     checkpoint: Checkpoint
+    snn: SpikingNetwork
     train: Dataset[Any]
     test: Dataset[Any]
 
@@ -100,7 +107,8 @@ def open_checkpoint(config: MeasureConfig, place: Place) -> Opened:
         Both.
 
     Raises:
-        CheckpointError: The file is missing, damaged or foreign.
+        CheckpointError: A file is missing, damaged or foreign.
+        ThresholdUnsetError, NotPreparedError: The network does not convert.
         DataError: The data is missing, or has other classes than the network.
     """
     checkpoint = load_ann(config.checkpoint)
@@ -118,7 +126,9 @@ def open_checkpoint(config: MeasureConfig, place: Place) -> Opened:
     test, total = split.test, len(split.test)  # type: ignore[arg-type]
     if config.images and config.images < total:
         test = Subset(test, [i * total // config.images for i in range(config.images)])
-    return Opened(checkpoint, split.train, test)
+    ann = checkpoint.ann
+    snn = convert(ann) if config.tuned is None else load_tuned(config.tuned, ann)
+    return Opened(checkpoint, snn, split.train, test)
 
 
 def run_evaluation(config: MeasureConfig, output_dir: Path, *, progress: bool = True) -> Evaluation:
@@ -140,13 +150,11 @@ def run_evaluation(config: MeasureConfig, output_dir: Path, *, progress: bool = 
     """
 
     def measure(opened: Opened, place: Place) -> Evaluation:
-        ann = opened.checkpoint.ann
-        snn = convert(ann).fuse(worth_fusing(opened.test, max(config.steps)))
         return evaluate(
-            snn,
+            opened.snn.fuse(worth_fusing(opened.test, max(config.steps))),
             DataLoader(share(opened.test, place), config.batch_size),
             num_steps=max(config.steps),
-            ann=ann,
+            ann=opened.checkpoint.ann,
             distributed=place.world_size > 1,
             progress=progress and place.rank == 0,
         )
@@ -161,6 +169,7 @@ def run_ablation(config: AblateConfig, output_dir: Path, *, progress: bool = Tru
         return ablate(
             opened.checkpoint.ann,
             DataLoader(share(opened.test, place), config.batch_size),
+            snn=opened.snn,
             steps=config.steps,
             neurons=config.neurons,
             fused=worth_fusing(opened.test, max(config.steps)),
@@ -202,7 +211,8 @@ def run_measurement(
     with joined() as place:
         opened = open_checkpoint(config, place)
         usable(output_dir)  # a folder that cannot be written to would lose what is measured
-        opened.checkpoint.ann.to(default_device())
+        for network in (opened.checkpoint.ann, opened.snn):
+            network.to(default_device())
         result = measure(opened, place)
     leave(output_dir, name, config, result)
     return result

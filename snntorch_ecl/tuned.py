@@ -1,4 +1,4 @@
-"""Weights of a fine-tuning of the converted network, for another one to start from."""
+"""What a fine-tuning of the converted network has learned: to measure, or to start from."""
 
 from __future__ import annotations
 
@@ -6,16 +6,47 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checkpoint import differences
+from .convert import convert
 from .errors import CheckpointError
 from .network import SpikingNetwork
+from .storage import load
 
-__all__ = ["start_from_run"]
+__all__ = ["load_tuned", "start_from_run"]
 
 # What stands before the network's own names in the checkpoints of a fine-tuning.
 _PREFIX = "model.snn."
+
+
+def load_tuned(folder: str | Path, ann: nn.Module) -> SpikingNetwork:
+    """The network that a fine-tuning has left.
+
+    Args:
+        folder: Of a run of :func:`snntorch_ecl.tuning.run_tuning` that has ended.
+        ann: The prepared network that was tuned, thresholds set.
+
+    Returns:
+        The spiking network, batch norms folded, where ``ann`` is.
+
+    Raises:
+        CheckpointError: The folder holds no such network, the file is damaged, or it is of
+            another network or of other thresholds.
+    """
+    path = Path(folder) / "snn.safetensors"
+    if not path.is_file():
+        raise CheckpointError(
+            f"there is no {path}; name the output folder of a fine-tuning that has ended"
+        )
+    snn = load(path, ann)
+    differing = _other_thresholds(snn.state_dict(), convert(ann).state_dict())
+    if differing:
+        raise CheckpointError(
+            f"{path} was tuned from another ANN: {differing}. Give the checkpoint that it was "
+            "tuned from"
+        )
+    return snn
 
 
 def start_from_run(snn: SpikingNetwork, folder: str | Path) -> None:

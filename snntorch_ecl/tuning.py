@@ -72,6 +72,11 @@ class TuneConfig:
         if self.surrogate not in get_args(Surrogate):
             allowed = ", ".join(get_args(Surrogate))
             raise ConfigError(f"surrogate must be one of {allowed}; got {self.surrogate!r}")
+        if self.measure.tuned is not None:
+            raise ConfigError(
+                f"measure.tuned has no effect in a fine-tuning; got {self.measure.tuned!r}. To go "
+                "on from another one, set start"
+            )
         if self.teachers and not self.distillation:
             raise ConfigError(
                 "teachers have no effect with distillation=0; give it, or no teachers"

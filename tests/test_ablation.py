@@ -33,7 +33,7 @@ def settings(snn: ecl.SpikingNetwork) -> set[tuple[float, float]]:
 
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_each_neuron_has_the_settings_of_its_name(per_channel: bool) -> None:
-    networks = variants(trained(per_channel=per_channel))
+    networks = variants(ecl.convert(trained(per_channel=per_channel)))
     assert tuple(networks) == NEURONS
     assert [settings(networks[name]) for name in NEURONS] == [
         {(-1e-3, 0.5)},
@@ -45,10 +45,32 @@ def test_each_neuron_has_the_settings_of_its_name(per_channel: bool) -> None:
     ]
 
 
-def test_all_have_the_weights_of_one_checkpoint() -> None:
-    first, *others = (snn.state_dict() for snn in variants(trained()).values())
-    for other in others:
-        assert all(torch.equal(value, other[name]) for name, value in first.items())
+def test_all_have_the_weights_of_one_network_and_it_stays_as_it_is() -> None:
+    snn = ecl.convert(trained(), negative_threshold=-0.25, initial_membrane=0.75)
+    expected = snn.state_dict()
+    for other in variants(snn).values():
+        found = other.state_dict()
+        assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    for neuron in snn.neurons.values():
+        assert (neuron.negative_threshold, neuron.initial_membrane) == (-0.25, 0.75)
+
+
+def test_the_neurons_of_a_tuned_network_are_exchanged_beside_its_ann() -> None:
+    ann = trained()
+    images, labels = torch.randn(40, 6), torch.arange(40) % 3
+    tuned = ecl.convert(ann)
+    with torch.no_grad():
+        tuned.net.get_submodule("4").bias[1] = 1e3  # always chosen
+        expected = float((ann(images).argmax(1) == labels).double().mean())
+    found = ablate(ann, [(images, labels)], snn=tuned, steps=(2,), progress=False).evaluations
+    assert {e.accuracy[1] for e in found.values()} == {13 / 40}
+    assert {e.ann_accuracy for e in found.values()} == {expected}
+    assert expected != 13 / 40
+
+
+def test_what_does_not_spike_is_refused() -> None:
+    with pytest.raises(ConfigError, match="snn must be a SpikingNetwork"):
+        variants(trained())  # type: ignore[arg-type]
 
 
 def test_rows_show_the_steps_that_were_asked_for() -> None:

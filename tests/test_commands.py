@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+import snntorch_ecl
 from snntorch_ecl import experiment as experiment_module
 from snntorch_ecl import sweep as sweep_module
 from snntorch_ecl import tuning as tuning_module
@@ -19,6 +20,8 @@ from snntorch_ecl.tuning import TuneConfig
 
 from .runs import experiment, image_folder
 from .test_cli import invoke
+
+SHIPPED = Path(snntorch_ecl.__file__).parent / "pretrained" / "digitnet-digits-l4.safetensors"
 
 
 class StopHereError(Exception):
@@ -74,6 +77,14 @@ def test_train_evaluate_ablate_finetune_and_sweep_from_one_file(tmp_path: Path) 
     assert tuned.exit_code == 0, tuned.output
     settings = json.loads((tmp_path / "f" / "tuning.json").read_text())["config"]
     assert (settings["train"]["lr"], settings["train"]["batch_size"]) == (0.05, 8)
+
+    for command in ("evaluate", "ablate"):
+        folder = tmp_path / f"tuned-{command}"
+        again = invoke(command, *measured, "--tuned", out["f"], "--output-dir", str(folder))
+        assert again.exit_code == 0, again.output
+    found = (tmp_path / name for name in ("f/tuning.json", "tuned-evaluate/evaluation.json"))
+    left, right = (json.loads(path.read_text())["figures"] for path in found)
+    assert left["accuracy"] == right["accuracy"]
 
     grid = tmp_path / "grid.yaml"
     grid.write_text(yaml.safe_dump({"experiment": experiment(root).to_dict(), "seeds": 1}))
@@ -153,6 +164,10 @@ def test_a_sweep_takes_a_recipe(asked: list[Any], tmp_path: Path) -> None:
         (("train", "--config", "none.yaml"), "config none.yaml cannot be read"),
         (("evaluate",), "needs settings that are missing: checkpoint"),
         (("ablate", "--checkpoint", "none"), "there is no file none"),
+        (
+            ("evaluate", "--checkpoint", str(SHIPPED), "--tuned", "none"),
+            "there is no none/snn.safetensors; name the output folder of a fine-tuning",
+        ),
         (("finetune", "--checkpoint", "a", "--num-steps", "0"), "num_steps must be an integer"),
         (("sweep", "-L", "0"), "levels must be an integer >= 1; got 0"),
     ],

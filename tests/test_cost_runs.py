@@ -58,6 +58,28 @@ def test_energy_counts_what_the_library_counts(checkpoint: Path, tmp_path: Path)
     assert written(again / "energy.json") == found
 
 
+@pytest.mark.parametrize("command", ["energy", "early-exit"])
+def test_a_tuned_network_is_measured_in_place_of_the_converted_one(
+    checkpoint: Path, command: str, tmp_path: Path
+) -> None:
+    """One whose neurons never fire costs no operation and always gives the same answer."""
+    tuned = ecl.convert(load_ann(checkpoint).ann)
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            parameter.fill_(-1.0 if name.endswith("bias") else 0.0)
+    tuned.save(tmp_path / "tuned" / "snn.safetensors")
+    result = invoke(
+        command, "--checkpoint", str(checkpoint), "--tuned", str(tmp_path / "tuned"), "-T", "3",
+        "--output-dir", str(tmp_path),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    figures = written(tmp_path / f"{command.replace('-', '_')}.json")["figures"]
+    if command == "energy":
+        assert sum(layer["spikes"] for layer in figures["layers"]) == 0
+    else:
+        assert {point["accuracy"] for point in figures["points"]} == {0.5}
+
+
 def test_constants_of_ones_own_come_from_a_file(checkpoint: Path, tmp_path: Path) -> None:
     file = tmp_path / "costs.yaml"
     file.write_text(f"checkpoint: {checkpoint}\nconstants: {{mac: 0, ac: 0, update: 2}}\n")

@@ -1,5 +1,6 @@
-"""A fine-tuning that starts from another one's weights."""
+"""What a fine-tuning leaves: to start another one from, and to measure."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,12 @@ import snntorch_ecl as ecl
 from snntorch_ecl.checkpoint import load_ann
 from snntorch_ecl.errors import CheckpointError
 from snntorch_ecl.experiment import run_training
-from snntorch_ecl.measure import MeasureConfig, open_checkpoint
+from snntorch_ecl.measure import MeasureConfig, open_checkpoint, run_evaluation
 from snntorch_ecl.norms import measure_norms
 from snntorch_ecl.processes import Place
 from snntorch_ecl.settings import load_config
 from snntorch_ecl.train import TrainConfig
-from snntorch_ecl.tuned import start_from_run
+from snntorch_ecl.tuned import load_tuned, start_from_run
 from snntorch_ecl.tuning import TuneConfig, run_tuning
 from snntorch_ecl.zoo import load_pretrained
 
@@ -135,3 +136,31 @@ def test_a_start_that_is_not_there_ends_the_run_before_it_begins(
     with pytest.raises(CheckpointError, match="to start from; name the output folder"):
         run_tuning(settings, tmp_path / "run", progress=False)
     assert not list((tmp_path / "run").glob("*.ckpt"))
+
+
+def test_what_a_fine_tuning_left_is_measured_as_it_was(
+    trained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    settings = replace(config(trained, 2).measure, tuned=str(tuned))
+    found = run_evaluation(settings, tmp_path, progress=False)
+    expected = json.loads((tuned / "tuning.json").read_text())["figures"]
+    assert json.loads(json.dumps(found.to_dict())) == expected
+    snn = load_tuned(tuned, load_ann(trained / "ann.safetensors").ann)
+    assert torch.equal(snn.state_dict()["net.fc.weight"], weights(tuned, trained)["net.fc.weight"])
+
+
+def test_what_was_not_tuned_from_a_network_is_not_measured_for_it(
+    trained: Path, tuned: Path, tmp_path: Path
+) -> None:
+    ann = load_ann(trained / "ann.safetensors").ann
+    with pytest.raises(CheckpointError, match=r"there is no .*/snn\.safetensors; name the output"):
+        load_tuned(trained, ann)
+    with pytest.raises(CheckpointError, match=r"snn\.safetensors does not fit ResNet: .* net\.fc"):
+        load_tuned(tuned, load_pretrained("resnet20-cifar10-l4").ann)
+    (tmp_path / "snn.safetensors").write_bytes((tuned / "snn.safetensors").read_bytes()[:900])
+    with pytest.raises(CheckpointError, match=r"snn\.safetensors is damaged"):
+        load_tuned(tmp_path, ann)
+    with torch.no_grad():
+        next(m for m in ann.modules() if isinstance(m, ecl.ThresholdClip)).raw_threshold.add_(1e-3)
+    with pytest.raises(CheckpointError, match=r"was tuned from another ANN: net\.relu\.thr"):
+        load_tuned(tuned, ann)

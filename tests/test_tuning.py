@@ -151,6 +151,11 @@ def test_no_steps_are_refused() -> None:
         TuneConfig(measure=MeasureConfig(checkpoint="a"), num_steps=0)
 
 
+def test_a_network_to_measure_is_no_start() -> None:
+    with pytest.raises(ConfigError, match=r"tuned has no effect in a fine-tuning; got 'b'.* start"):
+        TuneConfig(measure=MeasureConfig(checkpoint="a", tuned="b"))
+
+
 def test_the_gradient_of_a_spike_is_chosen(checkpoint: Path, tmp_path: Path) -> None:
     tuned = {}
     for surrogate in get_args(Surrogate):
