@@ -28,7 +28,7 @@ from .step_bias import insert_step_biases, step_biases
 if TYPE_CHECKING:
     from .functional import SurrogateGradient
 
-__all__ = ["Format", "load", "read_tensors", "save", "write_tensors"]
+__all__ = ["Format", "load", "read_figures", "read_tensors", "save", "write_tensors"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,18 @@ class Format:
 _FORMAT = Format("snntorch-ecl spiking network", version=1, writer="SpikingNetwork.save")
 
 
-def save(network: SpikingNetwork, path: str | Path) -> Path:
+def save(
+    network: SpikingNetwork, path: str | Path, *, figures: Mapping[str, Any] | None = None
+) -> Path:
     """Write a network's tensors and settings; see :meth:`SpikingNetwork.save`.
+
+    Args:
+        network: The network.
+        path: The file.
+        figures: What was measured on it, as plain data, for :func:`read_figures`.
+
+    Returns:
+        The path.
 
     Raises:
         CheckpointError: The file cannot be written; a file that stood there is unharmed.
@@ -75,8 +85,29 @@ def save(network: SpikingNetwork, path: str | Path) -> Path:
     metadata = {
         **_FORMAT.metadata(),
         "settings": json.dumps(settings),
+        "figures": json.dumps(dict(figures or {})),
     }
     return write_tensors(path, network.state_dict(), metadata)
+
+
+def read_figures(path: str | Path) -> dict[str, Any]:
+    """What was measured on a network in a file, as :func:`save` was given it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Plain data; nothing where none was given.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, foreign or of a newer version.
+    """
+    metadata = read_tensors(Path(path), _FORMAT)[1]
+    try:
+        figures: dict[str, Any] = json.loads(metadata.get("figures", "{}"))
+    except ValueError as error:
+        raise CheckpointError(f"the figures in {path} are damaged: {error!r}") from error
+    return figures
 
 
 def write_tensors(

@@ -1,8 +1,9 @@
-"""Networks that the package ships, trained and measured: nothing is downloaded."""
+"""ANNs that the package ships, trained and measured: nothing is downloaded."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -14,21 +15,49 @@ from torch import Tensor
 from .checkpoint import Checkpoint, load_ann, save_ann
 from .convert import convert
 from .errors import ConfigError
+from .network import SpikingNetwork
 
-__all__ = ["agreement_on_patterns", "load_pretrained", "patterns", "pretrained_names", "publish"]
+__all__ = [
+    "agreement_on_patterns",
+    "load_pretrained",
+    "patterns",
+    "pretrained_names",
+    "publish",
+    "shipped_file",
+    "shipped_names",
+]
+
+_SUFFIX = ".safetensors"
+
+
+def shipped_names(folder: str) -> tuple[str, ...]:
+    """Names of the networks in a folder of the package."""
+    names = (entry.name for entry in resources.files(__package__).joinpath(folder).iterdir())
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)))
+
+
+def shipped_file(folder: str, name: str) -> AbstractContextManager[Path]:
+    """The file of one of :func:`shipped_names`.
+
+    Raises:
+        ConfigError: There is no such network; lists those there are.
+    """
+    names = shipped_names(folder)
+    if name not in names:
+        raise ConfigError(
+            f"there is no pretrained network {name!r}; the package ships {', '.join(names)}"
+        )
+    return resources.as_file(resources.files(__package__).joinpath(folder, f"{name}{_SUFFIX}"))
 
 
 def pretrained_names() -> tuple[str, ...]:
-    """The networks that the package ships.
+    """The ANNs that the package ships.
 
     Example:
         >>> "resnet20-cifar10-l4" in pretrained_names()
         True
     """
-    folder = resources.files(__package__).joinpath("pretrained")
-    suffix = ".safetensors"
-    names = (entry.name for entry in folder.iterdir() if entry.name.endswith(suffix))
-    return tuple(sorted(name.removesuffix(suffix) for name in names))
+    return shipped_names("pretrained")
 
 
 def load_pretrained(name: str) -> Checkpoint:
@@ -49,13 +78,7 @@ def load_pretrained(name: str) -> Checkpoint:
         >>> checkpoint.config.levels, len(checkpoint.classes)
         (4, 10)
     """
-    if name not in pretrained_names():
-        raise ConfigError(
-            f"there is no pretrained network {name!r}; the package ships "
-            f"{', '.join(pretrained_names())}"
-        )
-    file = resources.files(__package__).joinpath(f"pretrained/{name}.safetensors")
-    with resources.as_file(file) as path:
+    with shipped_file("pretrained", name) as path:
         return load_ann(path)
 
 
@@ -113,12 +136,16 @@ def patterns(checkpoint: Checkpoint, *, count: int = 200) -> Tensor:
 
 
 def agreement_on_patterns(
-    checkpoint: Checkpoint, *, steps: tuple[int, ...] = (1, 2, 4, 8)
+    checkpoint: Checkpoint,
+    snn: SpikingNetwork | None = None,
+    *,
+    steps: tuple[int, ...] = (1, 2, 4, 8),
 ) -> dict[str, float]:
     """On what share of :func:`patterns` the spiking network chooses the ANN's class.
 
     Args:
-        checkpoint: The network.
+        checkpoint: The ANN.
+        snn: The spiking network, where it is not the converted ANN.
         steps: The T to report.
 
     Returns:
@@ -127,6 +154,7 @@ def agreement_on_patterns(
     images = patterns(checkpoint)
     with torch.no_grad():
         expected = checkpoint.ann(images).argmax(1)
-        logits = convert(checkpoint.ann).logits_over_time(images, num_steps=max(steps))
+        spiking = convert(checkpoint.ann) if snn is None else snn
+        logits = spiking.logits_over_time(images, num_steps=max(steps))
     shares = (logits.argmax(2) == expected).double().mean(1)
     return {str(t): float(shares[t - 1]) for t in steps}

@@ -1,6 +1,7 @@
 """Networks for the demo, the tutorials and the experiments: plain ReLU, nothing of this package.
 
-:func:`load_pretrained` loads those that the package ships, prepared and trained.
+:func:`load_pretrained` loads those that the package ships, prepared and trained;
+:func:`load_pretrained_snn` spiking networks that were fine-tuned from them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .vgg import VGG16, vgg16
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
+    from ..spiking_zoo import PretrainedSNN
 
 __all__ = [
     "VGG16",
@@ -24,6 +26,7 @@ __all__ = [
     "ResNet",
     "build",
     "load_pretrained",
+    "load_pretrained_snn",
     "resnet18",
     "resnet20",
     "resnet34",
@@ -92,5 +95,26 @@ def load_pretrained(name: str) -> Checkpoint:
     """
     # Here, not at the top: the architectures know nothing of what is built on them.
     from ..zoo import load_pretrained as load
+
+    return load(name)
+
+
+def load_pretrained_snn(name: str) -> PretrainedSNN:
+    """Load a fine-tuned spiking network; see :func:`snntorch_ecl.spiking_zoo.load_pretrained_snn`.
+
+    Args:
+        name: Such as ``digitnet-digits-l4-t2``: that of its ANN, and the T it was tuned at.
+
+    Returns:
+        The spiking network in eval mode, its ANN and its figures.
+
+    Raises:
+        ConfigError: There is no such network; lists those there are.
+
+    Example:
+        >>> load_pretrained_snn("digitnet-digits-l4-t2").figures["num_steps"]
+        2
+    """
+    from ..spiking_zoo import load_pretrained_snn as load
 
     return load(name)
