@@ -1,6 +1,6 @@
 r"""What the spikes of T steps tell of each layer's activation, and what they lose.
 
-    python benchmarks/information_lost.py --checkpoint ann.safetensors --tuned snn.safetensors -T 1
+    python benchmarks/information_lost.py --checkpoint ann.safetensors --tuned runs/tuned -T 1
 
 For each neuron layer, over test images: the share of the variance of the clipped mean current that
 the mean of the spikes it caused leaves open, whatever linear reading follows (1 − r²). 0: the next
@@ -20,7 +20,6 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import snntorch_ecl as ecl
 from snntorch_ecl import functional as F
 from snntorch_ecl.activation import over_channels
 from snntorch_ecl.measure import MeasureConfig, open_checkpoint
@@ -64,18 +63,20 @@ class Lost:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What T steps lose of each layer's activation.")
     parser.add_argument("--checkpoint", required=True, help="The ANN, ann.safetensors.")
-    parser.add_argument("--tuned", type=Path, help="A network tuned from it; default: converted.")
+    parser.add_argument("--tuned", help="Folder of a fine-tuning of it; default: converted.")
     parser.add_argument("--data-root")
     parser.add_argument("-T", "--num-steps", type=int, default=1)
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--output", type=Path, help="JSON to write.")
     given = parser.parse_args()
     config = MeasureConfig(
-        checkpoint=given.checkpoint, data_root=given.data_root, images=given.images
+        checkpoint=given.checkpoint,
+        tuned=given.tuned,
+        data_root=given.data_root,
+        images=given.images,
     )
     opened = open_checkpoint(config, Place(0, 1))
-    ann = opened.checkpoint.ann
-    snn = ecl.load(given.tuned, ann) if given.tuned else ecl.convert(ann)
+    snn = opened.snn
     watched = {layer.name: Lost(given.num_steps, layer.levels) for layer in snn.layers}
     for name, lost in watched.items():
         snn.neurons[name].register_forward_hook(lost)
