@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,11 @@ __all__ = ["Correction", "compensate"]
 
 Correction = Literal["weights", "biases", "steps"]
 
-_CORRECTORS: dict[str, type[Corrector]] = {"weights": Weights, "biases": Biases, "steps": Steps}
+_CORRECTORS: dict[Correction, type[Corrector]] = {
+    "weights": Weights,
+    "biases": Biases,
+    "steps": Steps,
+}
 
 
 def compensate(
@@ -85,7 +89,7 @@ def compensate(
     """
     check_num_steps(num_steps)
     if method not in _CORRECTORS:
-        options = ", ".join(get_args(Correction))
+        options = ", ".join(_CORRECTORS)
         raise ConfigError(f"method must be one of {options}; got {method!r}")
     check_spiking(snn)
     check_one_input(snn.net, "compensate")

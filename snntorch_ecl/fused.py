@@ -20,13 +20,13 @@ from torch import Tensor
 from . import functional as F
 from .compiler import compiled, works_on
 
-__all__ = ["Run", "scan", "unchecked_scan", "usable"]
+__all__ = ["Scanned", "scan", "unchecked_scan", "usable"]
 
 # Steps in one compiled piece: longer pieces take longer to compile and gain nothing.
 _PIECE = 8
 
 
-class Run(NamedTuple):
+class Scanned(NamedTuple):
     """What the compiled loop returns.
 
     Attributes:
@@ -50,7 +50,7 @@ def scan(
     initial_membrane: float = 0.5,
     spike_grad: F.SurrogateGradient | None = None,
     amplitude: Tensor | None = None,
-) -> Run:
+) -> Scanned:
     """As :func:`snntorch_ecl.functional.scan`, compiled on first use (some seconds).
 
     Falls back to :func:`~snntorch_ecl.functional.scan` where gradients are recorded, and, with a
@@ -77,7 +77,7 @@ def scan(
     }
     if not usable(current):
         spikes, state = F.scan(current, threshold, state, spike_grad=spike_grad, **settings)
-        return Run(spikes if amplitude is None else spikes * amplitude, state, None)
+        return Scanned(spikes if amplitude is None else spikes * amplitude, state, None)
     threshold = F.checked(current, threshold, state, **settings)
     return unchecked_scan(current, threshold, state, amplitude=amplitude, **settings)
 
@@ -95,7 +95,7 @@ def unchecked_scan(
     negative_threshold: float,
     initial_membrane: float,
     amplitude: Tensor | None,
-) -> Run:
+) -> Scanned:
     """:func:`scan` without its checks, where :func:`usable`.
 
     It is called between large operations that leave nothing of Python in the processor's caches:
@@ -137,7 +137,7 @@ def unchecked_scan(
     if current.ndim != len(shape):
         spikes = spikes.view(shape)
         state = F.State(*(part.view(shape[1:]) for part in state))
-    return Run(spikes, state, mem_sum)
+    return Scanned(spikes, state, mem_sum)
 
 
 @functools.cache

@@ -145,7 +145,7 @@ class DualThreshold(Temporal, snntorch.Leaky):
             state.mem.untyped_storage().spike_count = state.spike_count  # type: ignore[attr-defined]
         return spk, state.mem
 
-    def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> fused.Run:
+    def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> fused.Scanned:
         threshold: Tensor = self.threshold
         if isinstance(threshold, nn.Parameter):
             threshold = F.positive(threshold)
@@ -160,13 +160,13 @@ class DualThreshold(Temporal, snntorch.Leaky):
         if self.fused and run is F.scan and fused.usable(current):
             checked = self._checked and threshold.dtype == current.dtype
             scan: Any = fused.unchecked_scan if checked else fused.scan
-            done: fused.Run = scan(current, threshold, amplitude=factor, **settings)
+            done: fused.Scanned = scan(current, threshold, amplitude=factor, **settings)
             return done
         spike_grad = None if self.surrogate_disable else self.spike_grad
         spk, state = run(current, threshold=threshold, spike_grad=spike_grad, **settings)
         # In place where no gradient forbids it: spikes are large, and nobody else holds them yet.
         spk = spk * factor if torch.is_grad_enabled() else spk.mul_(factor)
-        return fused.Run(spk, state, None)
+        return fused.Scanned(spk, state, None)
 
     # --------------------------------------------------------------------------------- state
 

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 
 from .temporal import unfold
 
-__all__ = ["average", "joined", "over_time", "running_sums"]
+__all__ = ["average", "concatenated", "over_time", "running_sums"]
 
 
 def running_sums(total: Any, output: Any, num_steps: int) -> list[Any]:
@@ -49,7 +49,7 @@ def over_time(entries: list[Any]) -> Any:
     return tree_map(_stacked, *entries)
 
 
-def joined(groups: list[Any], *, dim: int) -> Any:
+def concatenated(groups: list[Any], *, dim: int) -> Any:
     """Outputs of groups of images, one after the other along their dimension of images."""
     if len(groups) == 1:
         return groups[0]

@@ -14,7 +14,7 @@ from . import pieces
 from .checks import check_whole_numbers
 from .guards import check_membranes
 from .neuron import DualThreshold
-from .readout import average, joined, over_time, running_sums
+from .readout import average, concatenated, over_time, running_sums
 from .temporal import temporal_layers
 
 __all__ = ["Runner", "Stimulus"]
@@ -79,7 +79,7 @@ class Runner:
             for steps, output in outputs:
                 total = running_sums(total, output, steps)[-1]
             means.append(average(total, stimulus.num_steps))
-        return joined(means, dim=0)
+        return concatenated(means, dim=0)
 
     def means_over_time(self, net: GraphModule, stimulus: Stimulus) -> Any:
         """As :meth:`mean`, for every number of steps up to T: ``[T, B, ...]``."""
@@ -89,7 +89,7 @@ class Runner:
             for steps, output in outputs:
                 sums += running_sums(sums[-1] if sums else None, output, steps)
             means.append(over_time([average(s, t) for t, s in enumerate(sums, start=1)]))
-        return joined(means, dim=1)
+        return concatenated(means, dim=1)
 
     def _outputs(self, net: GraphModule, stimulus: Stimulus) -> Iterator[Iterable[tuple[int, Any]]]:
         """For each group of images the outputs of its pieces, and how many steps each holds.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import snntorch.surrogate
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from .convert import convert
 from .distillation import Committee, Teacher, check_share
 from .errors import CheckpointError, ConfigError
 from .evaluate import Evaluation, evaluate
+from .functional import SurrogateGradient
 from .measure import MeasureConfig, leave, open_checkpoint
 from .network import SpikingNetwork
 from .norms import measure_norms
@@ -30,7 +32,11 @@ __all__ = ["Surrogate", "TuneConfig", "run_tuning"]
 Surrogate = Literal["triangular", "rectangular", "atan"]
 """Shape of the gradient at a threshold: most near it, the clip's own, or snnTorch's default."""
 
-_SHAPES = {"triangular": triangular, "rectangular": rectangular, "atan": snntorch.surrogate.atan}
+_SHAPES: dict[Surrogate, Callable[[], SurrogateGradient]] = {
+    "triangular": triangular,
+    "rectangular": rectangular,
+    "atan": snntorch.surrogate.atan,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +75,8 @@ class TuneConfig:
     def __post_init__(self) -> None:
         check_whole_numbers("num_steps", (self.num_steps,), lowest=1)
         check_share(self.distillation)
-        if self.surrogate not in get_args(Surrogate):
-            allowed = ", ".join(get_args(Surrogate))
+        if self.surrogate not in _SHAPES:
+            allowed = ", ".join(_SHAPES)
             raise ConfigError(f"surrogate must be one of {allowed}; got {self.surrogate!r}")
         if self.measure.tuned is not None:
             raise ConfigError(
