@@ -12,7 +12,7 @@ from snntorch_ecl.batches import images_in, pairs_in
 from snntorch_ecl.early_exit import exit_curve
 from snntorch_ecl.errors import ConfigError, DataError
 
-from .nets import wired
+from .parts import wired
 
 
 def ann() -> nn.Module:

@@ -13,7 +13,7 @@ from snntorch_ecl.errors import TraceError, UnsupportedError
 from snntorch_ecl.recompute import part_of_recomputing
 
 from .distances import distance_at, images, seeded
-from .nets import wired
+from .parts import wired
 
 # ------------------------------------------------------------------------------------- parameters
 

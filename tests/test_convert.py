@@ -15,20 +15,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 import snntorch_ecl as ecl
 from snntorch_ecl.temporal import unfold
 from tests import oracles
-from tests.nets import (
-    BY_NAME,
-    Net,
-    clips_of,
-    close,
-    equal,
-    exact,
-    norms_of,
-    on_grid,
-    outputs,
-    over_catalogue,
-    recorded,
-    spiking,
-)
+from tests.nets import BY_NAME, Net, exact, over_catalogue, spiking
+from tests.parts import clips_of, close, equal, norms_of, on_grid, outputs, recorded
 
 pytestmark = pytest.mark.usefixtures("clean_registry", "seeded_without_gradients")
 

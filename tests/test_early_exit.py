@@ -12,7 +12,8 @@ import snntorch_ecl as ecl
 from snntorch_ecl.compensate import compensate
 from snntorch_ecl.early_exit import exit_curve
 from snntorch_ecl.errors import ConfigError, DataError, InputError
-from tests.nets import BY_NAME, exact, on_grid
+from tests.nets import BY_NAME, exact
+from tests.parts import on_grid
 
 STEPS = 8
 NETS = ("residual", "max-pool overlapping", "concat", "two inputs")

@@ -25,7 +25,8 @@ from snntorch_ecl.errors import (
     TraceError,
     UnsupportedError,
 )
-from tests.nets import BY_NAME, wired
+from tests.nets import BY_NAME
+from tests.parts import wired
 from tests.refusals import INF, NAN, assert_refuses, network, small
 
 # ------------------------------------------------------------------------------------- settings

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import DataError, InputError
 from snntorch_ecl.evaluate import Evaluation, LayerActivity
-from tests.nets import BY_NAME, Net, clips_of
+from tests.nets import BY_NAME, Net
+from tests.parts import clips_of
 
 T = 5
 NETS = [

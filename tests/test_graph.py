@@ -24,7 +24,8 @@ from snntorch_ecl.graph import (
 )
 from snntorch_ecl.rewrites import BUILDERS, rectifiers_to_clips
 from snntorch_ecl.tracing import trace
-from tests.nets import CATALOGUE, Net, close, conv, equal, norms_of, randomise, wired
+from tests.nets import CATALOGUE, Net
+from tests.parts import close, conv, equal, norms_of, randomise, wired
 
 SMALL = [net for net in CATALOGUE if not net.big]
 over_catalogue = pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)

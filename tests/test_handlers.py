@@ -14,7 +14,7 @@ import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError, EclError, RegistrationError, UnsupportedError
 from snntorch_ecl.handlers import _HANDLERS, handler_for, registered_types
 from snntorch_ecl.temporal import Temporal, unfold
-from tests.nets import clips_of, equal, set_thresholds, wired
+from tests.parts import clips_of, equal, set_thresholds, wired
 
 pytestmark = pytest.mark.usefixtures("clean_registry", "seeded_without_gradients")
 

@@ -23,17 +23,8 @@ from torch import Tensor, nn
 import snntorch_ecl as ecl
 from snntorch_ecl import DualThreshold, SignedMaxPool, SpikingNetwork
 from snntorch_ecl.temporal import Temporal
-from tests.nets import (
-    BY_NAME,
-    CATALOGUE,
-    close,
-    equal,
-    head,
-    norms_of,
-    set_thresholds,
-    spiking,
-    wired,
-)  # fmt: skip
+from tests.nets import BY_NAME, CATALOGUE, spiking
+from tests.parts import close, equal, head, norms_of, set_thresholds, wired
 
 SMALL = [net for net in CATALOGUE if not net.big]
 TYPICAL = ["residual", "max-pool overlapping", "u-net", "two inputs", "dict output"]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError, InputError, StateError
 from snntorch_ecl.neurobench import NeuroBenchNet
-from tests.nets import BY_NAME, CATALOGUE, Net, wired
+from tests.nets import BY_NAME, CATALOGUE, Net
+from tests.parts import wired
 
 STEPS = 4
 STRUCTURED = {"two outputs", "dict output"}  # they return no tensor

@@ -14,7 +14,7 @@ import snntorch_ecl as ecl
 from snntorch_ecl.errors import UnsupportedError
 from snntorch_ecl.operations import activations, is_size
 from snntorch_ecl.tracing import trace
-from tests.nets import wired
+from tests.parts import wired
 
 Operation = Callable[[Tensor], Any]
 W = torch.linspace(-1, 1, 16).view(4, 4)

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 import snntorch_ecl as ecl
 
 from .distances import images, seeded
-from .nets import wired
+from .parts import wired
 
 
 @pytest.mark.parametrize("num_steps", [1, 4, 8])

@@ -17,7 +17,8 @@ from snntorch_ecl.errors import ConfigError, StateError
 from snntorch_ecl.pieces import Footprint, Plan, plan
 from snntorch_ecl.step_bias import insert_step_biases
 from snntorch_ecl.temporal import Temporal, unfold
-from tests.nets import BY_NAME, CATALOGUE, close, equal, exact, on_grid, spiking, wired
+from tests.nets import BY_NAME, CATALOGUE, exact, spiking
+from tests.parts import close, equal, on_grid, wired
 
 SMALL = [net.name for net in CATALOGUE if not net.big]
 CPU = torch.device("cpu")

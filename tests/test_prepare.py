@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import EclError
-from tests.nets import BY_NAME, Net, clips_of, equal, outputs, over_catalogue, set_thresholds
+from tests.nets import BY_NAME, Net, over_catalogue
+from tests.parts import clips_of, equal, outputs, set_thresholds
 
 pytestmark = pytest.mark.usefixtures("clean_registry", "seeded_without_gradients")
 

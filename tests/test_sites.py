@@ -11,7 +11,7 @@ import snntorch_ecl as ecl
 from snntorch_ecl.sites import layer_before
 
 from .distances import images, seeded
-from .nets import wired
+from .parts import wired
 
 
 def test_a_last_layer_may_be_called_output() -> None:

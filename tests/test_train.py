@@ -21,7 +21,7 @@ from torch.utils.data import TensorDataset
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError, DataError, StateError
 from snntorch_ecl.train import TrainConfig, fit, parameter_groups, start_thresholds
-from tests.nets import clips_of
+from tests.parts import clips_of
 
 BATCH, SAMPLES, EPOCHS = 16, 60, 3  # 60 = 3 · 16 + 12: the last, incomplete batch is left out
 

@@ -20,7 +20,8 @@ from snntorch_ecl.errors import CheckpointError, UnsupportedError
 from snntorch_ecl.ranks import ranks
 from snntorch_ecl.storage import _FORMAT, read_tensors, write_tensors
 from snntorch_ecl.unit_spikes import Scale
-from tests.nets import BY_NAME, CATALOGUE, Net, clips_of, close, conv, head, recorded, wired
+from tests.nets import BY_NAME, CATALOGUE, Net
+from tests.parts import clips_of, close, conv, head, recorded, wired
 
 SMALL = [net for net in CATALOGUE if not net.big]
 over_small_nets = pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)

@@ -12,7 +12,7 @@ import snntorch_ecl as ecl
 from snntorch_ecl.errors import StateError
 
 from .distances import images, seeded
-from .nets import wired
+from .parts import wired
 
 # -------------------------------------------------------------------------------- state and exits
 

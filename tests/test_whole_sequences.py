@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from tests.nets import BY_NAME, head, outputs, set_thresholds, spiking, wired
+from tests.nets import BY_NAME, spiking
+from tests.parts import head, outputs, set_thresholds, wired
 
 pytestmark = pytest.mark.usefixtures("clean_registry", "seeded_without_gradients")
 
