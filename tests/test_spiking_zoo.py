@@ -29,7 +29,7 @@ def file(name: str, folder: str = "pretrained/spiking") -> Path:
 
 
 def test_the_networks_that_are_promised_are_there() -> None:
-    assert {"digitnet-digits-l4-t2"} <= set(pretrained_snn_names())
+    assert {"digitnet-digits-l4-t2", "resnet20-cifar10-l4-t2"} <= set(pretrained_snn_names())
 
 
 @pytest.mark.parametrize("name", pretrained_snn_names())
@@ -98,7 +98,7 @@ def test_the_stated_accuracy_on_cifar_is_measured_again(tmp_path: Path) -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
-        ConfigError, match=r"no pretrained network 'lenet'; .*digitnet-digits-l4-t2"
+        ConfigError, match=r"no pretrained network 'lenet'; .*resnet20-cifar10-l4-t2"
     ):
         ecl.models.load_pretrained_snn("lenet")
 
