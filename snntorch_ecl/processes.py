@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Subset
 
 __all__ = [
     "Place",
+    "computes_bfloat16",
     "default_device",
     "device_of",
     "is_main",
@@ -146,6 +147,14 @@ def default_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def computes_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 fast; yes where torch cannot tell."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # a torch without oneDNN
+        return True
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +17,7 @@ from .checks import check_seed, check_whole_numbers
 from .distillation import Teacher
 from .errors import ConfigError, DataError, EclError, InputError
 from .optional import require
-from .processes import device_of, own_random_numbers
+from .processes import computes_bfloat16, device_of, own_random_numbers
 from .surroundings import errors_named, norms_kept, quiet_lightning
 
 __all__ = ["TrainConfig", "fit", "parameter_groups", "start_thresholds"]
@@ -37,7 +38,8 @@ class TrainConfig:
         threshold_decay: Of the clips' thresholds.
         label_smoothing: Share of each label spread over all classes.
         gradient_clip: Largest norm of the gradient; 0 for no bound.
-        precision: Lightning's name: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        precision: Lightning's name: ``32-true``, ``bf16-mixed`` or ``16-mixed``. A processor that
+            has no bfloat16 needs some ten times as long for it, and a warning says so.
         channels_last: Memory layout of images and convolutions.
         compile: Let ``torch.compile`` fuse the network's operations: on a CPU a step takes about
             half the time, after a minute's compilation. Needs a C++ compiler there.
@@ -186,6 +188,7 @@ def fit(
             num_nodes=num_nodes,
             progress=progress,
         )
+        _warn_if_slow(config.precision, trainer.strategy.root_device)
         loaders = parts.Data(data, validation, config)
         if config.channels_last:
             model.to(memory_format=torch.channels_last)
@@ -196,6 +199,16 @@ def fit(
         learner = parts.Classifier(model, config, classes, teacher)
         trainer.fit(learner, loaders, ckpt_path=checkpoint)
     return model.cpu().eval()
+
+
+def _warn_if_slow(precision: Precision, device: torch.device) -> None:
+    """Say before a long run that it will be longer than it need be."""
+    if precision == "bf16-mixed" and device.type == "cpu" and not computes_bfloat16():
+        warnings.warn(
+            "this processor has no bfloat16 of its own: precision='bf16-mixed' takes some ten "
+            "times as long as '32-true' on it; set train.precision to that",
+            stacklevel=3,
+        )
 
 
 def _run_once(model: nn.Module, images: Tensor) -> None:

@@ -341,6 +341,21 @@ def test_settings_at_the_edge_pass(settings: dict[str, Any]) -> None:
     assert {name: getattr(made, name) for name in settings} == settings
 
 
+@pytest.mark.parametrize(
+    ("precision", "fast", "told"),
+    [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)],
+)
+def test_a_precision_that_the_processor_has_not_is_told(
+    precision: str, fast: bool, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snntorch_ecl.train.computes_bfloat16", lambda: fast)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        trained(epochs=1, precision=precision)
+    messages = [str(w.message) for w in seen if "ten times as long as '32-true'" in str(w.message)]
+    assert len(messages) == told
+
+
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().lr = 1.0  # type: ignore[misc]
