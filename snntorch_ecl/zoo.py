@@ -31,13 +31,27 @@ _SUFFIX = ".safetensors"
 
 
 def shipped_names(folder: str) -> tuple[str, ...]:
-    """Names of the networks in a folder of the package."""
+    """Names of the networks in a folder of the package.
+
+    Args:
+        folder: From the package's own, with slashes.
+
+    Returns:
+        The names of its files without their ending, sorted.
+    """
     names = (entry.name for entry in resources.files(__package__).joinpath(folder).iterdir())
     return tuple(sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)))
 
 
 def shipped_file(folder: str, name: str) -> AbstractContextManager[Path]:
     """The file of one of :func:`shipped_names`.
+
+    Args:
+        folder: From the package's own, with slashes.
+        name: Of the network.
+
+    Returns:
+        What gives the path to a ``with`` block: the package may lie in an archive.
 
     Raises:
         ConfigError: There is no such network; lists those there are.

@@ -235,8 +235,10 @@ def test_a_network_in_training_mode_is_evaluated_without_changing_it() -> None:
 def test_training_goes_on_after_an_evaluation() -> None:
     net, _, snn = made("residual")
     run(snn, data(net))
-    snn.step(*net.inputs(3)).sum().backward()
-    snn(*net.inputs(), num_steps=2).sum().backward()
+    for call in (lambda: snn.step(*net.inputs(3)), lambda: snn(*net.inputs(), num_steps=2)):
+        snn.zero_grad()
+        call().sum().backward()
+        assert all(weight.grad is not None for weight in snn.parameters())
 
 
 # ---------------------------------------------------------------------------------------- data

@@ -20,7 +20,9 @@ def currents(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape))) * 0.7
 
 
-def both(current: Tensor, threshold: Any, state: F.State | None = None, **settings: Any) -> None:
+def assert_equal_scans(
+    current: Tensor, threshold: Any, state: F.State | None = None, **settings: Any
+) -> None:
     with torch.no_grad():
         spikes, after, _ = fused.scan(current, threshold, state, **settings)
         expected, expected_after = F.scan(current, threshold, state, **settings)
@@ -34,21 +36,23 @@ def both(current: Tensor, threshold: Any, state: F.State | None = None, **settin
 def test_spikes_and_state_are_equal_for_any_number_of_steps(num_steps: int) -> None:
     if num_steps > 1:  # the comparison is worth something
         assert (F.scan(currents(num_steps, 64, 33), 0.8)[0] == -1).any()
-    both(currents(num_steps, 64, 33), 0.8)
+    assert_equal_scans(currents(num_steps, 64, 33), 0.8)
 
 
 @pytest.mark.parametrize("negative_threshold", [-1e-3, -0.4, -torch.inf])
 def test_spikes_are_equal_for_each_kind_of_neuron(negative_threshold: float) -> None:
-    both(currents(4, 64, 33), 0.8, negative_threshold=negative_threshold, initial_membrane=0.25)
+    assert_equal_scans(
+        currents(4, 64, 33), 0.8, negative_threshold=negative_threshold, initial_membrane=0.25
+    )
 
 
 def test_thresholds_of_channels() -> None:
-    both(currents(4, 8, 6, 5, 5), torch.linspace(0.2, 2.0, 6).view(6, 1, 1))
+    assert_equal_scans(currents(4, 8, 6, 5, 5), torch.linspace(0.2, 2.0, 6).view(6, 1, 1))
 
 
 def test_currents_that_are_a_view() -> None:
-    both(currents(64, 33).unsqueeze(0).expand(4, 64, 33), 0.8)
-    both(currents(4, 33, 64).transpose(1, 2), 0.8)
+    assert_equal_scans(currents(64, 33).unsqueeze(0).expand(4, 64, 33), 0.8)
+    assert_equal_scans(currents(4, 33, 64).transpose(1, 2), 0.8)
 
 
 def test_in_half_precision_it_is_at_least_as_close_to_single_precision() -> None:
@@ -64,7 +68,7 @@ def test_in_half_precision_it_is_at_least_as_close_to_single_precision() -> None
 def test_neurons_of_any_settings_share_a_compilation() -> None:
     counts = []
     for negative_threshold in (-0.1, -0.2, -0.3, -0.4):
-        both(currents(6, 9, 7), 0.8, negative_threshold=negative_threshold)
+        assert_equal_scans(currents(6, 9, 7), 0.8, negative_threshold=negative_threshold)
         counts.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert len(set(counts)) == 1
 
@@ -104,9 +108,11 @@ def test_networks_of_many_shapes_stay_compiled() -> None:
     torch._dynamo.utils.counters.clear()
     for shape in ((5, 3), (1, 7), (3, 4, 5, 5), (1, 4, 5, 5)):
         for num_steps in (1, 4):
-            both(currents(num_steps, *shape), 0.8)
-            both(currents(*shape).expand(num_steps, *shape), 0.8)
-            both(currents(num_steps, *shape), torch.full(shape[1:2] + (1,) * (len(shape) - 2), 0.7))
+            assert_equal_scans(currents(num_steps, *shape), 0.8)
+            assert_equal_scans(currents(*shape).expand(num_steps, *shape), 0.8)
+            assert_equal_scans(
+                currents(num_steps, *shape), torch.full(shape[1:2] + (1,) * (len(shape) - 2), 0.7)
+            )
     assert not torch._dynamo.utils.counters["unimplemented"]
 
 

@@ -99,7 +99,7 @@ def test_a_run_that_goes_on_needs_its_start_no_more(
         assert torch.equal(value, before[name]), name
 
 
-def refused(snn: ecl.SpikingNetwork, folder: Path, message: str) -> None:
+def assert_refused(snn: ecl.SpikingNetwork, folder: Path, message: str) -> None:
     before = {name: value.clone() for name, value in snn.state_dict().items()}
     with pytest.raises(CheckpointError, match=message):
         start_from_run(snn, folder)
@@ -109,24 +109,26 @@ def refused(snn: ecl.SpikingNetwork, folder: Path, message: str) -> None:
 
 def test_what_is_no_fine_tuning_is_refused(trained: Path, tuned: Path, tmp_path: Path) -> None:
     snn = unfolded(trained)
-    refused(snn, tmp_path / "none", r"there is no .*none/last\.ckpt to start from; name the outp")
-    refused(snn, tuned / "snn.safetensors", r"there is no .*snn\.safetensors/last\.ckpt")
-    refused(snn, trained, r"last\.ckpt is no checkpoint of a fine-tuning")
+    assert_refused(
+        snn, tmp_path / "none", r"there is no .*none/last\.ckpt to start from; name the outp"
+    )
+    assert_refused(snn, tuned / "snn.safetensors", r"there is no .*snn\.safetensors/last\.ckpt")
+    assert_refused(snn, trained, r"last\.ckpt is no checkpoint of a fine-tuning")
     for content in (b"", b"no archive", (tuned / "last.ckpt").read_bytes()[:5000]):
         (tmp_path / "last.ckpt").write_bytes(content)
-        refused(snn, tmp_path, r"last\.ckpt is damaged or no checkpoint")
+        assert_refused(snn, tmp_path, r"last\.ckpt is damaged or no checkpoint")
     for other in ([1], {"state_dict": 3}, {}, {"state_dict": {"model.snn.net.fc.bias": 3}}):
         torch.save(other, tmp_path / "last.ckpt")
-        refused(snn, tmp_path, r"last\.ckpt is (damaged or )?no checkpoint")
+        assert_refused(snn, tmp_path, r"last\.ckpt is (damaged or )?no checkpoint")
 
 
 def test_a_fine_tuning_of_another_ann_is_refused(trained: Path, tuned: Path) -> None:
     other = ecl.convert(load_pretrained("resnet20-cifar10-l4").ann, fold_batchnorms=False)
-    refused(other, tuned, r"another ANN: net\.fc\.bias \(\[2\] in the file, \[10\] here\)")
+    assert_refused(other, tuned, r"another ANN: net\.fc\.bias \(\[2\] in the file, \[10\] here\)")
     sibling = unfolded(trained)
     with torch.no_grad():
         next(iter(sibling.neurons.values())).threshold.mul_(1.01)
-    refused(sibling, tuned, r"belongs to another ANN: net\.relu\.threshold is not the same")
+    assert_refused(sibling, tuned, r"belongs to another ANN: net\.relu\.threshold is not the same")
 
 
 def test_a_start_that_is_not_there_ends_the_run_before_it_begins(
