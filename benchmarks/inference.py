@@ -16,9 +16,9 @@ from rich.console import Console
 from spikingjelly.activation_based import ann2snn, functional
 from torch import Tensor
 
-from snntorch_ecl.bench import BenchConfig, measure
-from snntorch_ecl.bench_modes import MODES, Run, Subject
-from snntorch_ecl.measure import leave
+from snntorch_ecl.experiments._bench import BenchConfig, measure
+from snntorch_ecl.experiments._bench_modes import MODES, Run, Subject
+from snntorch_ecl.experiments._measure import leave
 
 
 def _converted(given: Subject, images: Tensor) -> Any:

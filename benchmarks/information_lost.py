@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from snntorch_ecl import functional as F
-from snntorch_ecl.activation import over_channels
-from snntorch_ecl.measure import MeasureConfig, open_checkpoint
-from snntorch_ecl.processes import Place
-from snntorch_ecl.tables import table
+from snntorch_ecl._util.processes import Place
+from snntorch_ecl._util.tables import table
+from snntorch_ecl.experiments._measure import MeasureConfig, open_checkpoint
+from snntorch_ecl.functional._channels import over_channels
 
 
 class Lost:

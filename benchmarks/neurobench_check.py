@@ -33,12 +33,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import snntorch_ecl as ecl
-from snntorch_ecl.data import load_data
-from snntorch_ecl.neurobench import NeuroBenchNet
-from snntorch_ecl.operations_count import SYNAPTIC, after_neurons
-from snntorch_ecl.tables import render, table
-from snntorch_ecl.unit_spikes import Scale
-from snntorch_ecl.zoo import patterns
+from snntorch_ecl._util.tables import render, table
+from snntorch_ecl.experiments._data import load_data
+from snntorch_ecl.hardware._neurobench import NeuroBenchNet
+from snntorch_ecl.measurement._synapses import SYNAPTIC, after_neurons
+from snntorch_ecl.models._pretrained import patterns
+from snntorch_ecl.nn._scale import Scale
 
 NAME = "resnet20-cifar10-l4"
 

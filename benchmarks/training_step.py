@@ -21,9 +21,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl.bench import seconds
-from snntorch_ecl.processes import default_device
-from snntorch_ecl.tables import table
+from snntorch_ecl._util.devices import default_device
+from snntorch_ecl._util.tables import table
+from snntorch_ecl.experiments._bench import seconds
 
 # Levels, and whether fused; None for the original.
 KINDS: dict[str, tuple[int | None, bool] | None] = {

@@ -12,21 +12,13 @@ torch.Size([3, 2])
 
 from . import errors, functional, models, surrogate
 from ._version import __version__
-from .activation import ThresholdClip
-from .calibrate import calibrate
-from .compensate import compensate
-from .convert import ConvertConfig, convert, prepare
-from .energy import Energy, energy
+from .conversion import calibrate, compensate, convert, load, prepare
 from .errors import EclError
-from .evaluate import Evaluation, evaluate
-from .fuse import fuse
-from .handlers import Site, keep, register
+from .graph import ConvertConfig, Site, keep, register
+from .measurement import Energy, Evaluation, Verification, energy, evaluate, verify
 from .network import SpikingNetwork
-from .neuron import DualThreshold
-from .pool import SignedMaxPool
-from .storage import load
-from .temporal import Stepwise, Temporal, reset
-from .verify import Verification, verify
+from .network._fuse import fuse
+from .nn import DualThreshold, SignedMaxPool, Stepwise, Temporal, ThresholdClip, reset
 
 __all__ = [
     "ConvertConfig",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError
-from .functional import SurrogateGradient
+from .functional._neuron import SurrogateGradient
 
 __all__ = ["rectangular", "triangular"]
 

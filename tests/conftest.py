@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from snntorch_ecl import compiler
-from snntorch_ecl.handlers import _HANDLERS
+from snntorch_ecl._util import compiler
+from snntorch_ecl.graph._registry import _TABLE
 
 torch.set_num_threads(1)
 
@@ -32,10 +32,10 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def clean_registry() -> Iterator[None]:
     """What a test registers is forgotten after it."""
-    before = dict(_HANDLERS)
+    before = dict(_TABLE)
     yield
-    _HANDLERS.clear()
-    _HANDLERS.update(before)
+    _TABLE.clear()
+    _TABLE.update(before)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import snntorch_ecl as ecl
-from snntorch_ecl.experiment import run_training
+from snntorch_ecl.experiments._training_run import run_training
 
-from .runs import experiment, image_folder
+from .helpers.runs import experiment, image_folder
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 

@@ -25,9 +25,9 @@ from snntorch_ecl.errors import (
     TraceError,
     UnsupportedError,
 )
-from tests.nets import BY_NAME
-from tests.parts import wired
-from tests.refusals import INF, NAN, assert_refuses, network, small
+from tests.helpers.nets import BY_NAME
+from tests.helpers.parts import wired
+from tests.helpers.refusals import INF, NAN, assert_refuses, network, small
 
 # ------------------------------------------------------------------------------------- settings
 

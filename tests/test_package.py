@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ import snntorch_ecl
 
 ROOT = Path(snntorch_ecl.__file__).parent
 NAMES = ["snntorch_ecl", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "snntorch_ecl."))]
-NAMES = [name for name in NAMES if not name.rpartition(".")[2].startswith("_")]
+NAMES = [name for name in NAMES if not any(part.startswith("_") for part in name.split("."))]
 HEAVY = {"torchvision", "matplotlib", "pandas", "lightning", "pytorch_lightning", "mlxtend",
          "sklearn", "jinja2", "typer"}  # fmt: skip
 
@@ -83,10 +82,9 @@ def test_importing_does_not_touch_the_accelerator(fresh: dict[str, Any]) -> None
     assert fresh["cuda"] is False
 
 
-def test_importing_leaves_the_leaves_alone(fresh: dict[str, Any]) -> None:
+def test_importing_leaves_training_and_experiments_alone(fresh: dict[str, Any]) -> None:
     loaded = {name.split(".")[1] for name in fresh["names"]}
-    leaves = {"cli", "data", "zoo", "train", "demo", "plot", "report", "images", "lightning_parts"}
-    assert loaded & leaves == set()
+    assert loaded & {"cli", "experiments", "training"} == set()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,17 +93,6 @@ def test_every_module_says_what_it_is_for_and_lists_its_public_names(name: str) 
     assert inspect.getdoc(module)
     assert len(set(module.__all__)) == len(module.__all__)
     assert [public for public in module.__all__ if not hasattr(module, public)] == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_public_class_or_function_is_left_out_of_all(name: str) -> None:
-    module = importlib.import_module(name)
-    defined = [n for n, thing in vars(module).items()
-               if not n.startswith("_") and own(thing) and thing.__module__ == name]  # fmt: skip
-    # Helpers shared between modules need no export; what nobody else uses must be private.
-    users = [p.read_text(encoding="utf-8") for p in ROOT.rglob("*.py")]
-    unlisted = [n for n in defined if n not in module.__all__]
-    assert [n for n in unlisted if sum(bool(re.search(rf"\b{n}\b", u)) for u in users) < 2] == []
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -172,21 +159,3 @@ def test_the_version_is_stated_once_and_is_the_same_everywhere() -> None:
     setup = (ROOT.parent / "setup.cfg").read_text(encoding="utf-8")
     assert "version = attr: snntorch_ecl._version.__version__" in setup
     assert f"version: {version}" in (ROOT.parent / "CITATION.cff").read_text(encoding="utf-8")
-
-
-def imports(module: ModuleType) -> set[str]:
-    """Modules of the package that a module imports when it is loaded."""
-    source = inspect.getsource(module)
-    source = re.sub(r"if TYPE_CHECKING:\n((?:    .*\n|\n)+)", "", source)
-    return set(re.findall(r"^from \.(\w+) import", source, flags=re.MULTILINE))
-
-
-ORDER = ["errors", "checks", "functional", "activation", "neuron", "graph", "handlers", "convert",
-         "evaluate", "cli"]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ORDER)
-def test_dependencies_point_one_way(name: str) -> None:
-    module = importlib.import_module(f"snntorch_ecl.{name}")
-    later = ORDER[ORDER.index(name) + 1 :]
-    assert imports(module) & set(later) == set()

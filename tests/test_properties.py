@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from snntorch_ecl import functional as F
-from tests import oracles
+from tests.helpers import oracles
 
 law = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 

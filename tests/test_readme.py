@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from snntorch_ecl import commands as experiments
-from snntorch_ecl import commands_cost
-from snntorch_ecl.config import recipe_names
-from tests.test_cli import invoke
+from snntorch_ecl.cli import _commands as experiments
+from snntorch_ecl.cli import _commands_cost as commands_cost
+from snntorch_ecl.experiments._recipes import recipe_names
+from tests.cli.test_cli import invoke
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

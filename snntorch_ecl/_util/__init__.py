@@ -1,0 +1,1 @@
+"""Small helpers without knowledge of networks: checks, batches, files, tables, processes."""

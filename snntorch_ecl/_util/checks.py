@@ -1,0 +1,111 @@
+"""Checks of settings, shared by everything that takes them. Each raises ``ConfigError``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, InputError
+
+SMALLEST_THRESHOLD = 1e-6
+"""What a trained threshold cannot fall below."""
+
+
+def at(name: str) -> str:
+    """How an error begins: with the layer's qualified name, if it has been told one."""
+    return f"{name}: " if name else ""
+
+
+def check_levels(levels: int | None) -> None:
+    """Raise :class:`ConfigError` unless ``levels`` is None or an integer ≥ 1."""
+    if levels is None:
+        return
+    if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
+        raise ConfigError(f"levels must be an integer >= 1, or None to only clip; got {levels!r}")
+
+
+def check_threshold(
+    threshold: Tensor | float, *, like: Tensor, name: str = "threshold", shape: bool = True
+) -> Tensor:
+    """A threshold as a tensor of ``like``'s dtype and device.
+
+    :class:`ConfigError` unless it is finite and > 0, in that dtype too; :class:`InputError` unless
+    ``like`` is floating-point and, with ``shape``, the threshold broadcasts to it.
+    """
+    if not like.is_floating_point():
+        raise InputError(f"{name} needs floating-point input; got {like.dtype}")
+    if not isinstance(threshold, Tensor):
+        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+            raise ConfigError(f"{name} must be a number or a tensor; got {threshold!r}")
+        threshold = torch.tensor(float(threshold), dtype=torch.float64)
+    if shape and not _broadcasts(threshold, like):
+        raise InputError(
+            f"{name} of shape {list(threshold.shape)} does not broadcast to {list(like.shape)}"
+        )
+    cast = threshold.to(device=like.device, dtype=like.dtype)
+    # Reading a value back from an accelerator would stall it at every layer of every step.
+    readable = threshold.device.type == "cpu" and not torch.compiler.is_compiling()
+    if readable and not bool(((cast > 0) & cast.isfinite()).all()):
+        raise ConfigError(
+            f"{name} must be finite and > 0 in {like.dtype}; got {_worst(threshold, cast)}"
+        )
+    return cast
+
+
+def _broadcasts(threshold: Tensor, like: Tensor) -> bool:
+    last = like.shape[max(0, like.ndim - threshold.ndim) :]
+    if len(last) != threshold.ndim:
+        return False
+    return all(own in (1, size) for own, size in zip(threshold.shape, last, strict=True))
+
+
+def check_neuron(negative_threshold: float, initial_membrane: float) -> None:
+    """Raise :class:`ConfigError` unless θ′ ≤ 0 and 0 ≤ v(0)/θ ≤ 1."""
+    for name, value in (
+        ("negative_threshold", negative_threshold),
+        ("initial_membrane", initial_membrane),
+    ):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ConfigError(f"{name} must be a number; got {value!r}")
+    if not negative_threshold <= 0:
+        raise ConfigError(
+            f"negative_threshold must be <= 0 (-inf: plain IF neuron); got {negative_threshold}"
+        )
+    if not 0 <= initial_membrane <= 1:
+        raise ConfigError(
+            f"initial_membrane is in units of θ and must lie in [0, 1]; got {initial_membrane}"
+        )
+
+
+def _worst(threshold: Tensor, cast: Tensor) -> str:
+    """The first value of a threshold that is not allowed, and where it stands."""
+    bad = (~((cast > 0) & cast.cpu().isfinite())).nonzero()
+    value = threshold[tuple(bad[0])].item()
+    return f"{value:g}" if threshold.ndim == 0 else f"{value:g} at index {bad[0].tolist()}"
+
+
+def check_num_steps(num_steps: int) -> None:
+    """Raise :class:`ConfigError` unless ``num_steps`` is an integer ≥ 1."""
+    if isinstance(num_steps, bool) or not isinstance(num_steps, (int, torch.SymInt)):
+        raise ConfigError(f"num_steps must be an integer >= 1; got {num_steps!r}")
+    if num_steps < 1:
+        raise ConfigError(f"num_steps must be >= 1; got {num_steps}")
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Raise :class:`ConfigError` unless ``seed`` is an integer that torch's generators take."""
+    check_whole_numbers(name, (seed,), lowest=0)
+    if seed >= 2**63:
+        raise ConfigError(f"{name} must be less than 2**63; got {seed}")
+
+
+def check_whole_numbers(name: str, values: Sequence[Any], *, lowest: int) -> None:
+    """Raise :class:`ConfigError` unless there are values, all of them integers ≥ ``lowest``."""
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+            raise ConfigError(f"{name} must be an integer >= {lowest}; got {value!r}")
+    if not values:
+        raise ConfigError(f"{name} is empty: give at least one integer >= {lowest}")

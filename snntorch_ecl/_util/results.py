@@ -1,0 +1,45 @@
+"""One kind of result: shows itself as tables, plain data and a picture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from .tables import as_html, render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Result"]
+
+
+class Result:
+    """Base of the frozen dataclasses that measuring returns.
+
+    ``print`` shows its tables, a notebook shows them as HTML, :meth:`to_dict` is for programs.
+    """
+
+    def table(self) -> Table:
+        """The main figures, for people."""
+        raise NotImplementedError
+
+    def tables(self) -> tuple[Table, ...]:
+        """All that ``print`` shows."""
+        return (self.table(),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        values: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
+        return values
+
+    def plot(self) -> Figure:
+        """A picture of it (needs matplotlib)."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return render(*self.tables())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self.tables())

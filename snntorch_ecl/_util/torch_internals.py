@@ -1,0 +1,93 @@
+"""Names of torch that begin with an underscore: all that this package uses of them stand here.
+
+Each is the only way to what it gives. Tested with torch 2.6 (the oldest allowed) and 2.14.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.modules.conv import _ConvNd as Convolution
+from torch.nn.modules.conv import _ConvTransposeNd as TransposedConvolution
+from torch.nn.modules.dropout import _DropoutNd as Dropout
+from torch.nn.modules.module import (
+    _global_forward_hooks,
+    _global_forward_pre_hooks,
+)
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_leaves, tree_map
+
+__all__ = [
+    "BatchNorm",
+    "Convolution",
+    "Dropout",
+    "TransposedConvolution",
+    "call_with_hooks",
+    "copy_hooks",
+    "has_hooks",
+    "inside_ddp",
+    "multiplies_bfloat16",
+    "observed_globally",
+    "own_parameter",
+    "tree_leaves",
+    "tree_map",
+    "uncompile",
+]
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
+
+
+def has_hooks(*modules: nn.Module) -> bool:
+    """Whether a module has forward hooks: they might look on, or rewrite weights and outputs."""
+    return any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+
+
+def copy_hooks(source: nn.Module, target: nn.Module) -> None:
+    """Give a copy of a module the forward hooks of its original."""
+    for kind in _HOOKS:
+        setattr(target, kind, getattr(source, kind).copy())
+
+
+def call_with_hooks(module: nn.Module) -> Callable[..., Any]:
+    """What calling a module does, but for the compiled code: its hooks and its ``forward``."""
+    call: Callable[..., Any] = type(module)._call_impl
+    return call
+
+
+def observed_globally() -> bool:
+    """Whether hooks look on at every module of the process."""
+    return bool(_global_forward_hooks or _global_forward_pre_hooks)
+
+
+def inside_ddp() -> bool:
+    """Whether this code runs in the forward pass of a ``DistributedDataParallel``."""
+    return getattr(DistributedDataParallel, "_active_ddp_module", None) is not None
+
+
+def own_parameter(module: nn.Module, name: str) -> nn.Parameter | None:
+    """A parameter that a module holds itself, not one that it computes under that name."""
+    return module._parameters.get(name)
+
+
+def uncompile(module: nn.Module) -> None:
+    """Undo ``module.compile()``, for which torch has no public way."""
+    module._compiled_call_impl = None
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 fast; yes where torch cannot tell."""
+    try:
+        supported: Any = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):  # a torch without oneDNN
+        return True
+    return bool(supported)

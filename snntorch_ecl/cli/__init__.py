@@ -1,0 +1,5 @@
+"""The command line: ``snntorch-ecl``, or ``python -m snntorch_ecl.cli``."""
+
+from ._app import app
+
+__all__ = ["app"]

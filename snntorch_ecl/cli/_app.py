@@ -1,0 +1,79 @@
+"""The command line: ``snntorch-ecl``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from .._version import __version__
+from . import _commands as commands
+from . import _commands_cost as commands_cost
+from ._console import errors_as_text
+
+app = typer.Typer(
+    help="From a PyTorch network to a spiking one that needs one to eight time steps.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"snntorch-ecl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """From a PyTorch network to a spiking one that needs one to eight time steps."""
+
+
+@app.command()
+def demo(
+    output_dir: Annotated[
+        Path, typer.Option(help="Folder for the report, the figures and the network.")
+    ] = Path("snntorch-ecl-demo"),
+    levels: Annotated[int, typer.Option(help="Levels L of the activations.")] = 4,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same figures.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One epoch only: shows that it works, not how well.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")
+    ] = False,
+) -> None:
+    """Train on 5,000 real digits, convert, compare both neurons, and write a report."""
+    console = Console()
+    with errors_as_text():
+        # Here, not at the top: `snntorch-ecl --help` need not wait for Lightning.
+        from ..experiments._demo import DemoConfig, run_demo
+
+        config = DemoConfig(levels=levels, seed=seed, quick=quick, output_dir=output_dir)
+        result = run_demo(config, progress=not as_json)
+    if as_json:
+        typer.echo(result.figures.read_text(encoding="utf-8"))
+        return
+    console.print(result.table())
+    for name, place in (
+        ("Report ", result.report.resolve().as_uri()),
+        ("Network", result.network),
+        ("Figures", result.figures),
+    ):
+        console.print(escape(f"{name}  {place}"), soft_wrap=True, highlight=False)
+
+
+# In the order in which `--help` shows them.
+for _command in (
+    *(commands.train, commands.evaluate, commands.ablate, commands.sweep, commands.finetune),
+    *(commands_cost.energy, commands_cost.early_exit, commands_cost.bench),
+):
+    app.command(_command.__name__.replace("_", "-"))(_command)

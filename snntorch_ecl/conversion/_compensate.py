@@ -1,0 +1,220 @@
+"""``compensate``: what thresholds alone cannot mend, the layers between them can."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Interpreter, Node
+from tqdm import tqdm
+
+from .._util.batches import check_one_input, images_in
+from .._util.checks import check_num_steps
+from .._util.devices import device_of
+from ..errors import ConfigError, DataError
+from ..network._network import SpikingNetwork, check_spiking
+from ..network._step_bias import step_biases
+from ..nn import Temporal, unfold
+from ._convert import with_step_biases
+from ._correctors import Biases, Corrector, Steps, Weights
+from ._layer_before import layer_before
+from ._reference import Reference
+
+Correction = Literal["weights", "biases", "steps"]
+
+_CORRECTORS: dict[Correction, type[Corrector]] = {
+    "weights": Weights,
+    "biases": Biases,
+    "steps": Steps,
+}
+
+
+def compensate(
+    snn: SpikingNetwork,
+    ann: nn.Module,
+    data: Iterable[Any],
+    *,
+    num_steps: int,
+    method: Correction = "weights",
+    key: str | None = None,
+    progress: bool = True,
+) -> SpikingNetwork:
+    """Correct a converted network, layer by layer, from a few hundred unlabelled images.
+
+    The layers are taken in the network's order; later ones see the corrected ones before them. At
+    last the logits are corrected. ``weights`` and ``biases`` leave the network's shape as it is:
+    it costs nothing more to run.
+
+    - ``weights``: least squares fit the weights and bias before each neuron, so that its mean
+      current is its ANN's, image by image, though what comes in are spikes. Best for networks
+      trained with ReLU, above all at T = 2.
+    - ``biases``: the bias of each channel is moved until the mean spike output over ``num_steps``
+      is the ANN's mean activation.
+    - ``steps``: each channel gets a bias for every time step, so that the mean current of each
+      step is the ANN's; ``[T, C]`` numbers more a layer, and one addition before each neuron.
+      Best for networks trained with clips, and at T = 1.
+
+    All images go through a layer, in groups, before the next layer is corrected: memory is that of
+    what one layer hands on, times images and steps, and, for ``weights``, of all the ANN's
+    activations for these images. Give fewer to large networks.
+
+    Args:
+        snn: The converted network. It stays as it is.
+        ann: What it should agree with: the ReLU network it came from, or the prepared one. (After
+            ``calibrate``, give the ReLU network: thresholds clip what it is to be corrected to.)
+        data: A few hundred unlabelled images in batches: tensors ``[B, ...]``, tuples that begin
+            with one, or dicts.
+        num_steps: T at which it will run; the correction is for this T.
+        method: What is corrected.
+        key: Name of the input in batches that are dicts.
+        progress: Show a progress bar.
+
+    Returns:
+        A corrected copy of the network.
+
+    Raises:
+        ConfigError: num_steps < 1, an unknown method, the ANN has other layers than the network,
+            or the network is corrected step by step already.
+        DataError: No data, or batches of another form.
+
+    Example:
+        >>> from snntorch_ecl import calibrate, convert, prepare
+        >>> relu_network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> data = [torch.rand(64, 8)]
+        >>> snn = convert(calibrate(prepare(relu_network), data, progress=False))
+        >>> better = compensate(snn, relu_network, data, num_steps=4, progress=False)
+        >>> better(torch.rand(3, 8), num_steps=4).shape
+        torch.Size([3, 2])
+    """
+    check_num_steps(num_steps)
+    if method not in _CORRECTORS:
+        options = ", ".join(_CORRECTORS)
+        raise ConfigError(f"method must be one of {options}; got {method!r}")
+    check_spiking(snn)
+    check_one_input(snn.net, "compensate")
+    corrected = step_biases(snn.net)
+    if corrected:
+        raise ConfigError(
+            f"the network is corrected step by step already (before {', '.join(corrected)}): "
+            "compensate the network that convert returned"
+        )
+    kind = _CORRECTORS[method]
+    images = list(images_in(data, key=key))
+    if not images:
+        raise DataError("the data is empty: there is no batch to compensate with")
+    # Least squares differentiate, which an inference mode around this would not let them.
+    with torch.inference_mode(False), torch.no_grad():
+        device = device_of(snn)
+        images = [(x.clone() if x.is_inference() else x).to(device) for x in images]
+        return _corrected(kind, copy.deepcopy(snn).eval(), ann, images, num_steps, progress)
+
+
+def _corrected(
+    kind: type[Corrector],
+    snn: SpikingNetwork,
+    ann: nn.Module,
+    images: list[Tensor],
+    num_steps: int,
+    progress: bool,
+) -> SpikingNetwork:
+    """The network, which is ours to change, corrected."""
+    groups = [group for batch in images for group in snn.groups(batch, num_steps=num_steps)]
+    correctors = {
+        name: kind(snn.net, neuron, layer_before(snn.net, name), num_steps, snn.spike_worth(name))
+        for name, neuron in snn.neurons.items()
+    }
+    last = kind(snn.net, None, layer_before(snn.net, None), num_steps)
+    reference = Reference(ann, snn)
+    for group in groups:
+        answer, seen = reference.run(group)
+        last.targets.append(answer)
+        for name, corrector in correctors.items():
+            corrector.targets.append(kind.of_ann(seen[name]))
+    outputs = _Walk(snn.net, correctors, last, num_steps).over(groups, progress=progress)
+    logits = last.targets
+    if all(isinstance(v, Tensor) for v in (*outputs, *logits)):
+        means = [unfold(output, num_steps).mean(0) for output in outputs]
+        if [mean.shape for mean in means] == [answer.shape for answer in logits]:
+            last.finish(means)
+    snn.reset()
+    found = {name: c.bias for name, c in correctors.items() if isinstance(c, Steps)}
+    biases = {name: bias for name, bias in found.items() if bias is not None}
+    return with_step_biases(snn, biases) if biases else snn
+
+
+class _Walk(Interpreter):
+    """Runs a graph with time inserted node by node, each over all groups of images.
+
+    So a layer can be corrected from all images before any of them goes on.
+    """
+
+    held = 1  # how the currents are held that reach the running neuron
+
+    def __init__(
+        self,
+        net: GraphModule,
+        correctors: Mapping[str, Corrector],
+        last: Corrector,
+        num_steps: int,
+    ) -> None:
+        super().__init__(net)
+        self.correctors, self.num_steps = correctors, num_steps
+        fitted = [c for c in (*correctors.values(), last) if isinstance(c, Weights)]
+        self.fitted = {id(c.site): c for c in fitted if c.site is not None}
+
+    def over(self, groups: list[Tensor], *, progress: bool) -> list[Any]:
+        """What the graph returns for each group."""
+        image, steps, held = (n for n in self.graph.nodes if n.op == "placeholder")
+        envs: list[dict[Node, Any]] = [
+            {image: group, steps: self.num_steps, held: self.num_steps} for group in groups
+        ]
+        bar = tqdm(
+            total=len(self.correctors), desc="compensate", unit="layer", disable=not progress,
+            leave=False, delay=2,
+        )  # fmt: skip
+        outputs: list[Any] = []
+        with bar:
+            for node in self.graph.nodes:
+                if node.op == "placeholder":
+                    continue
+                currents: Sequence[Tensor | None] = [None] * len(envs)
+                if node.op == "call_module" and node.target in self.correctors:
+                    currents = self._corrected(node, envs)
+                    bar.update(1)
+                outputs = [
+                    self._step(node, env, given) for env, given in zip(envs, currents, strict=True)
+                ]
+        return outputs
+
+    def _step(self, node: Node, env: dict[Node, Any], current: Tensor | None) -> Any:
+        """Run one node for one group, and forget what no later node reads."""
+        self.env = env
+        layer = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
+        if isinstance(layer, Temporal):
+            layer.begin()
+        if current is None:
+            value = self.run_node(node)
+        else:
+            assert layer is not None
+            value = layer(current, num_steps=self.num_steps, held=self.held)
+        env[node] = value
+        if id(layer) in self.fitted:
+            corrector = self.fitted[id(layer)]
+            corrector.inputs.append(env[node.args[0]])  # type: ignore[index]
+            corrector.shape = value.shape[1:]
+        for read in self.user_to_last_uses.get(node, ()):
+            del env[read]
+        return value
+
+    def _corrected(self, node: Node, envs: list[dict[Node, Any]]) -> list[Tensor]:
+        """Correct the layer before a neuron; the currents that then reach the neuron."""
+        source, given = node.args[0], node.kwargs.get("held", 1)
+        held: Any = envs[0][given] if isinstance(given, Node) else given
+        corrector = self.correctors[str(node.target)]
+        currents = [env[source] for env in envs]  # type: ignore[index]
+        currents, self.held = corrector.corrected(currents, held)
+        corrector.inputs, corrector.targets = [], []  # they take room, and have served
+        return currents

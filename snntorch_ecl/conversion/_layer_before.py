@@ -1,0 +1,52 @@
+"""Which layer of a converted network feeds a neuron, alone enough to be corrected."""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+
+from ..graph._names import has_own
+from ..graph._values import is_idle
+from ..nn._stepwise import Hold
+
+_ADDITIONS = (operator.add, operator.iadd, torch.add)
+
+
+def layer_before(net: GraphModule, neuron: str | None) -> nn.Module | None:
+    """The layer whose output is added, value by value, to a neuron's current.
+
+    Args:
+        net: The graph of a spiking network.
+        neuron: Name of the neuron; None for the network's output.
+
+    Returns:
+        A layer with a bias of its own that runs once and reaches nothing else; None if there is
+        no such layer.
+    """
+    calls = [node.target for node in net.graph.nodes if node.op == "call_module"]
+    end = next(n for n in net.graph.nodes if _is_end(n, neuron))
+    waiting = [end.args[0]]
+    while waiting:
+        node = waiting.pop()
+        # A value that goes elsewhere too would take the correction along.
+        if not isinstance(node, Node) or len(node.users) != 1:
+            continue
+        if node.op == "call_function" and node.target in _ADDITIONS and not node.kwargs:
+            waiting += [source for source in node.args if isinstance(source, Node)]
+        elif node.op == "call_module":
+            module = net.get_submodule(str(node.target))
+            if is_idle(module) or isinstance(module, Hold):
+                waiting.append(node.args[0])
+            elif calls.count(node.target) == 1 and has_own(net, module, "bias"):
+                return module
+    return None
+
+
+def _is_end(node: Node, neuron: str | None) -> bool:
+    # Not by name alone: layers may be called "output", and inputs like layers.
+    if neuron is None:
+        return node.op == "output"
+    return node.op == "call_module" and node.target == neuron

@@ -1,0 +1,162 @@
+"""``load``: a spiking network from its file and the ANN's code."""
+
+from __future__ import annotations
+
+import copy
+import json
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from .._util.checks import check_levels, check_neuron
+from ..errors import CheckpointError, EclError
+from ..functional import SurrogateGradient
+from ..graph._registry import Handlers
+from ..network._files import NETWORK, read_tensors
+from ..network._network import Layer, Norms, SpikingNetwork
+from ..nn._threshold_clip import ThresholdClip
+from ._convert import convert, with_step_biases
+from ._prepare import prepare
+
+
+def load(
+    path: str | Path,
+    model: nn.Module,
+    *,
+    handlers: Handlers | None = None,
+    leaf_modules: Iterable[type[nn.Module]] = (),
+    spike_grad: SurrogateGradient | None = None,
+) -> SpikingNetwork:
+    """Rebuild a spiking network from a file and the ANN's code.
+
+    Args:
+        path: What :meth:`SpikingNetwork.save` wrote.
+        model: A network of the architecture that was converted, with any weights: the ReLU
+            network, or the prepared one. It stays as it is.
+        handlers: As they were given to ``convert``.
+        leaf_modules: As they were given to ``convert``.
+        spike_grad: Surrogate gradient; a function is not stored.
+
+    Returns:
+        The network, with the weights, thresholds and settings of the file.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, foreign or of a newer version, or it
+            belongs to another architecture.
+    """
+    path = Path(path)
+    tensors, settings = _read(path)
+    layers, neurons = _layers_and_neurons(path, settings)
+    options = {
+        "handlers": handlers,
+        "leaf_modules": tuple(leaf_modules),
+        "spike_grad": spike_grad,
+        "unit_spikes": _checked(path, settings, "unit_spikes", (False, True)),
+    }
+    norms = _checked(path, settings, "norms", get_args(Norms))
+    biases = _step_biases(path, settings)
+    network = _rebuild(tensors, model, path, options, norms, biases)
+    expected, found = ([layer.name for layer in ls] for ls in (network.layers, layers))
+    if expected != found:
+        raise CheckpointError(
+            f"{path} belongs to another network: its spiking layers are {found}, those of "
+            f"{type(model).__name__} are {expected}"
+        )
+    try:
+        network.load_state_dict(tensors)
+    except (RuntimeError, EclError) as error:
+        # torch lists every tensor of a large network.
+        reason = textwrap.shorten(str(error), 500, placeholder=" …")
+        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {reason}") from error
+    network.layers = layers
+    for name, neuron in network.neurons.items():
+        if name not in neurons:
+            raise CheckpointError(f"the settings in {path} are damaged: nothing about {name}")
+        neuron.negative_threshold, neuron.initial_membrane = neurons[name]
+    return network
+
+
+def _layers_and_neurons(
+    path: Path, settings: dict[str, Any]
+) -> tuple[tuple[Layer, ...], dict[str, tuple[float, float]]]:
+    """The settings of a file, checked: its layers, and (θ′, v(0)) of each neuron."""
+    try:
+        layers = tuple(Layer(**entry) for entry in settings["layers"])
+        neurons = {name: _neuron(**entry) for name, entry in settings["neurons"].items()}
+        for layer in layers:
+            check_levels(layer.levels)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
+    return layers, neurons
+
+
+def _checked(path: Path, settings: dict[str, Any], name: str, allowed: tuple[Any, ...]) -> Any:
+    """One of a file's settings, which must be one of a few values."""
+    value = settings.get(name)
+    if not any(value is option or value == option != 1 for option in allowed):
+        raise CheckpointError(f"the settings in {path} are damaged: {name}={value!r}")
+    return value
+
+
+def _step_biases(path: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """Room for the corrections that the file holds."""
+    try:
+        shapes = settings.get("step_biases", {})
+        return {name: torch.zeros(shape) for name, shape in shapes.items()}
+    except (AttributeError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
+
+
+def _neuron(*, negative_threshold: float, initial_membrane: float) -> tuple[float, float]:
+    check_neuron(negative_threshold, initial_membrane)
+    return float(negative_threshold), float(initial_membrane)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, metadata = read_tensors(path, NETWORK)
+    try:
+        settings: dict[str, Any] = json.loads(metadata["settings"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
+    return tensors, settings
+
+
+def _rebuild(
+    tensors: Mapping[str, Tensor],
+    model: nn.Module,
+    path: Path,
+    options: dict[str, Any],
+    norms: Norms,
+    biases: dict[str, Tensor],
+) -> SpikingNetwork:
+    """Convert the architecture with stand-in thresholds, as the file says that it was converted."""
+    if any(isinstance(module, ThresholdClip) for module in model.modules()):
+        ann = copy.deepcopy(model)
+    else:
+        known = {name: options[name] for name in ("handlers", "leaf_modules")}
+        ann = prepare(model, **known)
+    _stand_in(ann, tensors)
+    try:
+        network = convert(ann, fold_batchnorms=norms == "folded", **options)
+        if norms == "folded later":
+            network.fold_batchnorms()
+        return with_step_biases(network, biases) if biases else network
+    except EclError as error:
+        raise CheckpointError(f"the model given for {path} does not convert: {error}") from error
+
+
+@torch.no_grad()
+def _stand_in(ann: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Set thresholds that will be overwritten, one a channel where the file has one a channel."""
+    for name, module in ann.named_modules():
+        if not isinstance(module, ThresholdClip):
+            continue
+        stored = tensors.get(f"net.{name}.threshold")
+        if stored is not None and stored.ndim == 1 and len(stored):
+            module.threshold = torch.ones(len(stored))
+        elif not module.is_set:
+            module.threshold = 1.0

@@ -1,0 +1,92 @@
+"""``prepare``: a learnable threshold in place of every ReLU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import snntorch
+from torch import nn
+from torch.fx import GraphModule
+
+from .._util.checks import check_levels
+from ..errors import (
+    ConfigError,
+    UnsupportedError,
+)
+from ..graph._functionalise import functionalise
+from ..graph._rectifiers import rectifiers_to_clips
+from ..graph._registry import Handlers, registered_types
+from ..graph._support import refuse, unsupported
+from ..graph._to_modules import functional_to_module
+from ..graph._trace import trace
+from ..nn._threshold_clip import ThresholdClip
+
+
+def prepare(
+    model: nn.Module,
+    *,
+    levels: int | None = 4,
+    per_channel: bool = False,
+    leaf_modules: Iterable[type[nn.Module]] = (),
+    handlers: Handlers | None = None,
+) -> nn.Module:
+    """Give every ReLU of a network, functional or not, a learnable ``ThresholdClip`` of its own.
+
+    The result computes what ``model`` computes until its thresholds are set: train it (the first
+    batch in training mode starts them), or assign them. Code that depends on ``self.training``
+    is recorded for the mode the model is in.
+
+    Args:
+        model: A network with ReLU, ReLU6 or Hardtanh(0, a), as modules or as functions. It is
+            copied and stays as it is.
+        levels: L of every clip; None clips without quantising.
+        per_channel: One threshold for each channel, not for each layer.
+        leaf_modules: Types of your own that tracing must not look into; they need a handler.
+        handlers: As for :func:`convert`; what will be refused there is refused here, before
+            any training.
+
+    Returns:
+        A trainable ``torch.fx.GraphModule`` with the same parameter names; reach a layer with
+        ``get_submodule("stage1.2")``, as graph modules cannot be indexed.
+
+    Raises:
+        ConfigError: levels < 1.
+        TraceError: The network's control flow depends on its data.
+        UnsupportedError: Layers or operations that no spiking network can hold; lists them all.
+
+    Example:
+        >>> ann = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> prepare(ann, levels=8).get_submodule("1")
+        ThresholdClip(levels=8, threshold=unset, per_channel=False)
+    """
+    check_levels(levels)
+    gm = normalise(model, leaf_modules, handlers, training=None)
+    refuse(unsupported(gm, handlers, rectifiers_too=False))
+    gm = rectifiers_to_clips(gm, levels=levels, per_channel=per_channel)
+    if not any(isinstance(module, ThresholdClip) for module in gm.modules()):
+        raise UnsupportedError(
+            [f"{type(model).__name__}: it has no ReLU, ReLU6, Hardtanh(0, a) or ThresholdClip"],
+            "Nothing in it would spike. Use ReLU activations.",
+        )
+    return gm
+
+
+def normalise(
+    model: nn.Module,
+    leaf_modules: Iterable[type[nn.Module]],
+    handlers: Handlers | None,
+    *,
+    training: bool | None,
+) -> GraphModule:
+    """A copy of a network as a graph of modules, without operations in place."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model must be an nn.Module; got {type(model).__name__}")
+    leaf_modules = tuple(leaf_modules)
+    for leaf in leaf_modules:
+        if not (isinstance(leaf, type) and issubclass(leaf, nn.Module)):
+            raise ConfigError(f"leaf_modules= takes nn.Module types; got {leaf!r}")
+    own = (ThresholdClip, snntorch.SpikingNeuron, *registered_types())
+    gm = trace(model, (*own, *leaf_modules, *(handlers or {})), training=training)
+    gm = functionalise(gm)
+    gm.graph.eliminate_dead_code()  # what nothing reads would be a layer without a threshold
+    return functional_to_module(gm)

@@ -1,0 +1,71 @@
+"""The ANN that a spiking network is compared with, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from .._util.devices import device_of
+from ..errors import ConfigError
+from ..graph._trace import copied
+from ..network import SpikingNetwork
+from ..nn import ThresholdClip
+from ._prepare import prepare
+
+
+class Activation(NamedTuple):
+    """What reaches one of the ANN's activations, and what it makes of it; both ``[B, ...]``."""
+
+    current: Tensor
+    output: Tensor
+
+
+class Reference:
+    """A private copy of an ANN in eval mode, whose activations are looked at as it runs.
+
+    Args:
+        ann: A ReLU network, or a prepared one. It stays as it is.
+        snn: The spiking network that it is compared with; the copy is where that one is.
+
+    Raises:
+        ConfigError: The ANN lacks activations that the spiking network has; they are named.
+    """
+
+    def __init__(self, ann: nn.Module, snn: SpikingNetwork) -> None:
+        ann = copied(ann).eval()
+        # An unset clip passes ReLU through, at the same names as the spiking layers.
+        self._ann = ann if snn.neurons.keys() <= _clips(ann).keys() else prepare(ann)
+        self._ann.to(device_of(snn))
+        self._seen: dict[str, Activation] = {}
+        for name, clip in _activations(self._ann, snn.neurons.keys()).items():
+            clip.register_forward_hook(self._note(name))
+
+    def run(self, images: Tensor) -> tuple[Any, dict[str, Activation]]:
+        """The ANN's output for images ``[B, ...]``, and its activations by spiking layer."""
+        self._seen = {}
+        output = self._ann(images)
+        seen, self._seen = self._seen, {}
+        return output, seen
+
+    def _note(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            self._seen[name] = Activation(args[0], output)
+
+        return hook
+
+
+def _activations(ann: nn.Module, names: Collection[str]) -> dict[str, ThresholdClip]:
+    clips = _clips(ann)
+    missing = [name for name in names if name not in clips]
+    if missing:
+        raise ConfigError(
+            f"the ANN has no activation {', '.join(missing)}: give the network that the spiking "
+            "one was converted from"
+        )
+    return {name: clips[name] for name in names}
+
+
+def _clips(ann: nn.Module) -> dict[str, ThresholdClip]:
+    return {name: m for name, m in ann.named_modules() if isinstance(m, ThresholdClip)}

@@ -1,0 +1,143 @@
+"""The ways to run a converted network that ``bench`` compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import snntorch
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from .. import models
+from .._util.rng import own_random_numbers
+from .._util.torch_internals import BatchNorm
+from ..conversion._calibrate import calibrate
+from ..conversion._convert import convert
+from ..conversion._prepare import prepare
+from ..graph._fold import drop_identities, fold_batchnorm
+from ..graph._trace import trace
+from ..nn._threshold_clip import ThresholdClip
+
+Run = Callable[[int], Any]
+"""Runs T steps from a fresh state."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network in the forms that are compared.
+
+    Attributes:
+        model: With ReLU, in eval mode.
+        ann: The same network prepared, its thresholds set.
+    """
+
+    model: nn.Module
+    ann: GraphModule
+
+
+def random_images(model: nn.Module, count: int, size: int, *, seed: int) -> Tensor:
+    """Random images ``[count, C, size, size]`` of as many channels as a network takes."""
+    channels = int(next(p for p in model.parameters() if p.ndim == 4).shape[1])
+    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def subject(name: str, *, image_size: int, seed: int) -> Subject:
+    """Build a network with random weights: time does not depend on what they are worth.
+
+    Args:
+        name: For :func:`snntorch_ecl.models.build`.
+        image_size: Height and width of the images, in pixels.
+        seed: Of the weights, and of the images that thresholds come from.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigError: There is no such network.
+    """
+    with own_random_numbers(seed):
+        model = models.build(name, classes=10)
+    images = random_images(model, 8, image_size, seed=seed)
+    _fit_norms(model, images)
+    ann = calibrate(prepare(model), [images], num_steps=4, progress=False)
+    return Subject(model, ann)  # type: ignore[arg-type]
+
+
+def _fit_norms(model: nn.Module, images: Tensor) -> None:
+    """Batch norms that know their data, in eval mode: else nothing would spike in deep layers."""
+    norms = [m for m in model.modules() if isinstance(m, BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(images)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+def folded(net: nn.Module) -> GraphModule:
+    """The network as it is deployed: in eval mode, batch norms folded."""
+    graph = trace(net, (ThresholdClip,), training=False)
+    return drop_identities(fold_batchnorm(graph)).eval()
+
+
+Mode = Callable[[Subject, Tensor], Run]
+"""Makes a network ready for images ``[B, C, H, W]``."""
+
+
+def _compiled(given: Subject, images: Tensor) -> Run:
+    snn = convert(given.ann).fuse().to(images.device)
+    return lambda num_steps: snn(images, num_steps=num_steps)
+
+
+def _multi_step(given: Subject, images: Tensor) -> Run:
+    snn = convert(given.ann).to(images.device)
+    return lambda num_steps: snn(images, num_steps=num_steps)
+
+
+def _step_by_step(given: Subject, images: Tensor) -> Run:
+    snn = convert(given.ann).fuse().to(images.device)
+
+    def run(num_steps: int) -> Any:
+        snn.reset()
+        return sum(snn.step(images) for _ in range(num_steps)) / num_steps
+
+    return run
+
+
+def _leaky(given: Subject, images: Tensor) -> Run:
+    """What one would write with snnTorch alone: its plain integrate-and-fire neuron, in a loop."""
+    net = folded(given.ann)
+    clips = {n: m for n, m in net.named_modules() if isinstance(m, ThresholdClip)}
+    for name, clip in clips.items():
+        theta = clip.threshold.detach()
+        neuron = snntorch.Leaky(
+            beta=1.0,
+            threshold=theta,
+            graded_spikes_factor=theta,
+            init_hidden=True,
+            reset_delay=False,
+        )
+        net.add_submodule(name, neuron)
+    net.to(images.device)
+    neurons = [m for m in net.modules() if isinstance(m, snntorch.Leaky)]
+
+    def run(num_steps: int) -> Any:
+        for neuron in neurons:
+            neuron.reset_mem()
+        return sum(net(images) for _ in range(num_steps)) / num_steps
+
+    return run
+
+
+MODES: Mapping[str, Mode] = {
+    "multi-step, compiled": _compiled,
+    "multi-step": _multi_step,
+    "step by step, compiled": _step_by_step,
+    "snn.Leaky(beta=1) in a loop": _leaky,
+}
+"""By name; the first is what :meth:`SpikingNetwork.fuse` is for."""

@@ -1,0 +1,163 @@
+"""Image data through torchvision: CIFAR, ImageNet, and folders of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import datasets
+from torchvision.transforms import v2
+from tqdm import tqdm
+
+from ..errors import DataError
+from ..settings._data import DataConfig
+from ._data import Split
+
+Transform = Callable[[Any], Tensor]
+
+
+def train_transform(config: DataConfig) -> Transform:
+    """Crop, flip, AutoAugment, normalise and Cutout, as the literature trains."""
+    size = config.image_size
+    steps: list[Any] = []
+    if size > 64:
+        steps.append(v2.RandomResizedCrop(size, antialias=True))
+    else:
+        steps.append(_Sized(size))
+        if config.crop_padding:
+            steps.append(v2.RandomCrop(size, padding=config.crop_padding))
+    if config.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if config.auto_augment != "none":
+        steps.append(v2.AutoAugment(v2.AutoAugmentPolicy(config.auto_augment)))
+    steps += _to_tensor(config)
+    if config.cutout:
+        share = (config.cutout / size) ** 2
+        steps.append(v2.RandomErasing(p=1.0, scale=(share, share), ratio=(1.0, 1.0)))
+    return cast(Transform, v2.Compose(steps))
+
+
+def test_transform(config: DataConfig) -> Transform:
+    """Resize (and crop the centre of large images), normalise."""
+    size = config.image_size
+    if size > 64:
+        # The usual 256 for 224.
+        shape: list[Any] = [v2.Resize(round(size * 256 / 224), antialias=True), v2.CenterCrop(size)]
+    else:
+        shape = [_Sized(size)]
+    return cast(Transform, v2.Compose([*shape, *_to_tensor(config)]))
+
+
+# pytest would take it for a test where it is imported.
+test_transform.__test__ = False  # type: ignore[attr-defined]
+
+
+class _Sized:
+    """Resize images that do not have the size already."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        shape = (self.size, self.size)
+        return image if image.size == shape else image.resize(shape, Image.Resampling.BILINEAR)
+
+
+def _to_tensor(config: DataConfig) -> list[Any]:
+    return [
+        v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(list(config.mean), list(config.std)),
+    ]
+
+
+def open_images(config: DataConfig, root: Path) -> tuple[Split, tuple[str, ...]]:
+    """Open CIFAR, ImageNet or a folder; see :func:`snntorch_ecl.experiments.load_data`."""
+    vary, plain = train_transform(config), test_transform(config)
+    if config.name == "folder":
+        return _open_folder(config, root, vary, plain)
+    if config.name == "imagenet":
+        if not root.is_dir():
+            raise DataError(f"there is no folder {root}; ImageNet has to be downloaded by hand")
+        kind = partial(datasets.ImageNet, root)
+        settings: list[dict[str, Any]] = [{"split": "train"}, {"split": "val"}]
+    else:
+        known = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
+        kind = partial(known[config.name], root, download=True)
+        settings = [{"train": True}, {"train": False}]
+    try:
+        parts = [
+            kind(transform=transform, **options)
+            for transform, options in zip((vary, plain), settings, strict=True)
+        ]
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"{config.name} cannot be opened or downloaded at {root}: {error}"
+        ) from error
+    return Split(*parts), tuple(str(name) for name in parts[0].classes)
+
+
+def _open_folder(
+    config: DataConfig, root: Path, vary: Transform, plain: Transform
+) -> tuple[Split, tuple[str, ...]]:
+    test_name = "test" if (root / "test").is_dir() else "val"
+    parts = []
+    for name, transform in (("train", vary), (test_name, plain)):
+        folder = root / name
+        if not folder.is_dir():
+            raise DataError(
+                f"there is no folder {folder}; a folder data set has {root}/train/<class>/ and "
+                f"{root}/test/<class>/ (or val)"
+            )
+        try:
+            part = datasets.ImageFolder(str(folder), transform=transform, loader=_open_image)
+        except FileNotFoundError as error:
+            raise DataError(f"{folder} has no images in class folders: {error}") from error
+        if config.on_corrupt == "skip":
+            _skip_corrupt(part, folder)
+        parts.append(part)
+    train, test = parts
+    if len(train.classes) < 2:
+        raise DataError(
+            f"{root}/train has the one class folder {train.classes[0]!r}; a classifier needs at "
+            "least two"
+        )
+    if train.classes != test.classes:
+        raise DataError(
+            f"{root}/train and {root}/{test_name} have different classes: {train.classes} and "
+            f"{test.classes}"
+        )
+    return Split(train, test), tuple(train.classes)
+
+
+def _open_image(path: str) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # Pillow has no base class for what damaged headers lead to
+        raise DataError(
+            f"{path} is no readable image ({error}); remove it, or set data.on_corrupt to skip"
+        ) from error
+
+
+def _skip_corrupt(part: Any, folder: Path) -> None:
+    """Leave out files that are no images, and say how many."""
+    good = []
+    for path, label in tqdm(part.samples, desc=f"check {folder.name}", delay=2, leave=False):
+        try:
+            _open_image(path)
+        except DataError:
+            continue
+        good.append((path, label))
+    skipped = len(part.samples) - len(good)
+    if not good:
+        raise DataError(f"none of the {skipped} files in {folder} is a readable image")
+    if skipped:
+        tqdm.write(f"{folder}: {skipped} of {len(part.samples)} files are no images; skipped")
+    part.samples = part.imgs = good
+    part.targets = [label for _, label in good]

@@ -1,0 +1,153 @@
+"""The activation's equation and its gradients. Public as :mod:`snntorch_ecl.functional`.
+
+Source: ECL (arXiv 2506.01968), eq. 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._util.checks import SMALLEST_THRESHOLD, check_levels, check_threshold
+
+
+def quantise(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
+    """``h(x)``, without checks and gradients.
+
+    Args:
+        x: ``[B, C, ...]``.
+        threshold: λ, of the type of ``x``; broadcasts to it.
+        levels: L, or None to clip without quantising.
+
+    Returns:
+        A new tensor like ``x``.
+    """
+    # In place on one new tensor: fetching memory takes longer than computing.
+    if levels is None:
+        clipped = x.clamp_min(0)
+        return torch.minimum(clipped, threshold, out=clipped)
+    # x·L/λ in this order: dividing by λ/L would round ties down where λ/L is not dyadic.
+    level = x.mul(levels).div_(threshold).add_(0.5).floor_().clamp_(0, levels)
+    return level.div_(levels).mul_(threshold)
+
+
+def inside(kept: Tensor, threshold: Tensor) -> Tensor:
+    """Where gradients pass: strictly between 0 and λ.
+
+    Args:
+        kept: The input, or without levels the output.
+        threshold: λ.
+    """
+    return (kept > 0) & (kept < threshold)
+
+
+def gradient_of_threshold(
+    grad: Tensor, kept: Tensor, passes: Tensor, threshold: Tensor, levels: int | None
+) -> Tensor:
+    """λ's gradient: ``Σ grad · dh/dλ``.
+
+    Args:
+        grad: Of the output.
+        kept: The input; without levels the output serves as well.
+        passes: :func:`inside` of it.
+        threshold: λ.
+        levels: L, or None.
+
+    Returns:
+        Tensor shaped like λ.
+    """
+    if levels is None:
+        clipped = (kept >= threshold).to(grad.dtype)
+        return clipped.mul_(grad).sum_to_size(threshold.shape)
+    # λ · dh/dλ = h − x where gradients pass, and h elsewhere: what rounding and clipping changed.
+    error = quantise(kept, threshold, levels).sub_(torch.where(passes, kept, 0))
+    return error.mul_(grad).sum_to_size(threshold.shape) / threshold
+
+
+class _ThresholdClip(torch.autograd.Function):
+    """``h(x)`` with straight-through gradients; keeps one tensor, where it can the output."""
+
+    @staticmethod
+    def forward(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
+        return quantise(x, threshold, levels)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int | None], output: Tensor) -> None:
+        x, threshold, levels = inputs
+        ctx.levels = levels
+        # dh/dλ of rounded values needs the rounding error of each, which only x tells. Else the
+        # output does, which the next layer keeps anyway, as it does ReLU's.
+        if levels is None:
+            ctx.save_for_backward(output, threshold)
+        elif ctx.needs_input_grad[1]:
+            ctx.save_for_backward(x, threshold)
+        else:
+            ctx.save_for_backward(inside(x, threshold), threshold)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        kept, threshold = ctx.saved_tensors
+        passes = kept if kept.dtype == torch.bool else inside(kept, threshold)
+        of_x = grad * passes if ctx.needs_input_grad[0] else None
+        of_threshold = None
+        if ctx.needs_input_grad[1]:
+            of_threshold = gradient_of_threshold(grad, kept, passes, threshold, ctx.levels)
+        return of_x, of_threshold, None
+
+
+def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4) -> Tensor:
+    r"""Clip at a threshold and quantise to equal levels.
+
+    .. math:: h(x) = λ · \mathrm{clip}(⌊x·L/λ + 1/2⌋ / L,\; 0,\; 1)
+
+    Gradients are straight-through: ``dh/dx = 1[0 < x/λ < 1]``, zero *at* both borders, and
+    ``dh/dλ = h/λ − (x/λ)·1[0 < x/λ < 1]``. Ties round up (``floor(u + 1/2)``, not
+    half-to-even), as the neuron's ``v ≥ θ`` does.
+
+    Args:
+        x: Pre-activations, ``[B, C, ...]``, any floating dtype.
+        threshold: λ > 0, in the unit of ``x``: a number, or a tensor that broadcasts to ``x``.
+        levels: L ≥ 1, or None to clip without quantising.
+
+    Returns:
+        Tensor shaped like ``x``, with values in ``{0, λ/L, …, λ}``.
+
+    Raises:
+        ConfigError: λ is not positive and finite, or L < 1. (The values of a tensor λ on an
+            accelerator are not read back; :class:`~snntorch_ecl.ThresholdClip` guards them.)
+        InputError: ``x`` is not floating-point, or λ does not broadcast to it.
+
+    Source: ECL eq. 2; the same function is QCFS in Bu et al., ICLR 2022.
+
+    Example:
+        >>> threshold_clip(torch.tensor([-1.0, 0.3, 0.375, 2.0]), 1.0, levels=4)
+        tensor([0.0000, 0.2500, 0.5000, 1.0000])
+    """
+    check_levels(levels)
+    threshold = check_threshold(threshold, like=x)
+    return _ThresholdClip.apply(x, threshold, levels)  # type: ignore[no-any-return]
+
+
+def positive(raw: Tensor) -> Tensor:
+    """The positive threshold that a freely trained parameter stands for.
+
+    ``max(|raw|, 1e-6)``: exact for every threshold from 1e-6 on, and where an optimiser steps
+    across zero the threshold is reflected instead of vanishing with its layer. The gradient is
+    the sign of ``raw``, also below the floor, so that no value is a trap.
+
+    Args:
+        raw: Any finite tensor, in the unit of the activations.
+
+    Returns:
+        Tensor of the same shape, ≥ 1e-6.
+
+    Example:
+        >>> positive(torch.tensor([2.0, -0.5, 0.0]))
+        tensor([2.0000e+00, 5.0000e-01, 1.0000e-06])
+    """
+    reflected = torch.where(raw < 0, -raw, raw)
+    lift = (SMALLEST_THRESHOLD - reflected.detach()).clamp_min(0)
+    return reflected + lift

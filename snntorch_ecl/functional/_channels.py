@@ -1,0 +1,22 @@
+"""One threshold a channel, laid along dimension 1."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .._util.checks import at
+from ..errors import InputError
+
+
+def over_channels(threshold: Tensor, x: Tensor, name: str = "") -> Tensor:
+    """View a threshold ``[]`` or ``[C]`` so that it broadcasts over dimension 1 of ``x``."""
+    if threshold.ndim == 0:
+        return threshold
+    if threshold.numel() == 1:
+        return threshold.reshape(())
+    if x.ndim < 2 or x.shape[1] != threshold.numel():
+        raise InputError(
+            f"{at(name)}{threshold.numel()} thresholds, one a channel, cannot be applied to shape "
+            f"{list(x.shape)}: dimension 1 must have {threshold.numel()} channels"
+        )
+    return threshold.view(-1, *[1] * (x.ndim - 2))

@@ -1,0 +1,166 @@
+"""The time loop compiled into one pass over memory, for runs without gradients.
+
+A neuron does little arithmetic and moves much memory: step by step, membrane, count, current and
+spikes travel to the processor and back for each operation. ``torch.compile`` makes one loop of it,
+in which membrane and count stay in registers. The equations are those of
+:mod:`snntorch_ecl.functional`; spikes are equal bit for bit in single and double precision. In
+half precision the loop rounds the state once a piece, not at each operation: it is closer to what
+single precision gives.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .._util.compiler import compiled, works_on
+from . import _scan as plain
+from ._neuron import State, SurrogateGradient, fresh_state, unchecked_step
+
+# Steps in one compiled piece: longer pieces take longer to compile and gain nothing.
+_PIECE = 8
+
+
+class Scanned(NamedTuple):
+    """What the compiled loop returns.
+
+    Attributes:
+        spikes: ``[T, B, ...]``, in {−1, 0, +1} times the amplitude.
+        state: After the last step.
+        mem_sum: Sum of the membranes: finite only if all are. It costs nothing in the loop, and a
+            pass over memory outside it. None where nothing was compiled.
+    """
+
+    spikes: Tensor
+    state: State
+    mem_sum: Tensor | None
+
+
+def scan(
+    current: Tensor,
+    threshold: Tensor | float,
+    state: State | None = None,
+    *,
+    negative_threshold: float = -1e-3,
+    initial_membrane: float = 0.5,
+    spike_grad: SurrogateGradient | None = None,
+    amplitude: Tensor | None = None,
+) -> Scanned:
+    """As :func:`snntorch_ecl.functional.scan`, compiled on first use (some seconds).
+
+    Falls back to :func:`~snntorch_ecl.functional.scan` where gradients are recorded, and, with a
+    warning, where nothing can be compiled (no C++ compiler).
+
+    Args:
+        current: ``[T, B, ...]``.
+        threshold: θ > 0.
+        state: State to go on from; fresh if None.
+        negative_threshold: θ′ ≤ 0; ``-inf`` gives the plain IF neuron.
+        initial_membrane: v(0) in units of θ.
+        spike_grad: Used where gradients are recorded.
+        amplitude: Spikes are multiplied by it as they are written; broadcasts to ``[B, ...]``.
+
+    Returns:
+        Spikes, and the state after the last step.
+
+    Raises:
+        ConfigError, InputError, StateError: As the plain scan.
+    """
+    settings: dict[str, Any] = {
+        "negative_threshold": negative_threshold,
+        "initial_membrane": initial_membrane,
+    }
+    if not usable(current):
+        spikes, state = plain.scan(current, threshold, state, spike_grad=spike_grad, **settings)
+        return Scanned(spikes if amplitude is None else spikes * amplitude, state, None)
+    threshold = plain.checked(current, threshold, state, **settings)
+    return unchecked_scan(current, threshold, state, amplitude=amplitude, **settings)
+
+
+def usable(current: Tensor) -> bool:
+    """Whether the compiled loop can run here; warns where nothing can be compiled."""
+    return not torch.is_grad_enabled() and works_on(current.device.type)
+
+
+def unchecked_scan(
+    current: Tensor,
+    threshold: Tensor,
+    state: State | None,
+    *,
+    negative_threshold: float,
+    initial_membrane: float,
+    amplitude: Tensor | None,
+) -> Scanned:
+    """:func:`scan` without its checks, where :func:`usable`.
+
+    It is called between large operations that leave nothing of Python in the processor's caches:
+    each line here costs more than one would think.
+
+    Args:
+        current: ``[T, B, ...]``.
+        threshold: θ as a tensor that broadcasts to ``current``, of its type.
+        state: State to go on from; fresh if None.
+        negative_threshold: θ′.
+        initial_membrane: v(0) in units of θ.
+        amplitude: As for :func:`scan`.
+
+    Returns:
+        As :func:`scan`.
+    """
+    shape = current.shape
+    flat = threshold.numel() == 1 and (amplitude is None or amplitude.numel() == 1)
+    held = shape[0] > 1 and current.stride(0) == 0  # one step's input, repeated without a copy
+    if flat and (current[0] if held else current).is_contiguous():
+        # One compilation then serves layers of any rank.
+        current = current[0].flatten().expand(shape[0], -1) if held else current.flatten(1)
+        threshold = threshold if threshold.ndim == 0 else threshold.reshape(())
+        if amplitude is not None and amplitude.ndim:
+            amplitude = amplitude.reshape(())
+        state = state and State(*(part.flatten() for part in state))
+    loop = _loop(negative_threshold, initial_membrane)
+    if shape[0] <= _PIECE:
+        spikes, *after, mem_sum = loop(current, *(state or (None, None)), threshold, amplitude)
+    else:
+        parts = []
+        for start in range(0, shape[0], _PIECE):
+            piece = current[start : start + _PIECE]
+            spikes, *after, mem_sum = loop(piece, *(state or (None, None)), threshold, amplitude)
+            state = State(*after)
+            parts.append(spikes)
+        spikes = torch.cat(parts)
+    state = State(*after)
+    if current.ndim != len(shape):
+        spikes = spikes.view(shape)
+        state = State(*(part.view(shape[1:]) for part in state))
+    return Scanned(spikes, state, mem_sum)
+
+
+@functools.cache
+def _loop(negative_threshold: float, initial_membrane: float) -> Callable[..., Any]:
+    """The loop for one kind of neuron, compiled for each kind of input on first use."""
+
+    def loop(
+        current: Tensor,
+        mem: Tensor | None,
+        spike_count: Tensor | None,
+        threshold: Tensor,
+        amplitude: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        # Zeros made here are constants to the compiler: they are neither written nor read.
+        if mem is None or spike_count is None:
+            state = fresh_state(current[0])
+        else:
+            state = State(mem, spike_count)
+        spikes = []
+        for step_current in current:
+            spk, state = unchecked_step(
+                step_current, state, threshold, negative_threshold, initial_membrane, None
+            )
+            spikes.append(spk if amplitude is None else spk * amplitude)
+        return torch.stack(spikes), state.mem, state.spike_count, state.mem.sum()
+
+    return compiled(loop)

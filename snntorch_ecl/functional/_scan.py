@@ -1,0 +1,97 @@
+"""The only loop over time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .._util.checks import check_neuron, check_threshold
+from ..errors import InputError
+from ._neuron import State, SurrogateGradient, _check_state, unchecked_step
+
+
+def scan(
+    current: Tensor,
+    threshold: Tensor | float,
+    state: State | None = None,
+    *,
+    negative_threshold: float = -1e-3,
+    initial_membrane: float = 0.5,
+    spike_grad: SurrogateGradient | None = None,
+) -> tuple[Tensor, State]:
+    """Run dual-threshold neurons over a whole sequence: the only loop over time.
+
+    Args:
+        current: Input currents, ``[T, B, ...]``, T ≥ 1. A constant current may be an expanded
+            view; it is not copied.
+        threshold: θ > 0: a number, or a tensor that broadcasts to ``[B, ...]``.
+        state: State to go on from; fresh if None. The one given is left as it was.
+        negative_threshold: θ′ ≤ 0, absolute; ``-inf`` gives the plain IF neuron.
+        initial_membrane: v(0) in units of θ, within [0, 1].
+        spike_grad: Surrogate gradient, or None.
+
+    Returns:
+        Spikes in {−1, 0, +1}, ``[T, B, ...]``, and the state after the last step.
+
+    Raises:
+        ConfigError: As :func:`dual_threshold_step`.
+        InputError: There is no step in ``current``.
+        StateError: The state's shape differs from ``[B, ...]``.
+
+    Source: ECL eq. 4-5, unrolled.
+
+    Example:
+        >>> spikes, state = scan(torch.full((4, 1), 0.5), 1.0)
+        >>> spikes.flatten().tolist()  # θ · mean = h(0.5) = 0.5
+        [1.0, 0.0, 1.0, 0.0]
+    """
+    threshold = checked(
+        current,
+        threshold,
+        state,
+        negative_threshold=negative_threshold,
+        initial_membrane=initial_membrane,
+    )
+    settings = (threshold, negative_threshold, initial_membrane, spike_grad)
+    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    # Without gradients the spikes are written where they belong, which saves a copy of all.
+    out = None if recorded else torch.empty_like(current, memory_format=torch.contiguous_format)
+    spikes = []
+    for step, step_current in enumerate(current):
+        step_out = None if out is None else out[step]
+        spk, state = unchecked_step(step_current, state, *settings, step_out)
+        spikes.append(spk)
+    assert state is not None  # there was a step
+    return torch.stack(spikes) if out is None else out, state
+
+
+def checked(
+    current: Tensor,
+    threshold: Tensor | float,
+    state: State | None,
+    *,
+    negative_threshold: float,
+    initial_membrane: float,
+) -> Tensor:
+    """Check what a time loop is given.
+
+    Args:
+        current: ``[T, B, ...]``.
+        threshold: θ.
+        state: State to go on from; fresh if None.
+        negative_threshold: θ′.
+        initial_membrane: v(0) in units of θ.
+
+    Returns:
+        θ as a tensor that broadcasts to ``current``.
+
+    Raises:
+        ConfigError, InputError, StateError: As :func:`scan`.
+    """
+    if current.ndim < 1 or current.shape[0] < 1:
+        raise InputError(f"scan needs currents of shape [T ≥ 1, B, ...], not {list(current.shape)}")
+    threshold = check_threshold(threshold, like=current)
+    check_neuron(negative_threshold, initial_membrane)
+    if state is not None:
+        _check_state(current[0], state)
+    return threshold

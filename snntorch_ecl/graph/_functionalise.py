@@ -1,0 +1,98 @@
+"""In-place operations become operations that return a new tensor."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from ..errors import UnsupportedError
+from ._names import owner
+from ._trace import finish
+from ._values import aliases, is_size
+
+_IN_PLACE_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+    torch.relu_: torch.relu,
+}
+
+
+_IN_PLACE_METHODS = {"add_", "sub_", "mul_", "div_", "relu_", "clamp_", "clamp_min_", "neg_"}
+
+
+def functionalise(gm: GraphModule) -> GraphModule:
+    """Replace in-place operations by their counterparts that return a new tensor.
+
+    Everything that read the overwritten tensor *afterwards* reads the new one, so that a shortcut
+    taken from the input of ``nn.ReLU(inplace=True)`` keeps seeing the rectified values.
+
+    Raises:
+        UnsupportedError: The overwritten tensor is read afterwards through a view of it, or an
+            operation overwrites its input and has no known counterpart.
+    """
+    modules = dict(gm.named_modules(remove_duplicate=False))
+    in_place = {name for name, m in modules.items() if getattr(m, "inplace", False) is True}
+    refused: list[str] = []
+    for node in list(gm.graph.nodes):
+        if not (node.op == "call_module" and node.target in in_place) and not _rewrite(node):
+            if _overwrites(node):
+                refused.append(
+                    f"{node.name} in {owner(node) or 'forward'}: it overwrites its input"
+                )
+            continue
+        overwritten = node.args[0] if node.args else None
+        if isinstance(overwritten, Node) and not is_size(overwritten):
+            refused += _reroute(gm, node, overwritten)
+    for name in in_place:
+        modules[name].inplace = False
+    if refused:
+        raise UnsupportedError(refused, "Use the operation that returns a new tensor instead.")
+    return finish(gm)
+
+
+def _reroute(gm: GraphModule, write: Node, overwritten: Node) -> list[str]:
+    """Let later readers of the overwritten tensor read what was written; tell which cannot."""
+    position = {node: index for index, node in enumerate(gm.graph.nodes)}
+    same, views = aliases(gm, overwritten)
+    refused = []
+    for alias in [*same, *views]:
+        for reader in list(alias.users):
+            if position[reader] <= position[write] or reader in same or reader in views:
+                continue
+            if alias in same:
+                reader.replace_input_with(alias, write)
+            else:
+                refused.append(
+                    f"{write.name} in {owner(write) or 'forward'}: it overwrites a tensor that "
+                    f"{reader.name} reads later through a view"
+                )
+    return refused
+
+
+def _overwrites(node: Node) -> bool:
+    """Whether a call writes into a tensor, by PyTorch's naming, in a way not known here."""
+    if node.op not in ("call_function", "call_method") or not node.all_input_nodes:
+        return False
+    if node.target in (operator.ifloordiv, operator.ipow, operator.imod):
+        return not is_size(node.all_input_nodes[0])
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return name.endswith("_") and not name.endswith("__")
+
+
+def _rewrite(node: Node) -> bool:
+    """Make one function or method call out-of-place; tell whether it was in-place."""
+    if node.op == "call_function" and node.target in _IN_PLACE_FUNCTIONS:
+        node.target = _IN_PLACE_FUNCTIONS[node.target]
+    elif node.op == "call_function" and node.kwargs.get("inplace") is True:
+        node.kwargs = {**node.kwargs, "inplace": False}
+    elif node.op == "call_method" and node.target in _IN_PLACE_METHODS:
+        node.target = str(node.target).rstrip("_")
+    else:
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""The table of layers: one entry for each kind, read by conversion, unit spikes and energy.
+
+To teach the package a layer, add a line here (or call ``ecl.register`` from outside); what the
+columns mean is said at :class:`~snntorch_ecl.graph._registry.LayerKind`.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..errors import UnsupportedError
+from ..nn import DualThreshold, Scale, SignedMaxPool, StepBias, ThresholdClip
+from ..nn._stepwise import Hold
+from ._registry import LayerKind, add, keep
+from ._site import Site
+
+
+def _clip(module: nn.Module, site: Site) -> nn.Module:
+    """λ becomes θ; spikes are worth θ."""
+    assert isinstance(module, ThresholdClip)
+    theta = module.threshold.detach()
+    return DualThreshold(
+        theta,
+        negative_threshold=site.config.negative_threshold,
+        initial_membrane=site.config.initial_membrane,
+        spike_grad=site.config.spike_grad,
+        graded_spikes_factor=theta,
+        init_hidden=True,
+    )
+
+
+def _max_pool(module: nn.Module, site: Site) -> nn.Module:
+    if getattr(module, "return_indices", False):
+        raise UnsupportedError(
+            [f"{site.name} ({type(module).__name__}): return_indices=True"],
+            "Indices of a maximum have no spiking counterpart; pool without them.",
+        )
+    return SignedMaxPool(module)
+
+
+def _batch_norm(module: nn.Module, site: Site) -> nn.Module:
+    """What could not be folded stays: with running statistics it is affine."""
+    if getattr(module, "running_var", None) is None:
+        raise UnsupportedError(
+            [f"{site.name} ({type(module).__name__}): track_running_stats=False"],
+            "Statistics of the running batch depend on the activations; train with "
+            "track_running_stats=True.",
+        )
+    return module
+
+
+def _flatten(module: nn.Module, site: Site) -> nn.Module:
+    name = "start_dim" if isinstance(module, nn.Flatten) else "dim"
+    if getattr(module, name) == 0:
+        raise UnsupportedError(
+            [f"{site.name} ({type(module).__name__}): {name}=0"],
+            "Dimension 0 holds time and batch; begin at dimension 1.",
+        )
+    return module
+
+
+def _synapses(dims: int | None) -> LayerKind:
+    return LayerKind(
+        handler=keep,
+        cost="synapses",
+        scale="weight",
+        dims=dims,
+        fixed_dims=dims is not None,
+        keeps_dims=True,
+    )
+
+
+def _over_places(dims: int) -> LayerKind:
+    return LayerKind(handler=keep, scale="passes", dims=dims, keeps_dims=True)
+
+
+def _pools_maximum(dims: int) -> LayerKind:
+    return LayerKind(handler=_max_pool, scale="passes", dims=dims, keeps_dims=True)
+
+
+_IDLE = LayerKind(handler=keep, cost="free", scale="passes", keeps_dims=True)
+_EACH_CHANNEL = LayerKind(handler=keep, scale="passes", keeps_dims=True)
+_KEPT = LayerKind(handler=keep, keeps_dims=True)
+_RESHAPES = LayerKind(handler=_flatten, cost="free")
+
+# --------------------------------------------------------------------------- weights
+add(nn.Linear, kind=_synapses(None))
+add(nn.Conv1d, nn.ConvTranspose1d, kind=_synapses(1))
+add(nn.Conv2d, nn.ConvTranspose2d, kind=_synapses(2))
+add(nn.Conv3d, nn.ConvTranspose3d, kind=_synapses(3))
+
+# ----------------------------------------------------------------------- activations
+add(ThresholdClip, kind=LayerKind(handler=_clip, keeps_dims=True))
+
+# ----------------------------------------------------------------------------- norms
+add(nn.BatchNorm1d, kind=LayerKind(handler=_batch_norm, keeps_dims=True))
+add(nn.BatchNorm2d, kind=LayerKind(handler=_batch_norm, dims=2, fixed_dims=True))
+add(nn.BatchNorm3d, kind=LayerKind(handler=_batch_norm, dims=3, fixed_dims=True))
+
+# ------------------------------------------------------- averages, padding, upsampling
+add(nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.ZeroPad1d, kind=_over_places(1))
+add(nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, kind=_over_places(2))
+add(nn.AvgPool3d, nn.AdaptiveAvgPool3d, nn.ZeroPad3d, kind=_over_places(3))
+add(nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, kind=_EACH_CHANNEL)
+add(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d, kind=_KEPT)
+add(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d, kind=_KEPT)
+add(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d, kind=_KEPT)
+
+# --------------------------------------------------------------------------- maxima
+add(nn.MaxPool1d, nn.AdaptiveMaxPool1d, kind=_pools_maximum(1))
+add(nn.MaxPool2d, nn.AdaptiveMaxPool2d, kind=_pools_maximum(2))
+add(nn.MaxPool3d, nn.AdaptiveMaxPool3d, kind=_pools_maximum(3))
+
+# --------------------------------------------------------------------- moving values
+add(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, kind=_IDLE)
+add(nn.PixelShuffle, nn.PixelUnshuffle, kind=_KEPT)
+add(nn.ChannelShuffle, kind=LayerKind(handler=keep, cost="free", keeps_dims=True))
+add(nn.Flatten, nn.Unflatten, kind=_RESHAPES)
+
+# -------------------------------------------------------- what conversion itself makes
+add(DualThreshold, kind=LayerKind(cost="neurons", keeps_dims=True))
+add(SignedMaxPool, StepBias, kind=LayerKind(keeps_dims=True))
+add(Scale, kind=LayerKind(cost="synapses", keeps_dims=True))
+add(Hold, kind=LayerKind(cost="free", keeps_dims=True))

@@ -1,0 +1,63 @@
+"""How many dimensions the values of a graph have, as far as its layers tell.
+
+Channels are dimension 1, but ``nn.Linear`` acts on the last dimension, and ``nn.AvgPool2d`` takes
+``[B, C, L]`` for one image of B channels: whether they treat channels one by one depends on that.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+
+from ._registry import kind_of
+
+_COMBINE = {operator.add, operator.sub, torch.add, torch.sub, torch.cat}
+
+
+def ndims(gm: GraphModule) -> dict[Node, int]:
+    """Numbers of dimensions, that of the batch included; nodes that nothing tells are left out.
+
+    Example:
+        >>> graph = torch.fx.symbolic_trace(nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten()))
+        >>> list(ndims(graph).values())
+        [3, 2]
+    """
+    found: dict[Node, int] = {}
+    for node in gm.graph.nodes:
+        kind = kind_of(module_of(gm, node))
+        if kind.fixed_dims and kind.dims is not None:
+            found[node] = kind.dims + 2
+        elif flattens(gm, node):
+            found[node] = 2
+        elif _keeps_dims(gm, node):
+            sources = [found.get(source) for source in node.all_input_nodes]
+            if sources and sources[0] is not None and len(set(sources)) == 1:
+                found[node] = sources[0]
+    return found
+
+
+def _keeps_dims(gm: GraphModule, node: Node) -> bool:
+    module = module_of(gm, node)
+    if module is None:
+        return node.op == "call_function" and node.target in _COMBINE
+    return kind_of(module).keeps_dims
+
+
+def flattens(gm: GraphModule, node: Node) -> bool:
+    """Whether a node makes ``[B, N]`` of ``[B, ...]``."""
+    module = module_of(gm, node)
+    if type(module) is nn.Flatten:
+        return (module.start_dim, module.end_dim) == (1, -1)
+    if node.op == "placeholder" or node.target not in (torch.flatten, "flatten"):
+        return False
+    given = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False))
+    dims = {"start_dim": 0, "end_dim": -1, **given, **node.kwargs}
+    return (dims["start_dim"], dims["end_dim"]) == (1, -1)
+
+
+def module_of(gm: GraphModule, node: Node) -> nn.Module | None:
+    """The module that a node calls, if it calls one."""
+    return gm.get_submodule(str(node.target)) if node.op == "call_module" else None

@@ -1,0 +1,63 @@
+"""From rectifiers to :class:`~snntorch_ecl.nn.ThresholdClip`."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.fx import GraphModule
+
+from .._util.devices import device_of
+from ..nn._threshold_clip import ThresholdClip
+from ._names import unique_name
+from ._values import activations
+
+
+def clip_for(module: nn.Module, *, levels: int | None, per_channel: bool) -> ThresholdClip | None:
+    """The clip that takes a rectifier's place; None if the module is no rectifier.
+
+    Exact types only: a subclassed ReLU need not be a ReLU.
+    """
+    if type(module) is nn.ReLU:
+        return ThresholdClip(levels, per_channel=per_channel)
+    if type(module) is nn.ReLU6:
+        return ThresholdClip(levels, per_channel=per_channel, ceiling=6.0)
+    if type(module) is nn.Hardtanh and module.min_val == 0:
+        return ThresholdClip(levels, per_channel=per_channel, ceiling=float(module.max_val))
+    return None
+
+
+def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: bool) -> GraphModule:
+    """Give every call of a rectifier, or of a clip that is there already, a clip of its own.
+
+    One that rectifies parameters alone stays: what it gives does not depend on the input.
+    """
+    live, device = activations(gm), device_of(gm)
+    calls = [node for node in gm.graph.nodes if node.op == "call_module"]
+    placed = {str(node.target) for node in calls if node not in live}
+    for node in calls:
+        if node not in live:
+            continue
+        name = str(node.target)
+        module = gm.get_submodule(name)
+        if isinstance(module, ThresholdClip):
+            # At a second call of one rectifier, this is the clip that its first call was given.
+            clip = _twin(module) if name in placed else module
+        else:
+            made = clip_for(module, levels=levels, per_channel=per_channel)
+            if made is None:
+                continue
+            clip = made.to(device)
+        clip.train(module.training)
+        node.target = name if name not in placed else unique_name(gm, name)
+        placed.add(node.target)
+        clip.qualified_name = node.target
+        gm.add_submodule(node.target, clip)
+    gm.graph.lint()
+    gm.recompile()
+    return gm
+
+
+def _twin(clip: ThresholdClip) -> ThresholdClip:
+    twin = ThresholdClip(clip.levels, per_channel=clip.per_channel, ceiling=clip.ceiling)
+    if clip.is_set:
+        twin.threshold = clip.threshold
+    return twin

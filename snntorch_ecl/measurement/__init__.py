@@ -1,0 +1,29 @@
+"""What a spiking network does: accuracy over time, departures from its ANN, energy, early exit."""
+
+from ._early_exit import CONFIDENCES, ExitCurve, ExitPoint, exit_curve
+from ._energy import Constants, Energy, LayerCost, energy
+from ._evaluate import evaluate
+from ._evaluation import Evaluation, LayerActivity, accuracy_axes, error_axes, rate_axes
+from ._raster import raster_axes
+from ._verify import LayerCheck, Verification, verify
+
+__all__ = [
+    "CONFIDENCES",
+    "Constants",
+    "Energy",
+    "Evaluation",
+    "ExitCurve",
+    "ExitPoint",
+    "LayerActivity",
+    "LayerCheck",
+    "LayerCost",
+    "Verification",
+    "accuracy_axes",
+    "energy",
+    "error_axes",
+    "evaluate",
+    "exit_curve",
+    "rate_axes",
+    "raster_axes",
+    "verify",
+]

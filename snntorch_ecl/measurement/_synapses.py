@@ -1,0 +1,216 @@
+"""Counting what a spiking network does while it runs: synaptic operations and neuron updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.fx import GraphModule
+from torch.overrides import TorchFunctionMode
+
+from .._util.torch_internals import tree_leaves, tree_map
+from ..graph._operations import moves_values
+from ..graph._registry import kind_of
+from ..graph._values import activations
+from ..network import Seen
+from ..nn import DualThreshold, Scale
+
+
+def has_synapses(layer: nn.Module | None) -> bool:
+    """Whether a layer multiplies what it reads by weights; else it has no entry in the costs."""
+    weighs = isinstance(layer, Scale) or (
+        layer is not None and any(True for _ in layer.parameters())
+    )
+    return weighs and kind_of(layer).cost == "synapses"
+
+
+def fan_out(layer: nn.Module, example: Tensor) -> Tensor:
+    """How many synapses each value of a layer's input has: stride, padding and groups included.
+
+    Each weight is taken as 1 where the layer uses it, so that the gradient of the summed output
+    is the number of ways from a value through the weights, whatever the layer does to them before.
+
+    Args:
+        layer: A layer that is affine in its input.
+        example: Its input, ``[B, ...]``.
+
+    Returns:
+        Counts, shaped like one image's input.
+
+    Example:
+        >>> fan_out(nn.Conv1d(1, 2, 3), torch.rand(1, 1, 4))  # two kernels, at both ends once
+        tensor([[2., 4., 4., 2.]])
+    """
+    bare = _Bare(layer)
+    state = {**dict(bare.named_parameters()), **dict(bare.named_buffers())}
+    with torch.inference_mode(False), torch.enable_grad():
+        constants = {name: _float32(value.detach()) for name, value in state.items()}
+        probe = torch.ones_like(example[:1], dtype=torch.float32).requires_grad_()
+        with _WeightsOfOne():
+            total = functional_call(bare, constants, (probe,)).sum()
+        (counts,) = torch.autograd.grad(total, probe)
+    return counts[0]
+
+
+def _float32(value: Tensor) -> Tensor:
+    return value.float().clone() if value.is_floating_point() else value.clone()
+
+
+class _Bare(nn.Module):
+    """A layer without its hooks, which need not know that they are counted."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, input_: Tensor) -> Any:
+        return self.layer.forward(input_)
+
+
+class _WeightsOfOne(TorchFunctionMode):
+    """Where a function mixes what depends on the probe with constants, these count as 1."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if any(_depends(value) for value in tree_leaves((args, kwargs))):
+            args, kwargs = tree_map(_one, (args, kwargs))
+        return func(*args, **kwargs)
+
+
+def _depends(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def _one(value: Any) -> Any:
+    constant = isinstance(value, Tensor) and value.is_floating_point() and not value.requires_grad
+    return torch.ones_like(value) if constant else value
+
+
+class SynapseMeter:
+    """Operations of one call of a layer with synapses.
+
+    Args:
+        layer: The layer.
+        num_steps: T.
+
+    Attributes:
+        dense: What the ANN's layer multiplies.
+    """
+
+    def __init__(self, layer: nn.Module, num_steps: int) -> None:
+        self.layer, self.num_steps = layer, num_steps
+        self.dense = 0.0
+        self._before_neurons = 0.0
+        self._done = 0.0  # every synapse of every value that is not zero
+        self._fan_out: dict[torch.Size, Tensor] = {}
+        # Over each channel's values that are not zero.
+        self._largest: Tensor | None = None
+        self._smallest: Tensor | None = None
+
+    def see(self, seen: Seen) -> None:
+        """Count some steps of a group of images."""
+        x = seen.input
+        if x.shape[1:] not in self._fan_out:
+            self._fan_out[x.shape[1:]] = fan_out(self.layer, x).cpu().double()
+        synapses = self._fan_out[x.shape[1:]]
+        whole = float(synapses.sum()) * len(x)
+        if not seen.timed:  # it runs once for all steps, on the input
+            self._before_neurons += whole
+            self.dense += whole
+            return
+        if not isinstance(self.layer, Scale):  # the ANN has none
+            self.dense += whole / self.num_steps
+        self._done += float(((x != 0).sum(0).cpu() * synapses).sum())
+        self._note_amplitudes(x)
+
+    def _note_amplitudes(self, x: Tensor) -> None:
+        size = x.abs().transpose(0, 1).flatten(1) if x.ndim > 1 else x.abs().unsqueeze(0)
+        largest = size.amax(1)
+        smallest = size.masked_fill(size == 0, torch.inf).amin(1)
+        if self._largest is None or self._smallest is None:
+            self._largest, self._smallest = largest, smallest
+        else:
+            self._largest = torch.maximum(self._largest, largest)
+            self._smallest = torch.minimum(self._smallest, smallest)
+
+    @property
+    def reads_events(self) -> bool:
+        """Whether each channel knows one amplitude: then nothing has to be multiplied.
+
+        Its sign says whether to add or to subtract. Sums and averages of spikes are no events.
+        """
+        if self._largest is None or self._smallest is None:
+            return True
+        alike = self._smallest >= self._largest * (1 - 1e-5)
+        return bool(((self._largest == 0) | alike).all())
+
+    @property
+    def macs(self) -> float:
+        """Multiplications with addition.
+
+        Every synapse of a layer on the input; behind neurons, every synapse of a value that is
+        not zero, where values are no events.
+        """
+        return self._before_neurons + (0.0 if self.reads_events else self._done)
+
+    @property
+    def acs(self) -> float:
+        """Additions alone: every synapse of an event."""
+        return self._done if self.reads_events else 0.0
+
+
+class NeuronMeter:
+    """Updates and spikes of one spiking layer.
+
+    Attributes:
+        neurons: How many there are, for one image.
+        updates: Neurons × images × steps.
+        spikes: Of either sign.
+        negative: Spikes taken back.
+        state_bytes: Membrane and net spike count of one image.
+    """
+
+    def __init__(self, neuron: DualThreshold) -> None:
+        self.neuron = neuron
+        self.neurons = self.updates = self.spikes = self.negative = self.state_bytes = 0
+
+    def see(self, seen: Seen) -> None:
+        """Count some steps of a group of images."""
+        spikes = seen.output
+        self.neurons = spikes[0].numel()
+        self.updates += spikes.numel()
+        self.spikes += int((spikes != 0).sum())
+        self.negative += int((spikes < 0).sum())
+        # A plain integrate-and-fire neuron has no use for a count, an int32.
+        counts = self.neuron.negative_threshold != -torch.inf
+        self.state_bytes = self.neurons * (self.neuron.mem.element_size() + (4 if counts else 0))
+
+
+def counted_layers(net: GraphModule) -> Iterable[str]:
+    """Names of the layers that have an entry in the costs, in the order in which they run."""
+    called = dict.fromkeys(str(n.target) for n in net.graph.nodes if n.op == "call_module")
+    for name in called:
+        module = net.get_submodule(name)
+        if isinstance(module, DualThreshold) or has_synapses(module):
+            yield name
+
+
+def uncounted(net: GraphModule) -> tuple[str, ...]:
+    """Everything that computes with activations and has no entry in the costs."""
+    live, counted, found = activations(net), set(counted_layers(net)), []
+    for node in net.graph.nodes:
+        if node not in live:
+            continue
+        if node.op == "call_module":
+            module = net.get_submodule(str(node.target))
+            if node.target not in counted and kind_of(module).cost != "free":
+                found.append(f"{node.target} ({type(module).__name__})")
+        elif node.op in ("call_function", "call_method") and not moves_values(node):
+            name = node.target if isinstance(node.target, str) else node.target.__name__
+            found.append(f"{node.name} ({name})")
+    return tuple(found)

@@ -1,0 +1,209 @@
+"""``verify``: where a spiking network departs from its ANN, layer by layer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+
+from .._util.batches import check_one_input, images_in
+from .._util.checks import check_num_steps
+from .._util.devices import device_of
+from .._util.figures import ABOVE, LINES, NEGATIVE, POSITIVE, new_figure
+from .._util.results import Result
+from .._util.tables import percent, table
+from ..conversion._reference import Reference
+from ..errors import ConfigError, DataError
+from ..functional._channels import over_channels
+from ..network import Seen, SpikingNetwork
+from ..network._guards import measuring
+from ..network._network import check_spiking
+from ..nn import DualThreshold
+from ._meters import LayerMeter, LayerObserver
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One spiking layer beside the activation it stands for. Shares lie within [0, 1].
+
+    Attributes:
+        name: Qualified name.
+        error: ``‖mean spikes − activation‖ / ‖activation‖``; None where all activations are zero.
+        exact: Neurons, over all images, whose mean output is the activation's nearest level.
+        saturated: Neurons that spike at every step, where the activation is above θ.
+        silent: Neurons that spike on no image, though their activation is above θ/2T on some.
+    """
+
+    name: str
+    error: float | None
+    exact: float
+    saturated: float
+    silent: float
+
+
+@dataclass(frozen=True)
+class Verification(Result):
+    """The result of :func:`verify`. ``print`` it, take ``to_dict()``, or draw it.
+
+    Attributes:
+        samples: Number of inputs.
+        num_steps: T.
+        layers: In the order in which they run.
+    """
+
+    samples: int
+    num_steps: int
+    layers: tuple[LayerCheck, ...]
+
+    @property
+    def worst(self) -> LayerCheck:
+        """The layer whose error grows most over that of the layer before it."""
+        errors = [0.0, *(layer.error or 0.0 for layer in self.layers)]
+        growth = [after - before for before, after in itertools.pairwise(errors)]
+        return self.layers[max(range(len(growth)), key=growth.__getitem__)]
+
+    def table(self) -> Table:
+        """Error and shares of each layer, in per cent; the worst is starred."""
+        worst = self.worst.name
+        return table(
+            f"{self.samples:,} inputs, T = {self.num_steps}, %",
+            ("layer", "error", "exact", "saturated", "silent"),
+            [
+                (f"{c.name}{' *' if c.name == worst else ''}", percent(c.error), percent(c.exact),
+                 percent(c.saturated), percent(c.silent))
+                for c in self.layers
+            ],
+            note=f"* {worst}: here the error grows most.",
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return {**asdict(self), "worst": self.worst.name}
+
+    def plot(self) -> Figure:
+        """Error of each layer, and shares of exact, saturated and silent neurons."""
+        layers, worst = self.layers, self.worst
+        names = [layer.name for layer in layers]
+        size = (10.0, max(3.0, 0.26 * len(layers) + 1.2))
+        figure, (left, right) = new_figure(columns=2, size=size)
+        colours = [NEGATIVE if layer is worst else POSITIVE for layer in layers]
+        left.barh(
+            names, [100 * (layer.error or 0.0) for layer in layers], color=colours, height=0.6
+        )
+        left.set_xlabel("relative error of the mean output, %")
+        left.set_title(f"it grows most in {worst.name}", fontsize=10, color=NEGATIVE)
+        shares = ("exact", "saturated", "silent")
+        hues = (POSITIVE, LINES[1], NEGATIVE)
+        for marker, colour, name in zip("osx", hues, shares, strict=True):
+            values = [100 * getattr(layer, name) for layer in layers]
+            right.plot(values, names, marker, color=colour, label=name)
+        right.set_xlabel("share of neurons, %")
+        right.set_xlim(-2, 102)
+        right.legend(**ABOVE, ncols=3)
+        left.invert_yaxis()
+        right.set_ylim(left.get_ylim())  # the same rows on both sides
+        right.set_yticks([])
+        for axes in (left, right):
+            axes.grid(axis="x", alpha=0.25)
+        return figure
+
+
+def verify(
+    ann: nn.Module,
+    snn: SpikingNetwork,
+    data: Iterable[Any],
+    *,
+    num_steps: int,
+    key: str | None = None,
+    progress: bool = True,
+) -> Verification:
+    """Compare every spiking layer with its activation: the first thing to run if accuracy is bad.
+
+    Args:
+        ann: The network that the spiking one came from: ReLU or prepared. It stays as it is.
+        snn: The spiking network. Its state is reset.
+        data: Batches: tensors ``[B, ...]``, tuples that begin with one, or dicts.
+        num_steps: T ≥ 1.
+        key: Name of the input in batches that are dicts.
+        progress: Show a progress bar.
+
+    Returns:
+        The comparison, with the worst layer named.
+
+    Raises:
+        ConfigError: num_steps < 1, the network has no neuron, or the ANN lacks its activation.
+        DataError: No data, or batches of another form.
+
+    Example:
+        >>> from snntorch_ecl import ThresholdClip, convert
+        >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
+        >>> result = verify(ann, convert(ann), [torch.rand(5, 8)], num_steps=4, progress=False)
+        >>> result.worst.name, result.layers[0].exact  # constant input, T = L: no error at all
+        ('1', 1.0)
+    """
+    check_num_steps(num_steps)
+    check_spiking(snn)
+    check_one_input(snn.net, "verify")
+    if not snn.neurons:
+        raise ConfigError("the network has no dual-threshold neuron: there is nothing to compare")
+    meters = {
+        name: _Meter(name, neuron, num_steps, snn.spike_worth(name))
+        for name, neuron in snn.neurons.items()
+    }
+    layers, samples = LayerObserver(meters, Reference(ann, snn)), 0
+    with measuring(snn), torch.no_grad():
+        for images in images_in(data, key=key, desc="verify", progress=progress):
+            snn.logits_over_time(images.to(device_of(snn)), num_steps=num_steps, observers=[layers])
+            samples += len(images)
+    if not samples:
+        raise DataError("the data is empty: there is no batch to verify on")
+    return Verification(samples, num_steps, tuple(meter.result() for meter in meters.values()))
+
+
+class _Meter(LayerMeter):
+    """Counts of one layer over all data, beside the sums of its error."""
+
+    def __init__(self, name: str, neuron: DualThreshold, num_steps: int, worth: Tensor) -> None:
+        super().__init__(name, num_steps, worth)
+        self.theta = neuron.threshold.detach()
+        self.exact = self.saturated = self.neurons = 0
+        self.spiked: Tensor | None = None
+        self.active: Tensor | None = None
+
+    def see(self, seen: Seen) -> None:
+        """Note which neurons spike at all."""
+        super().see(seen)
+        spiked = (seen.output != 0).any(0)
+        self.spiked = spiked if self.spiked is None else self.spiked | spiked
+
+    def compare(self, mean: Tensor, activation: Tensor) -> None:
+        """Count neurons that are right, and those that cannot be."""
+        theta, steps = over_channels(self.theta, mean), self.num_steps
+        level = (mean * steps / theta).round()
+        nearest = (activation * steps / theta + 0.5).floor().clamp(0, steps)
+        self.exact += int((level == nearest).sum())
+        self.saturated += int(((level == steps) & (activation > theta)).sum())
+        self.neurons += mean.numel()
+        active = (nearest > 0).any(0)
+        self.active = active if self.active is None else self.active | active
+
+    def result(self) -> LayerCheck:
+        """The figures, once all data has been seen."""
+        assert self.spiked is not None
+        assert self.active is not None
+        silent = self.active & ~self.spiked
+        return LayerCheck(
+            name=self.name,
+            error=self.error,
+            exact=self.exact / self.neurons,
+            saturated=self.saturated / self.neurons,
+            silent=int(silent.sum()) / silent.numel(),
+        )

@@ -1,0 +1,184 @@
+"""Trained ANNs on disk: safetensors with the run's settings and figures, no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from .._version import __version__
+from ..conversion._prepare import prepare
+from ..errors import CheckpointError, EclError
+from ..network._files import Format, read_tensors, write_tensors
+from ..nn._threshold_clip import ThresholdClip
+from ..settings._experiment import ExperimentConfig
+from ..settings._reader import from_dict
+from ._build import build
+
+_FORMAT = Format("snntorch-ecl ann", version=1, writer="save_ann")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained ANN and where it comes from.
+
+    Attributes:
+        ann: The network, in eval mode.
+        config: The experiment that trained it.
+        classes: Names of its classes.
+        figures: What was measured on it.
+    """
+
+    ann: nn.Module
+    config: ExperimentConfig
+    classes: tuple[str, ...]
+    figures: Mapping[str, Any]
+
+
+def build_ann(config: ExperimentConfig, *, classes: int) -> nn.Module:
+    """The network of an experiment before any training, prepared unless it trains plain ReLU."""
+    model = build(config.model, classes=classes)
+    if config.relu:
+        return model
+    return prepare(model, levels=config.levels, per_channel=config.per_channel)
+
+
+def initial_ann(config: ExperimentConfig, *, classes: int) -> nn.Module:
+    """The network that an experiment begins with, with the weights that it starts from.
+
+    Args:
+        config: The experiment.
+        classes: Number of classes.
+
+    Raises:
+        CheckpointError: ``config.weights`` cannot be read, or holds another network.
+    """
+    ann = build_ann(config, classes=classes)
+    if config.weights is not None:
+        start_from(ann, config.weights)
+    return ann
+
+
+def save_ann(
+    path: str | Path,
+    ann: nn.Module,
+    config: ExperimentConfig,
+    *,
+    classes: tuple[str, ...],
+    figures: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a trained ANN with its settings, all or nothing.
+
+    Args:
+        path: The file.
+        ann: What :func:`build_ann` made, trained.
+        config: The experiment.
+        classes: Names of the classes.
+        figures: What was measured, as plain data.
+
+    Returns:
+        The path.
+
+    Raises:
+        CheckpointError: The file cannot be written; one that stood there is unharmed.
+    """
+    metadata = {
+        **_FORMAT.metadata(),
+        "version": __version__,
+        "config": json.dumps(config.to_dict()),
+        "classes": json.dumps(classes),
+        "figures": json.dumps(dict(figures or {})),
+    }
+    return write_tensors(path, ann.state_dict(), metadata)
+
+
+def load_ann(path: str | Path) -> Checkpoint:
+    """Read a trained ANN.
+
+    Args:
+        path: What :func:`save_ann` wrote.
+
+    Returns:
+        The network and its settings.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or foreign, or does not fit its own settings.
+    """
+    path = Path(path)
+    tensors, metadata = read_tensors(path, _FORMAT)
+    try:
+        config = from_dict(ExperimentConfig, json.loads(metadata["config"]))
+        classes = tuple(json.loads(metadata["classes"]))
+        ann = build_ann(config, classes=len(classes))
+        ann.load_state_dict(tensors)
+        figures = json.loads(metadata["figures"])
+    except (KeyError, ValueError, RuntimeError, EclError) as error:
+        raise CheckpointError(f"{path} does not fit its own settings: {error}") from error
+    return Checkpoint(ann.eval(), config, classes, figures)
+
+
+def start_from(ann: nn.Module, path: str | Path) -> None:
+    """Take over the weights of a trained network; thresholds that it has not stay unset.
+
+    Args:
+        ann: What :func:`build_ann` made.
+        path: Checkpoint of a ReLU network, or of a prepared one with the same levels.
+
+    Raises:
+        CheckpointError: The file cannot be read, or holds another network (its model, number of
+            classes, levels or per-channel thresholds differ). The network is as it was.
+    """
+    source = load_ann(path)
+    state = source.ann.state_dict()
+    differing = differences(state, ann.state_dict(), but=("raw_threshold",))
+    if differing:
+        raise CheckpointError(
+            f"{path} holds another network ({source.config.model}, {len(source.classes)} classes): "
+            f"{differing}"
+        )
+    if not source.config.relu:
+        _check_activations(ann, source.config, path)
+    ann.load_state_dict(state, strict=False)
+
+
+def _check_activations(ann: nn.Module, trained: ExperimentConfig, path: str | Path) -> None:
+    """Refuse thresholds that were learned for other activations."""
+    for name, module in ann.named_modules():
+        if isinstance(module, ThresholdClip) and (
+            (module.levels, module.per_channel) != (trained.levels, trained.per_channel)
+        ):
+            raise CheckpointError(
+                f"{path} was trained with levels={trained.levels}, "
+                f"per_channel={trained.per_channel}; {name} has levels={module.levels}, "
+                f"per_channel={module.per_channel}. Use the same, or start from a ReLU network"
+            )
+
+
+def differences(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], *, but: tuple[str, ...] = ()
+) -> str:
+    """Names and shapes in which two networks differ.
+
+    Args:
+        state: Tensors of a file.
+        own: Those of the network that they are for.
+        but: Ends of names that may differ.
+
+    Returns:
+        The first three and how many more, in words; nothing where they are alike.
+    """
+    found = [
+        f"{key} ({_shape(state, key)} in the file, {_shape(own, key)} here)"
+        for key in sorted({*state, *own})
+        if _shape(state, key) != _shape(own, key) and not key.endswith(but)
+    ]
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f"{', '.join(found[:3])}{more}"
+
+
+def _shape(state: Mapping[str, Tensor], key: str) -> str:
+    return str(list(state[key].shape)) if key in state else "absent"

@@ -1,0 +1,8 @@
+"""The spiking network: how it runs, is observed, predicts, and is saved."""
+
+from ._network import Layer, SpikingNetwork
+from ._observe import Observer, Seen
+from ._predict import Prediction
+from ._summary import Summary
+
+__all__ = ["Layer", "Observer", "Prediction", "Seen", "SpikingNetwork", "Summary"]

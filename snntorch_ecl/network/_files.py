@@ -1,0 +1,119 @@
+"""Tensors on disk: safetensors with settings and figures as metadata, no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from .._util.files import replacing
+from ..errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of safetensors file.
+
+    Attributes:
+        name: What it holds.
+        version: Raised when older releases could not read it.
+        writer: What writes it, for errors.
+    """
+
+    name: str
+    version: int
+    writer: str
+
+    def metadata(self) -> dict[str, str]:
+        """What marks a file as of this format."""
+        return {"format": self.name, "format_version": str(self.version)}
+
+
+NETWORK = Format("snntorch-ecl spiking network", version=1, writer="SpikingNetwork.save")
+
+
+def read_figures(path: str | Path) -> dict[str, Any]:
+    """What was measured on a network in a file, as :meth:`SpikingNetwork.save` was given it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Plain data; nothing where none was given.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, foreign or of a newer version.
+    """
+    metadata = read_tensors(Path(path), NETWORK)[1]
+    try:
+        figures: dict[str, Any] = json.loads(metadata.get("figures", "{}"))
+    except ValueError as error:
+        raise CheckpointError(f"the figures in {path} are damaged: {error!r}") from error
+    return figures
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]
+) -> Path:
+    """Write a safetensors file, all or nothing.
+
+    Args:
+        path: The file; a folder that is missing is made.
+        tensors: What to write; tensors that share memory are written once each.
+        metadata: Texts to write with them.
+
+    Returns:
+        The path.
+
+    Raises:
+        CheckpointError: The file cannot be written; a file that stood there is unharmed.
+    """
+    path = Path(path)
+    # A copy of each: safetensors refuses tensors that share memory, as tied weights do.
+    copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
+    try:
+        with replacing(path) as part:
+            part.write_bytes(to_bytes(copies, metadata))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be written: {error}") from error
+    return path
+
+
+def read_tensors(path: Path, expected: Format) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file of one of this package's formats.
+
+    Args:
+        path: The file.
+        expected: The format its metadata must name.
+
+    Returns:
+        Its tensors and its metadata.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of another format, or of another version.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
+    if metadata.get("format") != expected.name:
+        raise CheckpointError(
+            f"{path} was not written by {expected.writer}: its format is "
+            f"{metadata.get('format')!r}, not {expected.name!r}"
+        )
+    if metadata.get("format_version") != str(expected.version):
+        raise CheckpointError(
+            f"{path} has format version {metadata.get('format_version')}; this release reads "
+            f"{expected.version}. Update snntorch-ecl."
+        )
+    return tensors, metadata

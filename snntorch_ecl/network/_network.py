@@ -1,0 +1,367 @@
+"""``SpikingNetwork``: what ``convert`` returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import snntorch
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from .._util.checks import check_num_steps
+from .._version import __version__
+from ..errors import ConfigError
+from ..graph._fold import fold_batchnorm
+from ..nn import DualThreshold, reset
+from ._files import NETWORK, write_tensors
+from ._guards import check_inputs, check_membranes, check_sequences, measuring
+from ._observe import Observer
+from ._pieces import teach_allocator
+from ._predict import Prediction, predict
+from ._runner import Runner, Stimulus
+from ._step_bias import step_biases
+from ._summary import ShapeObserver, Summary, summarise
+
+Norms = Literal["folded", "kept", "folded later"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A spiking layer of a converted network.
+
+    Attributes:
+        name: Qualified name, the same as that of the ``ThresholdClip`` it came from.
+        levels: L that the activation was trained with; None if it was not quantised.
+    """
+
+    name: str
+    levels: int | None
+
+
+class _ResetHandle(snntorch.Leaky):
+    """A child by which ``snntorch.utils.reset`` knows that there are neurons below.
+
+    snnTorch 1.0 looks for neurons among a network's *direct* children only, and then zeroes
+    ``mem`` of all neurons alive. This one never computes, has no state, is not among those alive,
+    and ``SpikingNetwork.modules()`` passes it over.
+    """
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def extra_repr(self) -> str:
+        return "lets snntorch.utils.reset find the neurons below"
+
+
+class SpikingNetwork(nn.Module):
+    """A converted network: it owns the time loop, the reset and the readout.
+
+    Its last layer does not spike; logits are that layer's output averaged over time, so one run
+    of T steps holds the logits of every t ≤ T. A forward hook (snnTorch's probe) sees all steps of
+    a layer at once, ``[T·B, ...]``, time-major; call :meth:`step` in a loop to see them one by one,
+    or hand an :class:`~snntorch_ecl.network.Observer` to :meth:`logits_over_time`, in whose hands
+    memory stays small.
+    ``net`` is the traced graph, whose readable code is ``print(snn.net.code)``.
+
+    Args:
+        net: The graph, with time inserted.
+        layers: Its spiking layers, in the order in which they run.
+        unit_spikes: Its neurons emit −1, 0 and +1, and what that is worth, θ, is in what reads
+            them; else they emit spikes worth θ.
+        norms: Whether batch norms were folded when it was converted, or are still there.
+
+    Example:
+        >>> from snntorch_ecl import ThresholdClip, convert
+        >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
+        >>> snn = convert(ann)
+        >>> images = torch.rand(3, 8)
+        >>> snn.logits_over_time(images, num_steps=4).shape
+        torch.Size([4, 3, 2])
+        >>> snn.reset()
+        >>> outputs = [snn.step(images) for _ in range(4)]
+        >>> torch.allclose(torch.stack(outputs).mean(0), snn(images, num_steps=4))
+        True
+    """
+
+    def __init__(
+        self,
+        net: GraphModule,
+        layers: Iterable[Layer],
+        *,
+        unit_spikes: bool = False,
+        norms: Norms = "folded",
+    ) -> None:
+        super().__init__()
+        self.snntorch_reset = _ResetHandle()
+        self.net = net
+        self.layers = tuple(layers)
+        self.unit_spikes = unit_spikes
+        self.norms: Norms = norms
+        self._arity = sum(n.op == "placeholder" for n in net.graph.nodes) - 2
+        self._runner = Runner()
+
+    def fuse(self, fused: bool = True) -> SpikingNetwork:
+        """Compile the neurons' time loop, for long runs without gradients; spikes stay equal.
+
+        (In half precision they may differ: the compiled loop rounds less.) The first run of each
+        length then takes some seconds longer.
+
+        Args:
+            fused: False goes back to the loop as it was.
+
+        Returns:
+            The network itself.
+        """
+        for neuron in self.neurons.values():
+            neuron.fused = fused
+        if fused:
+            teach_allocator()
+        return self
+
+    def fold_batchnorms(self) -> SpikingNetwork:
+        """Make batch norms part of the convolutions before them, as ``convert`` does by default.
+
+        For a network converted with ``fold_batchnorms=False``, after it was fine-tuned: in eval
+        mode it computes the same, with fewer operations.
+
+        Returns:
+            The network itself, in eval mode.
+        """
+        self.eval()
+        self.net = fold_batchnorm(self.net)
+        self.norms = "folded" if self.norms == "folded" else "folded later"
+        return self
+
+    # ------------------------------------------------------------------------------ running
+
+    def forward(self, *inputs: Tensor, num_steps: int, piece: int | None = None) -> Any:
+        """Present the inputs as a constant current for T steps, from a fresh state.
+
+        Args:
+            *inputs: ``[B, ...]``, as the ANN takes them.
+            num_steps: T ≥ 1.
+            piece: Steps to run at once; state is carried over and spikes are the same. None runs
+                all at once where gradients are recorded or hooks look on, else as many as keep
+                the largest tensor small, and as many images: memory then does not grow with T.
+
+        Returns:
+            What the ANN returns, each tensor averaged over the T steps.
+
+        Raises:
+            ConfigError: num_steps < 1, or piece < 1.
+            InputError: A wrong number of inputs, different batch sizes, NaN or infinity.
+            StateError: A membrane overflowed; names the layer.
+        """
+        check_num_steps(num_steps)
+        check_inputs(inputs, self._arity)
+        return self._runner.mean(self.net, Stimulus(inputs, num_steps, piece=piece))
+
+    def logits_over_time(
+        self,
+        *inputs: Tensor,
+        num_steps: int,
+        piece: int | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> Any:
+        """As :meth:`forward`, for every number of steps up to T.
+
+        Args:
+            *inputs: ``[B, ...]``.
+            num_steps: T ≥ 1.
+            piece: As for :meth:`forward`.
+            observers: They are shown layers while the network runs.
+
+        Returns:
+            ``[T, B, ...]``: entry t is the average over steps 1 … t+1.
+        """
+        check_num_steps(num_steps)
+        check_inputs(inputs, self._arity)
+        stimulus = Stimulus(inputs, num_steps, piece=piece)
+        return self._runner.means_over_time(self.net, stimulus, observers)
+
+    def forward_steps(self, *inputs: Tensor, piece: int | None = None) -> Any:
+        """Run on input that changes over time, from a fresh state.
+
+        Args:
+            *inputs: ``[T, B, ...]``, one input for each step, such as ``snntorch.spikegen`` makes.
+            piece: As for :meth:`forward`.
+
+        Returns:
+            The output averaged over the T steps.
+
+        Raises:
+            ConfigError: piece < 1.
+            InputError: As :meth:`forward`; or the inputs differ in T.
+        """
+        check_sequences(inputs, self._arity)
+        rows = tuple(x.flatten(0, 1) for x in inputs)
+        stimulus = Stimulus(rows, inputs[0].shape[0], held=False, piece=piece)
+        return self._runner.mean(self.net, stimulus)
+
+    def step(self, *inputs: Tensor) -> Any:
+        """Advance by one step, going on from the present state; call :meth:`reset` before new data.
+
+        Args:
+            *inputs: ``[B, ...]``, the input of this step.
+
+        Returns:
+            This step's output. The average of the steps' outputs is what :meth:`forward` returns.
+
+        Raises:
+            InputError, StateError: As :meth:`forward`.
+        """
+        check_inputs(inputs, self._arity)
+        self._follow_reset()
+        output = self.net(*inputs, num_steps=1, held=1)
+        check_membranes(self.neurons)
+        return output
+
+    def predict(
+        self, *inputs: Tensor, max_steps: int, confidence: float = 0.9, min_steps: int = 2
+    ) -> Prediction:
+        """Classify; each image stops as soon as the network is sure of it, and costs no more.
+
+        Args:
+            *inputs: ``[B, ...]``, as the ANN takes them.
+            max_steps: T after which every image stops.
+            confidence: Probability (softmax of the averaged logits) at which an image stops,
+                within (0, 1]. Choose it from :func:`snntorch_ecl.measurement.exit_curve`.
+            min_steps: No image stops before. After one step, in which every neuron says all or
+                nothing, networks are sure of wrong answers.
+
+        Returns:
+            Class, confidence and steps of each image; ``mean_steps``.
+
+        Raises:
+            ConfigError: max_steps or min_steps < 1, or a confidence outside its range.
+            InputError: As :meth:`forward`; or the output is not logits ``[B, classes]``.
+            StateError: As :meth:`forward`.
+        """
+        self.reset()
+        with measuring(self):
+            return predict(
+                self.step,
+                self.net,
+                inputs,
+                max_steps=max_steps,
+                confidence=confidence,
+                min_steps=min_steps,
+            )
+
+    def groups(self, images: Tensor, *, num_steps: int) -> Sequence[Tensor]:
+        """Cut a batch so that T steps at once of each part take little memory.
+
+        Args:
+            images: ``[B, ...]``.
+            num_steps: T.
+
+        Returns:
+            Its parts, in order; the batch itself where layers cannot run in groups.
+        """
+        return self._runner.groups(self.net, images, num_steps)
+
+    def reset(self) -> None:
+        """Forget the running sequence, in every layer with state."""
+        reset(self.net)
+
+    def _follow_reset(self) -> None:
+        """Where snnTorch has reset the neurons, which are all it knows, reset the other layers."""
+        neurons = self.neurons
+        if neurons and all(neuron.is_fresh for neuron in neurons.values()):
+            self.reset()
+
+    # -------------------------------------------------------------------------- inspection
+
+    def named_modules(
+        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """All modules by name, but for the handle of ``snntorch.utils.reset``: it is no neuron."""
+        for name, module in super().named_modules(memo, prefix, remove_duplicate):
+            if module is not self.snntorch_reset:
+                yield name, module
+
+    @property
+    def neurons(self) -> dict[str, DualThreshold]:
+        """The dual-threshold neurons by their layer's name, in the order in which they run."""
+        modules = ((layer.name, self.net.get_submodule(layer.name)) for layer in self.layers)
+        return {name: m for name, m in modules if isinstance(m, DualThreshold)}
+
+    def spike_worth(self, name: str) -> Tensor:
+        """What one emitted spike of a neuron stands for, in the unit of its activation.
+
+        Args:
+            name: The neuron's layer.
+
+        Returns:
+            θ, ``[]`` or ``[C]``, with ``unit_spikes``; else 1: the spikes are worth θ themselves.
+        """
+        threshold = self.neurons[name].threshold.detach()
+        return threshold if self.unit_spikes else torch.ones_like(threshold)
+
+    def summary(self, *inputs: Tensor) -> Summary:
+        """Describe the network layer by layer.
+
+        Args:
+            *inputs: An example input ``[B, ...]``, from which shapes are measured; without it
+                shapes are left open. State is reset.
+
+        Returns:
+            A table: ``print`` it, or take ``to_dict()``.
+        """
+        shapes = ShapeObserver(self.net)
+        if inputs:
+            with measuring(self), torch.no_grad():
+                self.logits_over_time(*inputs, num_steps=1, observers=[shapes])
+        return summarise(self.net, {la.name: la.levels for la in self.layers}, shapes.shapes)
+
+    # ------------------------------------------------------------------------------- files
+
+    def save(self, path: str | Path, *, figures: Mapping[str, Any] | None = None) -> Path:
+        """Write weights, thresholds and settings to a safetensors file, all or nothing.
+
+        :func:`snntorch_ecl.load` reads it back.
+
+        Args:
+            path: The file; a folder that is missing is made.
+            figures: What was measured on it, as plain data, to be kept in the file.
+
+        Returns:
+            The path written.
+
+        Raises:
+            CheckpointError: The file cannot be written; a file that stood there is unharmed.
+        """
+        settings = {
+            "version": __version__,
+            "layers": [asdict(layer) for layer in self.layers],
+            "neurons": {
+                name: {
+                    "negative_threshold": neuron.negative_threshold,
+                    "initial_membrane": neuron.initial_membrane,
+                }
+                for name, neuron in self.neurons.items()
+            },
+            "step_biases": step_biases(self.net),
+            "unit_spikes": self.unit_spikes,
+            "norms": self.norms,
+        }
+        metadata = {
+            **NETWORK.metadata(),
+            "settings": json.dumps(settings),
+            "figures": json.dumps(dict(figures or {})),
+        }
+        return write_tensors(path, self.state_dict(), metadata)
+
+
+def check_spiking(network: object) -> None:
+    """Raise :class:`ConfigError` unless a network is a spiking one."""
+    if not isinstance(getattr(network, "_orig_mod", network), SpikingNetwork):  # compiled
+        raise ConfigError(
+            "snn must be a SpikingNetwork, what convert returns (ANN and SNN exchanged?); got a "
+            f"{type(network).__name__}"
+        )

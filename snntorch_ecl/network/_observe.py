@@ -1,0 +1,107 @@
+"""Looking on while a network runs: the one loop that everything that measures is fed by.
+
+A run is cut into groups of images and pieces of steps (:mod:`snntorch_ecl.network._pieces`), and
+observers see each layer's values piece by piece: memory grows neither with T nor with the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.fx import GraphModule, Interpreter, Node
+
+from ..nn._temporal import Temporal
+
+__all__ = ["Observer", "Seen", "timed_nodes"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one call of a layer did in one piece of a run.
+
+    Attributes:
+        name: Qualified name of the layer.
+        call: Name of its call in the graph: a layer may be called several times.
+        input: ``[steps·B, ...]``, time-major; ``[B, ...]`` where it is held.
+        output: ``[steps·B, ...]``; ``[B, ...]`` before the first neuron.
+        num_steps: Steps in this piece.
+        timed: Whether the layer runs at every step; what comes before the first neuron runs once.
+    """
+
+    name: str
+    call: str
+    input: Tensor
+    output: Tensor
+    num_steps: int
+    timed: bool
+
+
+class Observer:
+    """Looks at some layers while a spiking network runs; hand it to ``logits_over_time``.
+
+    Args:
+        layers: Qualified names of the layers it wants to see.
+
+    Example:
+        >>> import torch, snntorch_ecl as ecl
+        >>> class Spikes(Observer):
+        ...     total = 0
+        ...     def see(self, seen):
+        ...         self.total += int((seen.output != 0).sum())
+        >>> snn = ecl.convert(torch.nn.Sequential(ecl.ThresholdClip(4, 1.0), torch.nn.Linear(8, 2)))
+        >>> spikes = Spikes(["0"])
+        >>> _ = snn.logits_over_time(torch.ones(5, 8), num_steps=32, observers=[spikes])
+        >>> spikes.total  # 5 images, 8 neurons, a spike at each step
+        1280
+    """
+
+    def __init__(self, layers: Collection[str]) -> None:
+        self.layers = frozenset(layers)
+
+    def begin(self, *inputs: Tensor) -> None:
+        """A group of images ``[B, ...]`` begins, from a fresh state."""
+
+    def see(self, seen: Seen) -> None:
+        """A layer has run for some steps."""
+
+    def end(self) -> None:
+        """The group has run for all its steps."""
+
+
+def timed_nodes(net: GraphModule) -> set[Node]:
+    """Nodes that run at every step: layers with state, and what reads them."""
+    found: set[Node] = set()
+    for node in net.graph.nodes:
+        stateful = node.op == "call_module" and isinstance(
+            net.get_submodule(str(node.target)), Temporal
+        )
+        if stateful or any(source in found for source in node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+class Watching(Interpreter):
+    """Runs a graph with time inserted, and shows observers the layers they want to see."""
+
+    num_steps = 1  # of the running piece
+
+    def __init__(self, net: GraphModule, observers: Sequence[Observer] = ()) -> None:
+        super().__init__(net)
+        self._observers: Mapping[str, list[Observer]] = {
+            name: [o for o in observers if name in o.layers]
+            for name in {name for o in observers for name in o.layers}
+        }
+        self._timed = timed_nodes(net) if observers else set()
+
+    def run_node(self, n: Node) -> Any:
+        """Run one node; show it."""
+        value = super().run_node(n)
+        if n.op == "call_module" and n.target in self._observers:
+            (first, *_), _ = self.fetch_args_kwargs_from_env(n)
+            seen = Seen(str(n.target), n.name, first, value, self.num_steps, n in self._timed)
+            for observer in self._observers[str(n.target)]:
+                observer.see(seen)
+        return value

@@ -1,0 +1,66 @@
+"""The readout: outputs averaged over time, whatever their structure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._util.torch_internals import tree_map
+from ..nn._temporal import unfold
+
+
+def running_sums(total: Any, output: Any, num_steps: int) -> list[Any]:
+    """What a sum over time grows to with each step of a piece.
+
+    It is added up step by step, so that pieces of any size give the same bits.
+
+    Args:
+        total: The sum so far, or None: tensors ``[B, ...]`` in any structure.
+        output: Time-major tensors ``[T·B, ...]`` in the same structure; what is no tensor is
+            passed on.
+        num_steps: T.
+
+    Returns:
+        T sums.
+
+    Example:
+        >>> [float(total) for total in running_sums(None, torch.tensor([1.0, 2.0]), 2)]
+        [1.0, 3.0]
+    """
+    sums = []
+    for t in range(num_steps):
+        step = tree_map(lambda value, t=t: _entry(value, num_steps, t), output)
+        total = step if total is None else tree_map(_plus, total, step)
+        sums.append(total)
+    return sums
+
+
+def average(total: Any, num_steps: int) -> Any:
+    """The average of ``num_steps`` steps that add up to ``total``."""
+    return tree_map(lambda v: v / num_steps if isinstance(v, Tensor) else v, total)
+
+
+def over_time(entries: list[Any]) -> Any:
+    """``[B, ...]`` for each t, to ``[T, B, ...]``."""
+    return tree_map(_stacked, *entries)
+
+
+def concatenated(groups: list[Any], *, dim: int) -> Any:
+    """Outputs of groups of images, one after the other along their dimension of images."""
+    if len(groups) == 1:
+        return groups[0]
+    return tree_map(lambda *parts: torch.cat(parts, dim), *groups)
+
+
+def _entry(value: Any, num_steps: int, t: int) -> Any:
+    return unfold(value, num_steps)[t] if isinstance(value, Tensor) else value
+
+
+def _plus(total: Any, step: Any) -> Any:
+    return total + step if isinstance(step, Tensor) else step
+
+
+def _stacked(first: Any, *others: Any) -> Any:
+    return torch.stack([first, *others]) if isinstance(first, Tensor) else first

@@ -1,0 +1,145 @@
+"""Whole runs of a network: cut into groups and pieces, put together to one output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from .._util.checks import check_whole_numbers
+from ..nn._dual_threshold import DualThreshold
+from ..nn._temporal import temporal_layers
+from . import _pieces as pieces
+from ._guards import check_membranes
+from ._observe import Observer
+from ._readout import average, concatenated, over_time, running_sums
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """What a network is shown.
+
+    Attributes:
+        inputs: ``[B, ...]`` if they are held, else ``[T·B, ...]``, time-major.
+        num_steps: T.
+        held: Whether the inputs are the same at every step.
+        piece: Steps to run at once; None chooses.
+    """
+
+    inputs: tuple[Tensor, ...]
+    num_steps: int
+    held: bool = True
+    piece: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.piece is not None:
+            check_whole_numbers("piece", (self.piece,), lowest=1)
+
+    @property
+    def images(self) -> int:
+        """B."""
+        rows = len(self.inputs[0])
+        return rows if self.held else rows // self.num_steps
+
+    def groups(self, images: int) -> list[Stimulus]:
+        """A few images each; the rows of what is not held do not lie together, and stay whole."""
+        if not self.held or images >= self.images:
+            return [self]
+        parts = zip(*(torch.split(x, images) for x in self.inputs), strict=True)
+        return [replace(self, inputs=inputs) for inputs in parts]
+
+
+class Runner:
+    """Shows stimuli to a network in a fresh state; remembers how large a network's tensors are."""
+
+    def __init__(self) -> None:
+        self._footprints: dict[Any, pieces.Footprint] = {}  # by the inputs' shape
+
+    def mean(self, net: GraphModule, stimulus: Stimulus) -> Any:
+        """Run, and average what the graph returns over time."""
+        means = []
+        for outputs in self._outputs(net, stimulus):
+            total = None
+            for steps, output in outputs:
+                total = running_sums(total, output, steps)[-1]
+            means.append(average(total, stimulus.num_steps))
+        return concatenated(means, dim=0)
+
+    def means_over_time(
+        self, net: GraphModule, stimulus: Stimulus, observers: Sequence[Observer] = ()
+    ) -> Any:
+        """As :meth:`mean`, for every number of steps up to T: ``[T, B, ...]``."""
+        means = []
+        for outputs in self._outputs(net, stimulus, observers):
+            sums: list[Any] = []
+            for steps, output in outputs:
+                sums += running_sums(sums[-1] if sums else None, output, steps)
+            means.append(over_time([average(s, t) for t, s in enumerate(sums, start=1)]))
+        return concatenated(means, dim=1)
+
+    def _outputs(
+        self, net: GraphModule, stimulus: Stimulus, observers: Sequence[Observer] = ()
+    ) -> Iterator[Iterable[tuple[int, Any]]]:
+        """For each group of images the outputs of its pieces, and how many steps each holds.
+
+        Each group runs from a fresh state; in the end all have theirs back.
+        """
+        plan = self._plan(net, stimulus)
+        layers = temporal_layers(net)
+        neurons = {name: m for name, m in net.named_modules() if isinstance(m, DualThreshold)}
+        for layer in layers:
+            layer.begin()
+        try:
+            for index, group in enumerate(stimulus.groups(plan.images)):
+                if index:
+                    for layer in layers:
+                        layer.park()
+                for observer in observers:
+                    observer.begin(*group.inputs)
+                yield _run(net, group, plan.steps, observers)
+                check_membranes(neurons)
+                for observer in observers:
+                    observer.end()
+        finally:
+            for layer in layers:
+                layer.end()
+
+    def groups(self, net: GraphModule, images: Tensor, num_steps: int) -> Sequence[Tensor]:
+        """Images cut so that T steps at once of a group keep the largest tensor small."""
+        one = self._footprint(net, (images,))
+        if not one.in_groups:
+            return [images]
+        return torch.split(images, pieces.images_at_once(one, num_steps, images.device))
+
+    def _plan(self, net: GraphModule, stimulus: Stimulus) -> pieces.Plan:
+        images, num_steps = stimulus.images, stimulus.num_steps
+        if stimulus.piece is not None:
+            return pieces.Plan(images, stimulus.piece)
+        if not pieces.may_be_cut(net):
+            return pieces.Plan(images, num_steps)
+        one = self._footprint(net, stimulus.inputs, images)
+        if not stimulus.held:
+            one = replace(one, in_groups=False)
+        return pieces.plan(one, images, num_steps, stimulus.inputs[0].device)
+
+    def _footprint(
+        self, net: GraphModule, inputs: tuple[Tensor, ...], images: int | None = None
+    ) -> pieces.Footprint:
+        key = tuple((x.shape[1:], x.dtype) for x in inputs)
+        if key not in self._footprints:
+            rows = len(inputs[0]) if images is None else images
+            self._footprints[key] = pieces.footprint(net, inputs, rows)
+        return self._footprints[key]
+
+
+def _run(
+    net: GraphModule, group: Stimulus, piece: int, observers: Sequence[Observer]
+) -> Iterable[tuple[int, Any]]:
+    inputs, num_steps, held = group.inputs, group.num_steps, group.held
+    if piece >= num_steps and not observers:
+        return [(num_steps, net(*inputs, num_steps=num_steps, held=num_steps if held else 1))]
+    return pieces.run(net, inputs, num_steps, held=held, piece=piece, observers=observers)

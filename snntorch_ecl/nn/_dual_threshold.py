@@ -1,0 +1,309 @@
+"""``DualThreshold``: the dual-threshold neuron behind snnTorch's contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import functional as F
+from .._util.checks import at, check_neuron, check_num_steps, check_threshold
+from ..errors import StateError
+from ..functional import _compiled as fused
+from ..functional._channels import over_channels
+from ._snntorch import CarefulLeaky
+from ._state import BatchState
+from ._temporal import Temporal, changed_shape, unfold
+
+
+class DualThreshold(Temporal, CarefulLeaky):
+    """Integrate-and-fire neuron that can take a spike back; drops in for ``snntorch.Leaky``.
+
+    It integrates without leak from ``v(0) = θ/2``, fires +1 at ``v ≥ θ`` with soft reset, and
+    fires −1 when ``v ≤ θ′`` while its net spike count is positive. The equations are
+    :func:`snntorch_ecl.functional.dual_threshold_step`.
+
+    ``mem`` is relative to the start: zero means fresh, so anything in snnTorch that zeroes
+    ``mem`` (``utils.reset``, ``reset_mem()``, assignment) makes the neuron fresh, count included.
+
+    When you pass ``mem`` yourself, hand on what the neuron returned last (itself, detached or
+    copied), or zeros to begin anew. The net spike count stays in the neuron, as one potential may
+    come from different counts: so one neuron runs one sequence at a time, and another membrane is
+    refused. Assign ``neuron.mem = mem`` to begin at a potential of your own, with count 0.
+
+    Args:
+        threshold: θ > 0, shape ``[]``, or ``[C]`` over dimension 1 of the input.
+        negative_threshold: θ′ ≤ 0, absolute, in the unit of θ. ``-inf`` is the plain IF neuron.
+        initial_membrane: v(0) in units of θ, within [0, 1].
+        spike_grad: A function of :mod:`snntorch.surrogate`; None is its default, ``atan()``.
+            It sees the distance to either threshold in units of θ.
+        surrogate_disable: Spikes carry no gradient.
+        init_hidden: Keep ``mem`` inside; ``forward`` takes the input alone.
+        learn_threshold: Make θ a parameter (kept positive as in ``ThresholdClip``).
+        output: With ``init_hidden``, return ``mem`` as well.
+        graded_spikes_factor: Spikes are scaled by it, shape ``[]`` or ``[C]``; conversion sets
+            it to θ.
+        learn_graded_spikes_factor: Make the factor a parameter.
+
+    Shape:
+        Input, spikes and mem ``[B, ...]``. With ``num_steps=T``, input and spikes are
+        ``[T·B, ...]``, time-major.
+
+    Raises:
+        ConfigError: θ, θ′, v(0) or the spike factor is outside its range.
+        StateError: The batch size or shape changed in the middle of a sequence.
+        TypeError: ``mem`` is passed together with ``init_hidden=True`` (as in snnTorch).
+
+    Source: ECL eq. 4-5 (arXiv 2506.01968).
+
+    Example:
+        >>> neuron = DualThreshold(threshold=1.0)
+        >>> mem = neuron.reset_mem()
+        >>> spk, mem = neuron(torch.tensor([0.8]), mem)
+        >>> spk, mem = neuron(torch.tensor([-0.8]), mem)
+        >>> spk
+        tensor([-1.])
+    """
+
+    def __init__(
+        self,
+        threshold: float | Tensor = 1.0,
+        *,
+        negative_threshold: float = -1e-3,
+        initial_membrane: float = 0.5,
+        spike_grad: F.SurrogateGradient | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        learn_threshold: bool = False,
+        output: bool = False,
+        graded_spikes_factor: float | Tensor = 1.0,
+        learn_graded_spikes_factor: bool = False,
+    ) -> None:
+        check_neuron(negative_threshold, initial_membrane)
+        super().__init__(
+            threshold,
+            graded_spikes_factor,
+            spike_grad=spike_grad,
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            learn_threshold=learn_threshold,
+            output=output,
+            learn_graded_spikes_factor=learn_graded_spikes_factor,
+        )
+        self.negative_threshold = float(negative_threshold)
+        self.initial_membrane = float(initial_membrane)
+        self._checked = False  # within a run, whose beginning has seen to it
+        self.fused = False  # SpikingNetwork.fuse() sets it
+        self.qualified_name = ""  # convert() tells it, for errors
+
+    # ------------------------------------------------------------------------------ stepping
+
+    def forward(
+        self,
+        input_: Tensor,
+        mem: Tensor | None = None,
+        *,
+        num_steps: int | None = None,
+        held: int = 1,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Advance by one step, or by a whole sequence.
+
+        Args:
+            input_: Current ``[B, ...]``, or ``[T·B, ...]`` with ``num_steps``.
+            mem: Membrane from the previous step, unless ``init_hidden``.
+            num_steps: T: run T steps at once, with equal spikes.
+            held: See :func:`snntorch_ecl.nn.unfold`.
+
+        Returns:
+            ``spk`` with ``init_hidden=True, output=False``, else ``(spk, mem)``.
+        """
+        if mem is not None:
+            if self.init_hidden:
+                raise TypeError(
+                    "`mem` should not be passed as an argument while `init_hidden=True`"
+                )
+            self._go_on_from(mem)
+        if num_steps is None:
+            spk, state, mem_sum = self._advance(_one_step, input_, input_)
+        else:
+            check_num_steps(num_steps)
+            steps = unfold(input_, num_steps, held)
+            spk, state, mem_sum = self._advance(F.scan, steps, steps[0])
+            spk = spk.flatten(0, 1)
+        self._set_state(state.mem, state.spike_count, mem_sum)
+        return spk if self.init_hidden and not self.output else (spk, state.mem)
+
+    def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> fused.Scanned:
+        threshold = over_channels(self._theta(), one_step, self.qualified_name)
+        factor = over_channels(self.graded_spikes_factor, one_step, self.qualified_name)
+        factor = factor.to(current.device, current.dtype)
+        settings: dict[str, Any] = {
+            "state": self._state_for(one_step),
+            "negative_threshold": self.negative_threshold,
+            "initial_membrane": self.initial_membrane,
+        }
+        if self.fused and run is F.scan and fused.usable(current):
+            checked = self._checked and threshold.dtype == current.dtype
+            scan: Any = fused.unchecked_scan if checked else fused.scan
+            done: fused.Scanned = scan(current, threshold, amplitude=factor, **settings)
+            return done
+        spike_grad = None if self.surrogate_disable else self.spike_grad
+        spk, state = run(current, threshold=threshold, spike_grad=spike_grad, **settings)
+        # In place where no gradient forbids it: spikes are large, and nobody else holds them yet.
+        spk = spk * factor if torch.is_grad_enabled() else spk.mul_(factor)
+        return fused.Scanned(spk, state, None)
+
+    def _theta(self) -> Tensor:
+        """θ, kept positive where it is learned."""
+        threshold: Tensor = self.threshold
+        return F.positive(threshold) if isinstance(threshold, nn.Parameter) else threshold
+
+    # --------------------------------------------------------------------------------- state
+
+    # The membrane, and the net spike count: None while no step has been taken since it was set.
+    _state: BatchState
+    _mem_sum: Tensor | None
+
+    @property
+    def mem(self) -> Tensor:
+        """Membrane relative to its start, ``v − v(0)``; assigning starts a new sequence."""
+        mem: Tensor = self._state.get()[0]
+        return mem
+
+    @mem.setter
+    def mem(self, value: Tensor) -> None:
+        self._set_state(value, None)
+
+    def _set_state(self, mem: Tensor, count: Tensor | None, mem_sum: Tensor | None = None) -> None:
+        self._state.set(mem, count)
+        self._mem_sum = mem_sum  # of this very membrane: the compiled time loop knows it
+
+    @property
+    def mem_sum(self) -> Tensor:
+        """Sum of the membranes of the images that ran last: finite only if all of them are."""
+        return self.mem.detach().sum() if self._mem_sum is None else self._mem_sum
+
+    @property
+    def membrane(self) -> Tensor:
+        """Absolute membrane potential v, in the unit of θ."""
+        threshold = F.positive(self.threshold.detach())
+        return self.mem + self.initial_membrane * over_channels(threshold, self.mem)
+
+    @property
+    def spike_count(self) -> Tensor:
+        """Net count of spikes in the current sequence, int32, shaped like ``mem``."""
+        mem, count = self._state.get()
+        return torch.zeros_like(mem, dtype=torch.int32) if count is None else count
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no step has been taken since the neuron was reset, or its ``mem`` assigned."""
+        return self._state.get()[1] is None
+
+    def __getattr__(self, name: str) -> Any:
+        """State for snnTorch's probe, which asks here and so never sees a property."""
+        if name in ("mem", "membrane", "spike_count"):
+            return object.__getattribute__(self, name)
+        return super().__getattr__(name)
+
+    def begin(self) -> None:
+        """Make the neuron fresh and free its state; check once what the run relies on."""
+        self._state.clear()
+        self._mem_sum = None
+        self._checked = False
+        if self.fused and not torch.compiler.is_compiling():
+            threshold, name = self._theta(), f"{at(self.qualified_name)}threshold"
+            check_threshold(threshold, like=threshold, name=name, shape=False)
+            check_neuron(self.negative_threshold, self.initial_membrane)
+            self._checked = True
+
+    def reset_mem(self) -> Tensor:
+        """Make the neuron fresh: v = v(0), count 0. Returns the new ``mem``."""
+        self.mem = torch.zeros_like(self.mem)
+        return self.mem
+
+    def park(self) -> None:
+        """Set the state aside, for the batch's next images."""
+        self._state.park()
+
+    def end(self) -> None:
+        """Take the state of all groups back."""
+        self._state.unpark()
+        self._checked = False
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with some images of the running batch.
+
+        Args:
+            rows: Which, ``[B]``, bool.
+        """
+        mem, count = self._state.get()
+        if mem.ndim:
+            self._set_state(mem[rows], None if count is None else count[rows])
+
+    def _init_mem(self) -> None:
+        self._state = BatchState(torch.zeros(0), None)
+        self._mem_sum = None
+
+    def _go_on_from(self, mem: Tensor) -> None:
+        """Take over a membrane passed by the caller, if it is this neuron's own, or fresh."""
+        own, count = self._state.get()
+        if mem is own:
+            return
+        if torch.compiler.is_compiling():  # a graph cannot branch on values, nor refuse them
+            if mem.shape != own.shape or count is None:
+                self._set_state(mem, None)
+            else:
+                self._set_state(mem, count * (mem.detach() == own.detach()).all())
+        elif mem.shape == own.shape and torch.equal(mem.detach().to(own), own.detach()):
+            self._set_state(mem, count)
+        elif not bool(mem.detach().any()):
+            self._set_state(mem, None)
+        else:
+            raise StateError(
+                f"{at(self.qualified_name)}mem of shape {list(mem.shape)} is not what this neuron "
+                "returned last, so its net spike count is not known. Pass on the returned mem (or "
+                "a copy), begin anew with reset_mem() or zeros, take a neuron for each sequence, "
+                "or assign neuron.mem = mem to begin there with count 0"
+            )
+
+    def _state_for(self, current: Tensor) -> F.State | None:
+        mem, count = self._state.get()
+        if mem.shape == current.shape:
+            mem = mem.to(device=current.device, dtype=current.dtype)
+            return F.State(mem, self.spike_count.to(current.device))
+        # A compiled graph cannot branch on values: there, a reset neuron takes any shape.
+        unused = not mem.numel() or torch.compiler.is_compiling() or not bool(mem.any())
+        if count is not None or not unused:
+            raise changed_shape(self.qualified_name, mem, current)
+        return None
+
+    # ------------------------------------------------------------------- copies, files, moves
+
+    def _apply(self, fn: Any, recurse: bool = True) -> DualThreshold:
+        super()._apply(fn, recurse)
+        mem, count = self._state.get()
+        self._set_state(fn(mem), None if count is None else fn(count))
+        return self
+
+    def _without_state(self) -> dict[str, Any]:
+        return {**self.__dict__, "_state": BatchState(torch.zeros(0), None), "_mem_sum": None}
+
+    def extra_repr(self) -> str:
+        """The neuron's settings, for ``print(net)``."""
+        theta = self.threshold.detach()
+        shown = (
+            f"{theta.item():.4g}" if theta.ndim == 0 else f"[{theta.min():.4g} … {theta.max():.4g}]"
+        )
+        return (
+            f"threshold={shown}, negative_threshold={self.negative_threshold:g}, "
+            f"initial_membrane={self.initial_membrane:g}"
+        )
+
+
+def _one_step(
+    current: Tensor, *, state: F.State | None, threshold: Tensor, **settings: Any
+) -> tuple[Tensor, F.State]:
+    state = F.fresh_state(current) if state is None else state
+    return F.dual_threshold_step(current, state, threshold, **settings)

@@ -1,0 +1,87 @@
+"""Max-pooling over spikes, exactly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ._state import BatchState
+from ._temporal import Temporal, changed_shape, unfold
+
+
+class SignedMaxPool(nn.Module, Temporal):
+    r"""Max-pooling whose output, summed over time, is the max-pooling of the summed input.
+
+    A maximum is not linear, so pooling each step's spikes is wrong. Signed spikes allow what
+    binary ones do not: emit the *change* of the pooled running sum,
+
+    .. math:: o(t) = \mathrm{pool}(Σ_{τ≤t} x(τ)) − \mathrm{pool}(Σ_{τ<t} x(τ))
+
+    For spikes θ·{−1, 0, +1} of one threshold a window the output is again θ·{−1, 0, +1}; for
+    currents the identity of the sums holds all the same.
+
+    Args:
+        pool: The max-pooling layer, of any kind and dimension.
+
+    Shape:
+        Input ``[T·B, ...]``, output ``[T·B, ...]`` pooled; time-major.
+
+    Raises:
+        StateError: The shape changed in the middle of a sequence.
+
+    Example:
+        >>> pool = SignedMaxPool(nn.MaxPool1d(2))
+        >>> spikes = torch.tensor([[[1.0, 0.0]], [[-1.0, 1.0]], [[0.0, 1.0]]])
+        >>> pool(spikes, num_steps=3).flatten().tolist()  # running maxima 1, 1, 2
+        [1.0, 0.0, 1.0]
+    """
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+        self.qualified_name = ""  # convert() tells it, for errors
+        self._state = BatchState(None, None)  # running sum, and that sum pooled
+
+    def forward(self, input_: Tensor, *, num_steps: int = 1, held: int = 1) -> Tensor:
+        """Pool ``num_steps`` steps; see :func:`~snntorch_ecl.nn.unfold`."""
+        steps = unfold(input_, num_steps, held)
+        total, before = self._state.get()
+        if total is not None and total.shape != steps.shape[1:]:
+            raise changed_shape(self.qualified_name, total, steps[0])
+        running: list[Tensor] = []
+        total = torch.zeros_like(steps[0]) if total is None else total
+        # A plain loop, not cumsum, which sums in double precision: step mode must agree exactly.
+        for step in steps:
+            total = total + step
+            running.append(total)
+        pooled = unfold(self.pool(torch.cat(running)), num_steps)
+        before = torch.zeros_like(pooled[0]) if before is None else before
+        change = pooled - torch.cat([before.unsqueeze(0), pooled[:-1]])
+        self._state.set(total, pooled[-1])
+        return change.flatten(0, 1)
+
+    def reset_mem(self) -> None:
+        """Forget the running sum."""
+        self._state.clear()
+
+    def park(self) -> None:
+        """Set the running sum aside, for the batch's next images."""
+        self._state.park()
+
+    def end(self) -> None:
+        """Take the running sums of all groups back."""
+        self._state.unpark()
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows the running batch has; None before it begins."""
+        total, _ = self._state.get()
+        return None if total is None else len(total)
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with some images."""
+        self._state.set(*(None if part is None else part[rows] for part in self._state.get()))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Everything but the running sum, which belongs to a sequence."""
+        return {**self.__dict__, "_state": BatchState(None, None)}

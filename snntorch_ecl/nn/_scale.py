@@ -1,0 +1,29 @@
+"""Multiplying each channel by a constant."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..functional._channels import over_channels
+
+
+class Scale(nn.Module):
+    """Multiplies each channel by a constant.
+
+    Args:
+        scale: What a spike is worth, shape ``[]``, or ``[C]`` over dimension 1 of the input.
+
+    Example:
+        >>> Scale(torch.tensor([0.5, 2.0]))(torch.tensor([[1.0, -1.0]])).tolist()
+        [[0.5, -2.0]]
+    """
+
+    scale: Tensor
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale.detach().clone())
+
+    def forward(self, input_: Tensor) -> Tensor:
+        """Scale ``[B, ...]``, or ``[B, C, ...]`` with one constant a channel."""
+        return input_ * over_channels(self.scale, input_).to(input_.dtype)

@@ -1,0 +1,119 @@
+"""``snntorch.Leaky`` without the habits that would leak memory, alias thresholds or break copies."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import weakref
+from typing import Any
+
+import snntorch
+import torch
+from snntorch import surrogate
+from torch import Tensor, nn
+
+from .._util.checks import check_threshold
+from ..errors import ConfigError
+
+# What a saved threshold may bring along: one value, or one a channel.
+_SHAPED = ("threshold", "graded_spikes_factor")
+
+
+class CarefulLeaky(snntorch.Leaky):
+    """The base of this package's neurons: no leak of charge, nor of memory.
+
+    Thresholds are private float copies, adopt the shape that a file holds, and copies and pickles
+    begin with a fresh state: a subclass drops its own in ``_without_state``.
+    """
+
+    def __init__(
+        self, threshold: float | Tensor, graded_spikes_factor: float | Tensor, **settings: Any
+    ) -> None:
+        super().__init__(
+            beta=1.0,
+            threshold=_own(threshold, "threshold"),
+            graded_spikes_factor=_own(graded_spikes_factor, "graded_spikes_factor"),
+            reset_delay=False,
+            **settings,
+        )
+        # snnTorch's bound method would tie the neuron into a reference cycle; it is not used here.
+        del self.state_function
+        _enlist_weakly(self)
+
+    def _without_state(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the state of the running sequence, which may hang on a graph."""
+        return {**self._without_state(), "spike_grad": _surrogate_recipe(self.spike_grad)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        recipe = state["spike_grad"]
+        if isinstance(recipe, tuple):
+            name, settings = recipe
+            state = {**state, "spike_grad": getattr(surrogate, name)(**settings)}
+        super().__setstate__(state)
+        _enlist_weakly(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CarefulLeaky:
+        """A fresh neuron with the same settings; its surrogate function is shared, not copied."""
+        memo[id(self.spike_grad)] = self.spike_grad
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__setstate__(copy.deepcopy({**self._without_state()}, memo))
+        return twin
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        for name in _SHAPED:
+            value = state_dict.get(prefix + name)
+            if value is None:
+                continue
+            own = getattr(self, name)
+            if value.shape != own.shape and value.ndim <= 1:
+                own.data = own.new_empty(value.shape)
+            if not isinstance(own, nn.Parameter):
+                check_threshold(value, like=value, name=prefix + name, shape=False)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _own(value: float | Tensor, name: str) -> Tensor:
+    """A private float copy of a threshold: snnTorch would alias a tensor and keep ints as int64."""
+    if isinstance(value, Tensor):
+        value = value.detach().clone()
+        if not value.is_floating_point():
+            value = value.float()
+    like = value if isinstance(value, Tensor) else torch.empty(())
+    checked = check_threshold(value, like=like, name=name, shape=False)
+    if checked.ndim > 1:
+        raise ConfigError(f"{name} must have shape [] or [C]; got shape {list(checked.shape)}")
+    return checked
+
+
+def _enlist_weakly(neuron: nn.Module) -> None:
+    """Enter a neuron in snnTorch's list of instances, which never lets go, by a weak reference."""
+    instances = snntorch.SpikingNeuron.instances
+    if instances and instances[-1] is neuron:
+        instances.pop()  # the strong entry that snnTorch's constructor made
+
+    def forget(proxy: Any) -> None:
+        # This list, not the module's name for it: that is gone while the interpreter ends.
+        instances[:] = [entry for entry in instances if entry is not proxy]
+
+    instances.append(weakref.proxy(neuron, forget))
+
+
+def _surrogate_recipe(spike_grad: Any) -> Any:
+    """``(factory name, settings)`` of an snnTorch surrogate, which as a closure cannot be pickled.
+
+    Anything else is returned as it is.
+    """
+    factory = getattr(spike_grad, "__qualname__", "").partition(".<locals>")[0]
+    if getattr(spike_grad, "__module__", None) != surrogate.__name__ or not hasattr(
+        surrogate, factory
+    ):
+        return spike_grad
+    settings = inspect.getclosurevars(spike_grad).nonlocals
+    wanted = inspect.signature(getattr(surrogate, factory)).parameters
+    return (factory, settings) if set(settings) <= set(wanted) else spike_grad

@@ -1,0 +1,61 @@
+"""Running layers of other kinds inside a converted network, and resetting all of them."""
+
+from __future__ import annotations
+
+import snntorch
+import torch
+from torch import Tensor, nn
+
+from ._temporal import Temporal, unfold
+
+
+class Hold(nn.Module):
+    """Repeats a constant batch for each step: ``[B, ...]`` to ``[held·B, ...]``, time-major."""
+
+    def forward(self, input_: Tensor, held: int) -> Tensor:
+        """Repeat ``input_``; ``held=1`` returns it as it is."""
+        if held == 1:
+            return input_
+        return input_.unsqueeze(0).expand(held, *input_.shape).flatten(0, 1)
+
+
+class Stepwise(nn.Module, Temporal):
+    """Runs any other layer with state inside a converted network, one step at a time.
+
+    Args:
+        neuron: A spiking neuron with ``init_hidden=True`` that returns spikes alone, or a module
+            that holds such neurons; it maps one tensor to one tensor.
+    """
+
+    def __init__(self, neuron: nn.Module) -> None:
+        super().__init__()
+        self.neuron = neuron
+
+    def forward(self, input_: Tensor, *, num_steps: int = 1, held: int = 1) -> Tensor:
+        """Feed ``[T·B, ...]`` step by step; see :func:`unfold`."""
+        steps = unfold(input_, num_steps, held)
+        return torch.stack([self.neuron(step) for step in steps]).flatten(0, 1)
+
+    def reset_mem(self) -> None:
+        """Reset the neuron inside."""
+        reset(self.neuron)
+
+
+def reset(module: nn.Module) -> None:
+    """Make every layer with state below ``module`` forget its sequence, at any depth.
+
+    Args:
+        module: A neuron, a network, or anything that holds them. Networks that merely share the
+            process keep their state (``snntorch.utils.reset`` clears every neuron alive).
+
+    Example:
+        >>> from snntorch_ecl import DualThreshold
+        >>> neuron = DualThreshold(init_hidden=True)
+        >>> _ = neuron(torch.rand(2))
+        >>> reset(neuron)
+        >>> neuron.mem
+        tensor([0., 0.])
+    """
+    for layer in module.modules():
+        if isinstance(layer, (Temporal, snntorch.SpikingNeuron)) and hasattr(layer, "reset_mem"):
+            layer.reset_mem()

@@ -1,0 +1,200 @@
+"""``ThresholdClip``: the activation an ANN is trained with, so that its SNN needs few steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .. import functional as F
+from .._util.checks import SMALLEST_THRESHOLD, at, check_levels, check_threshold
+from .._util.processes import world_size
+from .._util.torch_internals import inside_ddp
+from ..errors import ConfigError, InputError, StateError, ThresholdUnsetError
+from ..functional._channels import over_channels
+
+# λ starts where one activation in a thousand is clipped.
+_STARTING_QUANTILE = 0.999
+
+
+class ThresholdClip(nn.Module):
+    r"""Clip-and-quantise activation with a learned threshold λ, in place of ReLU.
+
+    .. math:: h(x) = λ · \mathrm{clip}(⌊x·L/λ + 1/2⌋ / L,\; 0,\; 1)
+
+    While λ is unset the layer is a plain ReLU. The first batch seen in training mode sets it: to
+    the 99.9 % quantile of the positive activations, for each channel if ``per_channel``. λ is
+    trained with everything else and stays positive whatever the optimiser does: the layer uses
+    :func:`~snntorch_ecl.functional.positive` of its parameter ``raw_threshold``.
+
+    Args:
+        levels: L ≥ 1, the number of levels above zero; None clips without quantising.
+        threshold: λ > 0 in the unit of the activations: a number, a tensor of shape ``[]``, or of
+            shape ``[C]`` for one λ a channel (dimension 1 of the input). None starts unset.
+        per_channel: Learn one λ for each channel.
+        ceiling: Upper bound of the activation this one replaces (6 for ReLU6), applied as long as
+            λ is unset.
+
+    Shape:
+        Input and output ``[B, C, ...]`` with per-channel λ, else any shape.
+
+    Raises:
+        ConfigError: levels < 1, λ not positive and finite, or λ of more than one dimension.
+        InputError: The batch that sets λ holds NaN or infinity, or has no channel for each λ.
+
+    Source: ECL eq. 2 (arXiv 2506.01968).
+
+    Example:
+        >>> clip = ThresholdClip(levels=4, threshold=1.0)
+        >>> clip(torch.tensor([-1.0, 0.3, 0.375, 2.0])).tolist()
+        [0.0, 0.25, 0.5, 1.0]
+        >>> clip.threshold
+        tensor(1., grad_fn=<AddBackward0>)
+    """
+
+    raw_threshold: nn.Parameter
+
+    def __init__(
+        self,
+        levels: int | None = 4,
+        threshold: float | Tensor | None = None,
+        *,
+        per_channel: bool = False,
+        ceiling: float | None = None,
+    ) -> None:
+        super().__init__()
+        check_levels(levels)
+        if ceiling is not None and not (ceiling > 0 and math.isfinite(ceiling)):
+            raise ConfigError(f"ceiling must be finite and > 0, or None; got {ceiling!r}")
+        self.levels = levels
+        self.per_channel = per_channel
+        self.ceiling = ceiling
+        # NaN is the stored form of "unset": it travels in every state_dict without a key of its
+        # own, and could not go unnoticed if it were ever used.
+        self.raw_threshold = nn.Parameter(torch.tensor(math.nan))
+        self.is_set = False
+        self.qualified_name = ""  # prepare() tells it, for errors
+        if threshold is not None:
+            self.threshold = threshold
+
+    @property
+    def threshold(self) -> Tensor:
+        """The current λ > 0, shape ``[]`` or ``[C]``; assign a number or tensor to set it."""
+        if not self.is_set:
+            raise ThresholdUnsetError(
+                f"{at(self.qualified_name)}this ThresholdClip has no threshold yet: run a batch in "
+                "training mode, or assign one (`clip.threshold = 1.0`)"
+            )
+        return F.positive(self.raw_threshold)
+
+    @threshold.setter
+    def threshold(self, value: float | Tensor) -> None:
+        if isinstance(value, Tensor):
+            value = value.detach().cpu()
+            if not value.is_floating_point():
+                value = value.float()
+        name = f"{at(self.qualified_name)}threshold"
+        checked = check_threshold(
+            value, like=torch.empty((), dtype=torch.float64), name=name, shape=False
+        )
+        if bool((checked < SMALLEST_THRESHOLD).any()):
+            raise ConfigError(
+                f"{name} must be >= {SMALLEST_THRESHOLD:g}; got {float(checked.min()):g}"
+            )
+        if checked.ndim > 1:
+            raise ConfigError(f"{name} must have shape [] or [C]; got shape {list(checked.shape)}")
+        # Same Parameter object, whatever its new shape: optimisers hold on to it.
+        self.raw_threshold.data = checked.to(
+            self.raw_threshold.device, self.raw_threshold.dtype, copy=True
+        )
+        self.per_channel = self.per_channel or checked.ndim == 1
+        self.is_set = True
+
+    def unset(self) -> None:
+        """Forget λ: the layer is a plain ReLU again until λ is set."""
+        self.raw_threshold.data = self.raw_threshold.new_tensor(math.nan)
+        self.is_set = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply h to pre-activations ``[B, C, ...]``."""
+        if not self.is_set:
+            if not self.training:
+                return self._unclipped(x)
+            self._start_from(x)
+            if not self.is_set:
+                return self._unclipped(x)
+        threshold = over_channels(self.threshold, x, self.qualified_name)
+        if torch.compiler.is_dynamo_compiling() and torch.is_grad_enabled() and self.training:
+            # Tell the compiler that it may compute the output again when going back: λ's gradient
+            # needs the input, and the next layer would keep the output as well.
+            return checkpoint(F.threshold_clip, x, threshold, self.levels, use_reentrant=False)
+        return F.threshold_clip(x, threshold, self.levels)
+
+    def _unclipped(self, x: Tensor) -> Tensor:
+        return x.relu() if self.ceiling is None else x.clamp(0, self.ceiling)
+
+    @torch.no_grad()
+    def _start_from(self, x: Tensor) -> None:
+        """Set λ from a batch; a batch without any positive activation leaves it unset."""
+        if not x.numel():
+            return
+        if inside_ddp() and world_size() > 1:
+            raise StateError(
+                f"{at(self.qualified_name)}its threshold is unset inside DistributedDataParallel: "
+                "each process would start it from a batch of its own. Run one batch through the "
+                "prepared network in training mode before you wrap it"
+            )
+        activations = self._unclipped(x.detach()).float()
+        if not bool(activations.isfinite().all()):
+            raise InputError(
+                f"{at(self.qualified_name)}the batch that should set this clip's threshold "
+                f"leads to NaN or infinite activations, shape {list(x.shape)}; check the data "
+                "and the layers before it"
+            )
+        whole = _positive_quantile(activations.reshape(1, -1))
+        if whole <= 0:
+            return
+        if not self.per_channel:
+            self.threshold = whole.squeeze(0)
+            return
+        if x.ndim < 2:
+            raise InputError(
+                f"{at(self.qualified_name)}per-channel thresholds need input [B, C, ...], not "
+                f"{list(x.shape)}"
+            )
+        channels = _positive_quantile(activations.transpose(0, 1).flatten(1))
+        # A channel that is silent in this one batch starts like the layer.
+        self.threshold = torch.where(channels > 0, channels, whole)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        key = prefix + "raw_threshold"
+        if key in state_dict:
+            value = state_dict[key]
+            if value.shape != self.raw_threshold.shape and value.ndim <= 1:
+                self.raw_threshold.data = self.raw_threshold.new_empty(value.shape)
+            self.is_set = not bool(value.isnan().any())
+            self.per_channel = self.per_channel or value.ndim == 1
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """Levels and λ, for ``print(model)``."""
+        if not self.is_set:
+            return f"levels={self.levels}, threshold=unset, per_channel={self.per_channel}"
+        raw = F.positive(self.raw_threshold.detach())
+        shown = f"{raw.item():.4g}" if raw.ndim == 0 else f"[{raw.min():.4g} … {raw.max():.4g}]"
+        return f"levels={self.levels}, threshold={shown}, per_channel={raw.ndim == 1}"
+
+
+def _positive_quantile(rows: Tensor) -> Tensor:
+    """The starting quantile of the positive values in each row (0 where there are none)."""
+    # kthvalue rather than quantile, which refuses more than 16 million elements.
+    zeros = (rows <= 0).sum(1)
+    positives = rows.shape[1] - zeros
+    rank = zeros + (positives * _STARTING_QUANTILE).ceil().long()
+    ordered = rows.sort(1).values
+    return ordered.gather(1, (rank - 1).clamp_min(0).unsqueeze(1)).squeeze(1)

@@ -1,0 +1,44 @@
+"""Experiments as data: the settings of a training run, and the recipes that are shipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._util.checks import check_levels, check_seed
+from ._data import DataConfig
+from ._reader import plain
+from ._train import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One training run.
+
+    Attributes:
+        model: Name for :func:`snntorch_ecl.models.build`.
+        levels: L of the activations; None clips without quantising.
+        per_channel: One threshold a channel.
+        relu: Train the plain ReLU network instead of a prepared one.
+        weights: A ReLU network's checkpoint (``ann.safetensors``) to start from, or None.
+        data: The images.
+        train: The recipe.
+        seed: Of the weights; the order of the data has ``train.seed``.
+    """
+
+    model: str = "digit_net"
+    levels: int | None = 4
+    per_channel: bool = False
+    relu: bool = False
+    weights: str | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_levels(self.levels)
+        check_seed("seed", self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, from which :func:`snntorch_ecl.settings.from_dict` makes an equal config."""
+        return plain(self)

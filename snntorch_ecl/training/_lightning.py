@@ -1,0 +1,256 @@
+"""What Lightning's Trainer needs from us: a module, data, and checkpoints that are never half.
+
+Imports Lightning; :mod:`snntorch_ecl.training` imports this module when it trains.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchmetrics.classification import MulticlassAccuracy
+
+from .._util.checks import check_whole_numbers
+from .._util.files import replacing
+from .._util.processes import Place, share
+from ..errors import CheckpointError, ConfigError, StateError
+from ..nn._threshold_clip import ThresholdClip
+from ..settings._train import TrainConfig
+from ._distillation import Teacher
+from ._fit import parameter_groups
+from ._sampling import EpochSampler, Indexed
+
+Pairs = Dataset[tuple[Tensor, Any]]
+
+
+class Classifier(LightningModule):
+    """Cross-entropy training of a classifier, with SGD and a cosine schedule.
+
+    Args:
+        model: The network; ``model(images)`` gives logits ``[B, classes]``.
+        config: The recipe.
+        classes: Number of classes.
+        teacher: A trained network to learn from, beside the labels.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        classes: int,
+        teacher: Teacher | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.teacher = teacher
+        self.loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+        # The bound method, not a compiled module: that would be a second child with the same
+        # parameters under other names.
+        self._logits = torch.compile(model.__call__) if config.compile else model.__call__
+        if teacher is not None and config.compile:
+            teacher.model.forward = torch.compile(teacher.model.forward)
+
+    def on_train_epoch_start(self) -> None:
+        """Dropout draws from the epoch's own random numbers: a resumed run goes on alike."""
+        torch.manual_seed(
+            hash((self.config.seed, self.current_epoch, self.global_rank)) & 2**32 - 1
+        )
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """The loss of one batch; a loss that is not finite stops the run."""
+        images, labels = self._laid_out(batch[0]), batch[1]
+        logits = self._logits(images)
+        loss: Tensor = self.loss(logits, labels)
+        if self.teacher is not None:
+            loss = self.teacher.mixed(loss, images, logits)
+        if not bool(loss.isfinite()):
+            raise StateError(
+                f"the loss became {loss.item()} at step {self.global_step} (epoch "
+                f"{self.current_epoch}); lower the learning rate (lr={self.config.lr:g}) or clip "
+                "gradients. Checkpoints written so far are good."
+            )
+        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log each layer's threshold (the mean over its channels)."""
+        for name, module in self.model.named_modules():
+            if isinstance(module, ThresholdClip) and module.is_set:
+                self.log(f"threshold/{name}", module.threshold.detach().mean(), sync_dist=True)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Count right answers."""
+        images, labels = batch
+        self.accuracy.update(self._logits(self._laid_out(images)), labels)
+        self.log("accuracy", self.accuracy, prog_bar=True, on_step=False, on_epoch=True)
+
+    def configure_optimizers(self) -> Any:
+        """SGD with momentum; the learning rate falls to 0 along a cosine, step by step."""
+        config = self.config
+        groups = parameter_groups(self.model, config)
+        optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        if self.config.channels_last and images.ndim == 4:
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
+
+
+class Data(LightningDataModule):
+    """Loaders whose order depends on seed and epoch alone.
+
+    Args:
+        train: Pairs to train on.
+        validation: Pairs to measure on after each epoch, or None.
+        config: Gives batch size (over all processes), workers and seed.
+    """
+
+    def __init__(self, train: Pairs, validation: Pairs | None, config: TrainConfig) -> None:
+        super().__init__()
+        self.varied = Indexed(train, config.seed)
+        self.validation = validation
+        self.config = config
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """This process' share of each global batch."""
+        rank, world = self._place()
+        if self.config.batch_size % world:
+            raise ConfigError(
+                f"batch_size counts all processes: {self.config.batch_size} cannot be split over "
+                f"{world}"
+            )
+        sampler = EpochSampler(
+            self.varied, num_replicas=world, rank=rank, seed=self.config.seed, drop_last=True
+        )
+        return self._loader(self.varied, self.config.batch_size // world, sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """This process' share of the validation data; none if there is none."""
+        if self.validation is None:
+            return []
+        return self._loader(share(self.validation, self._place()), 250)
+
+    def _place(self) -> Place:
+        if self.trainer is None:
+            return Place(0, 1)
+        return Place(self.trainer.global_rank, self.trainer.world_size)
+
+    def _loader(self, data: Pairs, batch_size: int, **options: Any) -> DataLoader[Any]:
+        workers = self.config.workers
+        return DataLoader(
+            data,
+            batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            drop_last="sampler" in options,
+            **options,
+        )
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes beside the old checkpoint and renames: a run killed while it writes loses nothing."""
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Read a checkpoint, or say which one is damaged."""
+        try:
+            state: dict[str, Any] = super().load_checkpoint(path, *args, **options)
+        except (OSError, MemoryError, torch.OutOfMemoryError):
+            raise  # the checkpoint may be good
+        except Exception as error:  # unpickling what is damaged raises anything
+            raise CheckpointError(
+                f"checkpoint {path} is damaged ({error!r}); remove it and begin again, or copy "
+                "another one, such as best.ckpt, to its place"
+            ) from error
+        return state
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write the checkpoint, all or nothing."""
+        path = Path(path)
+        try:
+            with replacing(path) as part, part.open("wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch's writer wraps the system's errors
+            raise StateError(f"checkpoint {path} cannot be written: {error}") from error
+
+
+def make_trainer(
+    config: TrainConfig,
+    *,
+    output_dir: Path | None,
+    validate: bool,
+    accelerator: str,
+    devices: int,
+    num_nodes: int,
+    progress: bool,
+) -> Trainer:
+    """Lightning's Trainer as :func:`snntorch_ecl.training.fit` uses it.
+
+    Raises:
+        ConfigError: There is no such accelerator here, or not as many devices.
+    """
+    check_whole_numbers("devices", (devices,), lowest=1)
+    check_whole_numbers("num_nodes", (num_nodes,), lowest=1)
+    callbacks: list[Any] = [RichProgressBar()] if progress else []
+    loggers: list[Any] = []
+    if output_dir is not None:
+        callbacks.append(
+            ModelCheckpoint(
+                output_dir,
+                "best",
+                monitor="accuracy" if validate else None,
+                mode="max",
+                save_last=True,
+                enable_version_counter=False,
+            )
+        )
+        callbacks.append(LearningRateMonitor("epoch"))
+        # A version for each slice of a resumed run: Lightning would overwrite the last one.
+        loggers.append(CSVLogger(output_dir, name="logs"))
+        if importlib.util.find_spec("tensorboard") is not None:
+            loggers.append(TensorBoardLogger(output_dir, name="tensorboard", version=0))
+    on_gpu = torch.cuda.is_available()
+    try:
+        return Trainer(
+            max_epochs=config.epochs,
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy="auto" if devices * num_nodes == 1 else "ddp",
+            precision=config.precision,
+            # Batch norms see the global batch, as in one process; CPUs have no such thing.
+            sync_batchnorm=devices * num_nodes > 1 and on_gpu and accelerator != "cpu",
+            gradient_clip_val=config.gradient_clip or None,
+            logger=loggers or False,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpoints()],
+            enable_checkpointing=output_dir is not None,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(
+            f"cannot train with accelerator={accelerator!r}, devices={devices}, "
+            f"num_nodes={num_nodes}, precision={config.precision!r} here: {error}"
+        ) from error

@@ -1,0 +1,66 @@
+"""What surrounds a training: named errors, the model's own norms, quiet logs."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import nn
+
+from .._util.torch_internals import BatchNorm
+from ..errors import DataError, StateError
+
+# No space left, quota exceeded, file too large.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def norms_kept(model: nn.Module) -> Iterator[None]:
+    """The model's own batch norms afterwards.
+
+    Where several GPUs train, Lightning puts synchronised ones in their place, and then a class of
+    its own that nothing else knows.
+    """
+    own = {name: m for name, m in model.named_modules() if isinstance(m, BatchNorm)}
+    try:
+        yield
+    finally:
+        for name, norm in own.items():
+            trained = model.get_submodule(name)
+            if trained is not norm:
+                norm.load_state_dict(trained.state_dict())
+                parent, _, attribute = name.rpartition(".")
+                setattr(model.get_submodule(parent), attribute, norm)
+
+
+@contextmanager
+def errors_named(output_dir: Path | None) -> Iterator[None]:
+    """Errors of data loaders and of the disk as the package's own."""
+    try:
+        yield
+    except DataError as error:  # a worker's comes with its traceback before it
+        raise DataError(str(error).rpartition("DataError: ")[2].strip()) from error
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StateError(f"{output_dir} cannot be written: {error}") from error
+        raise
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's notes on hardware and workers, which say nothing about the training."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,137 @@
+"""The benchmark: that it times what it says; how long things take is not tested."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import snntorch
+import torch
+
+import snntorch_ecl as ecl
+from snntorch_ecl.errors import ConfigError
+from snntorch_ecl.experiments import _bench as bench_module
+from snntorch_ecl.experiments._bench import Bench, BenchConfig, Timing, measure, run_bench
+from snntorch_ecl.experiments._bench_modes import MODES, folded, random_images, subject
+from snntorch_ecl.experiments._records import settings_of_this_run
+
+from ..cli.test_cli import invoke
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+
+
+@pytest.mark.parametrize("name", ["digit_net", "resnet20"])
+def test_modes_compute_what_they_are_called(name: str) -> None:
+    given = subject(name, image_size=28, seed=0)
+    images = random_images(given.model, 3, 28, seed=1)
+    with torch.no_grad():
+        snn = ecl.convert(given.ann)
+        expected = snn(images, num_steps=3)
+        for mode in ("multi-step, compiled", "multi-step", "step by step, compiled"):
+            assert torch.allclose(MODES[mode](given, images)(3), expected, atol=1e-5), mode
+
+
+def test_the_loop_by_hand_runs_snntorchs_neuron_from_a_fresh_state_each_time() -> None:
+    given = subject("resnet20", image_size=16, seed=0)  # digit_net pools: by hand it pools spikes
+    images = random_images(given.model, 3, 16, seed=1)
+    with torch.no_grad():
+        leaky = ecl.convert(given.ann, handlers={ecl.ThresholdClip: snntorch_neuron})
+        expected = leaky(images, num_steps=3)
+        run = MODES["snn.Leaky(beta=1) in a loop"](given, images)
+        for _ in range(2):
+            assert torch.allclose(run(3), expected, atol=1e-4)
+        assert not torch.allclose(expected, ecl.convert(given.ann)(images, num_steps=3), atol=1e-2)
+
+
+def snntorch_neuron(module: Any, site: Any) -> torch.nn.Module:
+    theta = module.threshold.detach()
+    return snntorch.Leaky(
+        1.0, threshold=theta, init_hidden=True, reset_delay=False, graded_spikes_factor=theta
+    )
+
+
+def test_the_ann_beside_it_is_the_same_network_without_batch_norms() -> None:
+    given = subject("resnet20", image_size=16, seed=0)
+    net = folded(given.model)
+    images = random_images(given.model, 2, 16, seed=1)
+    with torch.no_grad():
+        assert torch.allclose(net(images), given.model(images), atol=1e-4)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+
+
+def test_building_a_subject_leaves_the_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    given = subject("digit_net", image_size=28, seed=3)
+    images = random_images(given.model, 2, 28, seed=3)
+    assert torch.equal(images, random_images(given.model, 2, 28, seed=3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_medians_are_of_turns_that_begin_with_another_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, int]] = []
+
+    def noting(name: str) -> Any:
+        return lambda num_steps: calls.append((name, num_steps))
+
+    durations = iter([1.0, 9.0, 30.0, 10.0, 2.0, 20.0])  # b a, then a b, then b a
+    monkeypatch.setattr(bench_module, "seconds", lambda call, device: (call(), next(durations))[1])
+    runs = {"a": noting("a"), "b": noting("b")}
+    medians = bench_module._medians(runs, 5, 3, torch.device("cpu"))
+    assert calls[4:] == [("b", 5), ("a", 5), ("a", 5), ("b", 5), ("b", 5), ("a", 5)]
+    assert len(calls[:4]) == 4  # warm-up
+    assert medians == {"b": 2.0, "a": 20.0}
+
+
+def test_ratios_are_to_t_runs_of_the_ann() -> None:
+    timing = Timing("net", 32, 4, ann=2.0, modes={"fast": 2.2, "slow": 5.0})
+    result = Bench((timing,), {"net": 0.25}, repeats=7, threads=2, device="cpu")
+    assert result.ratios() == {("net", 32, "fast"): {4: 1.1}, ("net", 32, "slow"): {4: 2.5}}
+    assert result.to_dict()["timings"][0]["modes"] == {"fast": 2.2, "slow": 5.0}
+
+
+def test_the_command_leaves_figures_that_repeat_it(tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    result = invoke(
+        "bench", "--output-dir", str(out), "--model", "digit_net", "-T", "1", "-T", "2",
+        "--batch-size", "2", "--repeats", "2", "--threads", "1",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    for mode in MODES:
+        assert f"digit_net, batch 2: {mode}" in result.stdout
+    written = json.loads((out / "bench.json").read_text())
+    assert written["figures"]["threads"] == 1
+    assert [t["num_steps"] for t in written["figures"]["timings"]] == [1, 2]
+    assert all(s > 0 for t in written["figures"]["timings"] for s in t["modes"].values())
+    assert written["machine"] == settings_of_this_run()["machine"]
+    assert (out / "bench.svg").read_text().startswith("<?xml")
+    again = bench_module.BenchConfig(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in written["config"].items()}
+    )
+    assert again == BenchConfig(
+        models=("digit_net",), steps=(1, 2), batch_sizes=(2,), repeats=2, threads=1
+    )
+
+
+def test_threads_are_put_back(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    config = BenchConfig(models=("no such network",), threads=before + 1)
+    with pytest.raises(ConfigError, match="there is no network 'no such network'"):
+        run_bench(config, tmp_path)
+    assert torch.get_num_threads() == before
+    assert not (tmp_path / "bench.json").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"steps": ()}, {"steps": (0,)}, {"batch_sizes": (0,)}, {"repeats": 0}, {"threads": -1},
+     {"image_size": 0}],
+)  # fmt: skip
+def test_settings_outside_their_range(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(settings))} "):
+        BenchConfig(**settings)
+
+
+def test_modes_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = BenchConfig(models=("digit_net",), steps=(1,), batch_sizes=(1,), repeats=1)
+    result = measure(config, modes={"nothing": lambda given, images: lambda t: None})
+    assert list(result.timings[0].modes) == ["nothing"]

@@ -1,0 +1,316 @@
+"""The main job, run once for real (one epoch) and looked at from every side."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+import snntorch_ecl as ecl
+from snntorch_ecl._util.tables import render
+from snntorch_ecl.errors import ConfigError, DataError
+from snntorch_ecl.experiments._data import digits
+from snntorch_ecl.experiments._demo import DUAL, PLAIN, DemoConfig, DemoResult, run_demo
+from snntorch_ecl.models import DigitNet
+
+SHOWN = (1, 2, 4, 8, 16)
+
+
+class Run(NamedTuple):
+    """A run and what it did to its surroundings."""
+
+    result: DemoResult
+    random_before: Tensor
+    random_after: Tensor
+    connections: list[Any]
+
+
+@contextmanager
+def no_network() -> Iterator[list[Any]]:
+    """Refuse connections beyond this machine, and note them in case the error is swallowed."""
+    tried: list[Any] = []
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def local(host: Any) -> bool:
+        return host in ("localhost", "127.0.0.1", "::1", None)
+
+    def guarded_connect(own: socket.socket, address: Any) -> None:
+        if own.family in (socket.AF_INET, socket.AF_INET6) and not local(address[0]):
+            tried.append(address)
+            raise OSError(f"no network here: {address}")
+        connect(own, address)
+
+    def guarded_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if not local(host):
+            tried.append(host)
+            raise socket.gaierror(f"no network here: {host}")
+        return look_up(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket, "getaddrinfo", guarded_look_up)
+        yield tried
+
+
+@functools.cache
+def quick_run(base: Path) -> Run:
+    """The one run; other test modules of the session share it."""
+    config = DemoConfig(quick=True, output_dir=base / "demo" / "made on demand")
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    with no_network() as tried:
+        result = run_demo(config, progress=False)
+    return Run(result, before, torch.get_rng_state(), tried)
+
+
+@pytest.fixture
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return quick_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def result(run: Run) -> DemoResult:
+    return run.result
+
+
+def cells(result: DemoResult) -> list[list[str]]:
+    """The table as people see it."""
+    lines = [line for line in render(result.table()).splitlines() if line[0] in "┃│"]
+    return [[cell.strip() for cell in line.strip("┃│").replace("┃", "│").split("│")]
+            for line in lines]  # fmt: skip
+
+
+class Text(HTMLParser):
+    """Tables and visible text of the report."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.words = ""
+        self.in_cell = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        self.in_cell = tag in ("td", "th")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+        if self.in_cell:
+            self.rows[-1].append(data)
+
+
+@pytest.fixture
+def page(result: DemoResult) -> Text:
+    return Text(result.report.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def figures(result: DemoResult) -> dict[str, Any]:
+    return json.loads(result.figures.read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------------------------- figures
+
+
+def test_the_table_shows_both_neurons_at_every_step_shown(result: DemoResult) -> None:
+    head, *rows = cells(result)
+    assert head == ["neuron", "ANN", *(f"T = {t}" for t in SHOWN)]
+    assert [row[0] for row in rows] == ["dual threshold", "IF"]
+
+
+def test_the_table_holds_the_measured_accuracies(result: DemoResult) -> None:
+    for row, e in zip(cells(result)[1:], result.evaluations.values(), strict=True):
+        expected = [e.ann_accuracy, *(e.accuracy[t - 1] for t in SHOWN)]
+        assert row[1:] == [f"{100 * value:.2f}" for value in expected]
+
+
+def test_it_measures_on_all_held_out_digits(result: DemoResult) -> None:
+    runs = [*result.evaluations.values(), *result.at_levels.values()]
+    assert {e.samples for e in runs} == {1000}
+    assert "1,000 held-out digits" in render(result.table())
+
+
+def test_runs_have_the_lengths_asked_for(result: DemoResult) -> None:
+    assert {e.num_steps for e in result.evaluations.values()} == {16}
+    assert {e.num_steps for e in result.at_levels.values()} == {4}
+
+
+def test_both_neurons_come_from_one_network(result: DemoResult) -> None:
+    dual, plain = result.evaluations[DUAL], result.evaluations[PLAIN]
+    assert dual.ann_accuracy == plain.ann_accuracy
+    assert [la.name for la in dual.layers] == [la.name for la in plain.layers]
+    assert len(dual.layers) == 6
+
+
+def test_the_network_has_learned_something(result: DemoResult) -> None:
+    assert result.evaluations[DUAL].ann_accuracy > 0.5
+
+
+def test_at_one_step_both_neurons_are_the_same(result: DemoResult) -> None:
+    dual, plain = result.evaluations[DUAL], result.evaluations[PLAIN]
+    assert dual.accuracy[0] == plain.accuracy[0]
+    assert dual.agreement[0] == plain.agreement[0]
+    assert dual.accuracy[1:] != plain.accuracy[1:]
+
+
+def test_only_the_dual_neuron_takes_spikes_back(result: DemoResult) -> None:
+    dual, plain = (result.evaluations[name].layers for name in (DUAL, PLAIN))
+    assert {layer.negative_rate for layer in plain} == {0}
+    # Constant input gives the first layer nothing to take back.
+    assert [layer.negative_rate > 0 for layer in dual] == [False] + 5 * [True]
+
+
+def test_the_first_layer_is_exact_where_steps_are_levels(result: DemoResult) -> None:
+    first, *others = result.at_levels[DUAL].layers
+    assert first.error == 0
+    assert all(0 < layer.error < 1 for layer in others)
+
+
+def test_short_runs_are_the_beginning_of_long_ones(result: DemoResult) -> None:
+    for name, short in result.at_levels.items():
+        assert short.accuracy == result.evaluations[name].accuracy[:4]
+
+
+# ------------------------------------------------------------------------------------ files
+
+
+def test_files_are_where_it_says_and_nowhere_else(result: DemoResult) -> None:
+    folder = result.config.output_dir
+    assert {result.report, result.figures, result.network} == set(folder.iterdir())
+
+
+def test_the_json_agrees_with_the_result(result: DemoResult, figures: dict[str, Any]) -> None:
+    for key, runs in (
+        ("evaluations", result.evaluations),
+        ("evaluations_at_levels", result.at_levels),
+        ("costs_at_levels", result.costs),
+    ):
+        expected = {name: json.loads(json.dumps(e.to_dict())) for name, e in runs.items()}
+        assert figures[key] == expected
+
+
+def test_the_json_says_how_it_was_made(result: DemoResult, figures: dict[str, Any]) -> None:
+    assert figures["command"] == "snntorch-ecl demo --seed 0 --levels 4 --quick"
+    assert figures["config"] == {
+        "levels": 4, "num_steps": 16, "seed": 0, "quick": True,
+        "output_dir": str(result.config.output_dir),
+    }  # fmt: skip
+    assert figures["training"]["epochs"] == 1
+    assert figures["versions"]["snntorch-ecl"] == ecl.__version__
+    assert figures["versions"]["torch"] == torch.__version__
+    assert figures["machine"]["threads"] == torch.get_num_threads()
+
+
+def test_every_stage_is_timed(result: DemoResult, figures: dict[str, Any]) -> None:
+    stages = ["load the digits", "train", "convert", "evaluate", "count operations", "report"]
+    assert list(result.seconds) == list(figures["seconds"]) == stages
+    assert all(0 < seconds < 3600 for seconds in result.seconds.values())
+
+
+def test_the_report_tells_what_a_chip_would_pay(result: DemoResult, page: Text) -> None:
+    dual, plain = result.costs["dual threshold"], result.costs["IF"]
+    assert dual.ann_total == plain.ann_total > 0
+    assert dual.total("negative") > plain.total("negative") == 0
+    for cost in (dual, plain):
+        assert f"{cost.total('acs'):,.0f}" in page.words
+    assert f"{dual.total('ann_macs'):,.0f}" in page.words
+
+
+def test_the_report_holds_the_table(result: DemoResult, page: Text) -> None:
+    for row in cells(result):
+        assert row in page.rows
+
+
+def test_the_report_holds_every_layers_error_and_rates(result: DemoResult, page: Text) -> None:
+    for dual, plain in zip(*(e.layers for e in result.at_levels.values()), strict=True):
+        values = (dual.error, plain.error, dual.spike_rate, dual.negative_rate, plain.spike_rate)
+        assert [dual.name, *(f"{100 * value:.2f}" for value in values)] in page.rows
+
+
+def test_the_report_speaks_of_negative_spikes_and_repeats_the_command(page: Text) -> None:
+    assert "−1" in page.words
+    assert "snntorch-ecl demo --seed 0 --levels 4 --quick" in page.words
+
+
+def test_the_saved_network_gives_the_reported_accuracy(result: DemoResult) -> None:
+    loaded = ecl.load(result.network, DigitNet())
+    right, test = 0, digits().test
+    for images, labels in DataLoader(test, batch_size=50):
+        with torch.inference_mode():
+            right += int((loaded(images, num_steps=4).argmax(1) == labels).sum())
+    assert right / len(test) == result.evaluations[DUAL].accuracy[3]
+
+
+def test_the_saved_network_has_dual_thresholds_and_the_levels_of_training(
+    result: DemoResult,
+) -> None:
+    loaded = ecl.load(result.network, DigitNet())
+    assert {neuron.negative_threshold for neuron in loaded.neurons.values()} == {-1e-3}
+    assert {layer.levels for layer in loaded.layers} == {4}
+    thresholds = {key for key in load_file(result.network) if "threshold" in key}
+    assert len(thresholds) == 6
+
+
+# --------------------------------------------------------------------------------- manners
+
+
+def test_the_callers_random_numbers_go_on_undisturbed(run: Run) -> None:
+    assert torch.equal(run.random_before, run.random_after)
+
+
+def test_nothing_is_fetched_from_the_network(run: Run) -> None:
+    assert run.connections == []
+
+
+def test_the_guard_against_the_network_works() -> None:
+    with no_network() as tried:
+        with pytest.raises(OSError, match="no network here"):
+            socket.create_connection(("example.org", 80))
+        with socket.socket() as own, pytest.raises(OSError, match="no network here"):
+            own.connect(("192.0.2.1", 80))
+    assert tried == ["example.org", ("192.0.2.1", 80)]
+
+
+# ----------------------------------------------------------------------------------- config
+
+
+@pytest.mark.parametrize("num_steps", [15, 0, -1])
+def test_runs_too_short_for_the_table_are_refused(num_steps: int) -> None:
+    with pytest.raises(ConfigError, match=f"num_steps must be >= 16; got {num_steps}"):
+        DemoConfig(num_steps=num_steps)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file", "file/below"):
+        with pytest.raises(DataError, match=rf"{place} cannot be written to"):
+            run_demo(DemoConfig(output_dir=tmp_path / place), progress=False)
+
+
+@pytest.mark.parametrize(("quick", "epochs"), [(False, 8), (True, 1)])
+def test_the_recipe_follows_the_settings(quick: bool, epochs: int) -> None:
+    training = DemoConfig(quick=quick, seed=9).training
+    assert (training.epochs, training.seed) == (epochs, 9)
+
+
+def test_no_figure_is_nan(result: DemoResult) -> None:
+    text = result.figures.read_text(encoding="utf-8")
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert math.isfinite(result.seconds["train"])

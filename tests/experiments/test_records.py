@@ -1,0 +1,73 @@
+"""What is written beside a figure."""
+
+import json
+import resource
+from pathlib import Path
+
+import pytest
+
+from snntorch_ecl.errors import ConfigError, DataError
+from snntorch_ecl.experiments._records import check_same, settings_of_this_run, usable, write_json
+from snntorch_ecl.settings._experiment import ExperimentConfig
+
+
+def test_it_makes_the_folder_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "a" / "b" / "x.json", {"θ": [1, None]})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"θ": [1, None]}
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+def test_a_place_that_takes_no_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError, match=r"file/x\.json cannot be written"):
+        write_json(tmp_path / "file" / "x.json", {})
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "x.json", {"a": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        with pytest.raises(DataError, match=r"x\.json cannot be written"):
+            write_json(path, {"a": list(range(1000))})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_versions_and_machine_are_plain_data() -> None:
+    settings = settings_of_this_run()
+    assert json.loads(json.dumps(settings)) == settings
+    assert {"snntorch-ecl", "snntorch", "torch", "python"} <= set(settings["versions"])
+    assert settings["machine"]["cores"] >= 1
+
+
+def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    usable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_file_is_no_folder(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError, match=f"{place} cannot be written to"):
+        usable(tmp_path / place)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_setting_that_did_not_exist_has_to_be_told(tmp_path: Path) -> None:
+    """Today's default need not be what the run did."""
+    file = tmp_path / "config.json"
+    before = ExperimentConfig().to_dict()
+    check_same(before, ExperimentConfig(), file)
+    del before["train"]["compile"]
+    with pytest.raises(ConfigError, match=r"without the settings train\.compile \(now False\)"):
+        check_same(before, ExperimentConfig(), file)
+
+
+def test_a_setting_that_is_gone_differs(tmp_path: Path) -> None:
+    before = {**ExperimentConfig().to_dict(), "warmup": 3}
+    with pytest.raises(ConfigError, match="warmup was 3, now None"):
+        check_same(before, ExperimentConfig(), tmp_path / "config.json")

@@ -1,0 +1,295 @@
+"""Neurons copied, saved, moved, compiled, exported and forgotten."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+import pickle
+import subprocess
+import sys
+import warnings
+import weakref
+
+import pytest
+import snntorch as snn
+import torch
+from snntorch import surrogate, utils
+from torch import Tensor, nn
+
+import snntorch_ecl as ecl
+from snntorch_ecl import DualThreshold
+from snntorch_ecl.errors import ConfigError, InputError
+from tests.helpers.currents import CURRENTS, SPIKES, hidden, run
+
+# ------------------------------------------------------------------------ copies, files, moves
+
+
+COPIES = {
+    "copy.copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda neuron: pickle.loads(pickle.dumps(neuron)),
+}
+
+
+@pytest.mark.parametrize("twin_of", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("spike_grad", [None, surrogate.fast_sigmoid(slope=7)])
+def test_a_copy_made_in_mid_training_is_fresh_and_equal(twin_of, spike_grad) -> None:
+    neuron = hidden(threshold=0.75, negative_threshold=-0.5, spike_grad=spike_grad)
+    x = CURRENTS.clone().requires_grad_()
+    expected = run(neuron, x)
+    expected.sum().backward()
+    twin, y = twin_of(neuron), CURRENTS.clone().requires_grad_()
+    spikes = run(twin, y)
+    spikes.sum().backward()
+    assert torch.equal(spikes, expected)
+    assert torch.equal(y.grad, x.grad)  # the same surrogate, with its slope
+
+
+@pytest.mark.parametrize("twin_of", COPIES.values(), ids=COPIES)
+def test_a_copy_hears_of_snntorchs_reset(twin_of) -> None:
+    net = nn.Sequential(twin_of(hidden()))
+    run(net, CURRENTS)
+    utils.reset(net)
+    assert torch.equal(run(net, CURRENTS), SPIKES)
+
+
+def test_copying_leaves_the_running_sequence_alone() -> None:
+    neuron = hidden()
+    run(neuron, CURRENTS[:4])
+    copy.deepcopy(neuron)
+    pickle.dumps(neuron)
+    assert torch.equal(run(neuron, CURRENTS[4:]), SPIKES[4:])
+
+
+def test_deepcopy_of_a_network_keeps_shared_neurons_shared() -> None:
+    neuron = hidden()
+    twin = copy.deepcopy(nn.Sequential(neuron, nn.Identity(), neuron))
+    assert twin[0] is twin[2]
+    assert twin[0] is not neuron
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_state_dict_of_thresholds_per_channel_fits_a_scalar_one(learn: bool) -> None:
+    thetas = torch.tensor([0.5, 1.0, 2.0, 0.75])
+    source = hidden(threshold=thetas, graded_spikes_factor=thetas, learn_threshold=learn)
+    target = hidden(learn_threshold=learn)
+    target.load_state_dict(source.state_dict())
+    assert torch.equal(run(target, CURRENTS), run(source, CURRENTS))
+
+
+def test_state_dict_keys_are_leakys_and_hold_no_sequence() -> None:
+    neuron = hidden()
+    run(neuron, CURRENTS)
+    assert set(neuron.state_dict()) == set(snn.Leaky(beta=1.0).state_dict())
+
+
+def test_a_bad_threshold_in_a_file_is_named() -> None:
+    net = nn.Sequential(hidden())
+    state = {**net.state_dict(), "0.threshold": torch.tensor([1.0, -2.0])}
+    with pytest.raises(ConfigError, match=r"0\.threshold.*-2.*\[1\]"):
+        net.load_state_dict(state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("cast_module", [False, True])
+@pytest.mark.parametrize("grad", [False, True])
+def test_spikes_have_the_dtype_of_the_input(
+    dtype: torch.dtype, cast_module: bool, grad: bool
+) -> None:
+    neuron = hidden(threshold=torch.ones(4), graded_spikes_factor=torch.ones(4), output=True)
+    if cast_module:
+        neuron.to(dtype)
+    for current, expected in zip(CURRENTS.to(dtype).requires_grad_(grad), SPIKES, strict=True):
+        spk, mem = neuron(current)
+        assert spk.dtype == mem.dtype == dtype
+        assert torch.equal(spk.float(), expected)
+
+
+def test_state_follows_the_module_to_another_dtype() -> None:
+    neuron = hidden()
+    run(neuron, CURRENTS[:4])
+    neuron.double()
+    assert neuron.mem.dtype == torch.float64
+    assert neuron.spike_count.dtype == torch.int32
+    assert torch.equal(run(neuron, CURRENTS[4:].double()), SPIKES[4:].double())
+
+
+def test_state_follows_the_module_to_another_device() -> None:
+    neuron = hidden()
+    run(neuron, CURRENTS)
+    neuron.to("meta")
+    assert neuron.mem.device.type == neuron.spike_count.device.type == "meta"
+    assert neuron(CURRENTS[0].to("meta")).device.type == "meta"
+
+
+# ---------------------------------------------------------------------------- compile, export
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch looks at the state's .grad
+def test_compiled_in_one_graph_it_spikes_the_same_step_by_step() -> None:
+    torch.compiler.reset()
+    net = nn.Sequential(nn.Linear(4, 5), hidden(), nn.Linear(5, 2), hidden(threshold=0.5))
+    expected = run(net, CURRENTS)
+    expected.sum().backward()
+    gradient, net[0].weight.grad = net[0].weight.grad, None
+    ecl.reset(net)
+    spikes = run(torch.compile(net, fullgraph=True, backend="eager"), CURRENTS)
+    spikes.sum().backward()
+    assert torch.equal(spikes, expected)
+    torch.testing.assert_close(net[0].weight.grad, gradient)
+
+
+def test_compiled_with_an_explicit_membrane_it_keeps_the_count() -> None:
+    torch.compiler.reset()
+    neuron = torch.compile(DualThreshold(), fullgraph=True, backend="eager")
+    mem, spikes = torch.zeros(3, 4), []
+    for current in CURRENTS:
+        spk, mem = neuron(current, mem)
+        spikes.append(spk)
+    assert torch.equal(torch.stack(spikes), SPIKES)
+
+
+def test_compiled_it_runs_a_whole_sequence() -> None:
+    torch.compiler.reset()
+    neuron = torch.compile(hidden(), fullgraph=True, backend="eager")
+    assert torch.equal(neuron(CURRENTS.flatten(0, 1), num_steps=8), SPIKES.flatten(0, 1))
+
+
+def test_compiled_it_takes_another_batch_after_a_reset() -> None:
+    """The last batch of an epoch is smaller."""
+    torch.compiler.reset()
+    neuron = hidden()
+    compiled = torch.compile(neuron, fullgraph=True, backend="eager")
+    assert torch.equal(run(compiled, CURRENTS), SPIKES)
+    ecl.reset(neuron)
+    assert torch.equal(run(compiled, CURRENTS[:, :2]), SPIKES[:, :2])
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_exported_it_spikes_the_same(explicit: bool) -> None:
+    neuron = DualThreshold(init_hidden=not explicit)
+    args = (CURRENTS[0], torch.zeros(3, 4)) if explicit else (CURRENTS[0],)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch: state is no buffer, as intended
+        exported = torch.export.export(neuron, args, strict=False).module()
+    out = exported(*args)
+    spk = out[0] if explicit else out
+    assert torch.equal(spk, SPIKES[0])
+
+
+def test_exported_as_a_whole_sequence_it_spikes_the_same() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        exported = torch.export.export(
+            hidden(), (CURRENTS.flatten(0, 1),), {"num_steps": 8}, strict=False
+        ).module()
+    assert torch.equal(exported(CURRENTS.flatten(0, 1), num_steps=8), SPIKES.flatten(0, 1))
+
+
+# ------------------------------------------------------------------------ lifetimes, thresholds
+
+
+def births() -> int:
+    return len(snn.SpikingNeuron.instances)
+
+
+@pytest.mark.parametrize("twin_of", [lambda n: n, *COPIES.values()], ids=["new", *COPIES])
+def test_a_thousand_neurons_leave_no_trace(twin_of) -> None:
+    """By reference counts alone: the garbage collector is off."""
+    gc.collect()
+    before = births()
+    gc.disable()
+    try:
+        for _ in range(1000):
+            neuron = twin_of(hidden())
+            neuron(torch.ones(1))
+        last = weakref.ref(neuron)
+        del neuron
+        assert last() is None
+        assert births() == before
+    finally:
+        gc.enable()
+
+
+def test_a_living_neuron_is_enlisted_once() -> None:
+    before = births()
+    neuron = hidden()
+    assert births() == before + 1
+    assert snn.SpikingNeuron.instances[-1].extra_repr() == neuron.extra_repr()
+
+
+def test_a_neuron_that_outlives_the_modules_dies_in_silence() -> None:
+    program = "import torch; from snntorch_ecl import DualThreshold; torch.kept = DualThreshold()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["threshold", "graded_spikes_factor"])
+@pytest.mark.parametrize("learn", [False, True])
+def test_a_tensor_setting_is_copied(name: str, learn: bool) -> None:
+    value = torch.tensor([1.0, 2.0])
+    neuron = DualThreshold(**{name: value, f"learn_{name}": learn})
+    value.fill_(9.0)
+    assert getattr(neuron, name).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["threshold", "graded_spikes_factor"])
+@pytest.mark.parametrize("value", [2, torch.tensor(2), torch.tensor([2, 2])])
+def test_an_integer_setting_becomes_float(name: str, value: int | Tensor) -> None:
+    neuron = DualThreshold(**{name: value})
+    assert getattr(neuron, name).dtype == torch.float32
+    neuron.half()
+    assert getattr(neuron, name).dtype == torch.float16
+
+
+@pytest.mark.parametrize("name", ["threshold", "graded_spikes_factor"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("make", [float, torch.tensor, lambda v: torch.tensor([1.0, v])])
+def test_settings_must_be_positive_and_finite(name: str, make, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}.*{value:g}"):
+        DualThreshold(**{name: make(value)})
+
+
+def test_two_dimensional_thresholds_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"threshold.*\[2, 3\]"):
+        DualThreshold(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("negative_threshold", 0.5), ("negative_threshold", math.nan), ("initial_membrane", 1.5)],
+)
+def test_settings_out_of_range_are_named_at_construction(setting: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{setting}.*{value}"):
+        DualThreshold(**{setting: value})
+
+
+def test_thresholds_must_match_the_channels() -> None:
+    with pytest.raises(InputError, match=r"2 thresholds.*\[4, 3\]"):
+        hidden(threshold=torch.ones(2))(torch.ones(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "shown"), [(1.5, "threshold=1.5"), (torch.tensor([0.5, 2.0]), "[0.5 … 2]")]
+)
+def test_printing_shows_the_settings(threshold: float | Tensor, shown: str) -> None:
+    text = repr(DualThreshold(threshold, negative_threshold=-0.25, initial_membrane=0.75))
+    assert shown in text
+    assert "negative_threshold=-0.25" in text
+    assert "initial_membrane=0.75" in text
+
+
+def test_interleaved_sequences_keep_their_counts_when_detached() -> None:
+    neuron = DualThreshold()
+    _, first = neuron(torch.tensor([0.8]))
+    neuron(torch.tensor([-3.0]), torch.zeros(1))
+    spk, _ = neuron(torch.tensor([-0.8]), first.detach())
+    assert spk.item() == -1
+
+
+def test_a_part_of_a_membrane_starts_a_sequence_of_its_own() -> None:
+    neuron = DualThreshold()
+    _, mem = neuron(torch.full((4,), 0.8))
+    spk, _ = neuron(torch.full((2,), -0.8), mem[:2])
+    assert spk.tolist() == [0.0, 0.0]

@@ -1,0 +1,406 @@
+"""Training: against a loop written by hand, and what it owes to its caller."""
+
+import contextlib
+import copy
+import dataclasses
+import logging
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+import snntorch_ecl as ecl
+from snntorch_ecl.errors import ConfigError, DataError, StateError
+from snntorch_ecl.settings._train import TrainConfig
+from snntorch_ecl.training._fit import fit, parameter_groups, start_thresholds
+from tests.helpers.parts import clips_of
+
+BATCH, SAMPLES, EPOCHS = 16, 60, 3  # 60 = 3 · 16 + 12: the last, incomplete batch is left out
+
+
+def problem() -> tuple[Tensor, Tensor]:
+    """Three classes around three centres, far apart."""
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.arange(SAMPLES) % 3
+    centres = 2 * torch.eye(3, 4)
+    return centres[labels] + 0.3 * torch.randn(SAMPLES, 4, generator=generator), labels
+
+
+DATA = TensorDataset(*problem())
+
+
+def net(*, per_channel: bool = False, dropout: float = 0.0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        layers = (nn.Linear(4, 12), nn.ReLU(), nn.Dropout(dropout), nn.Linear(12, 8), nn.ReLU())
+        model = nn.Sequential(*layers, nn.Linear(8, 3))
+        return ecl.prepare(model, levels=4, per_channel=per_channel).train()
+
+
+def config(**changes: Any) -> TrainConfig:
+    return TrainConfig(**{"epochs": EPOCHS, "batch_size": BATCH, **changes})
+
+
+def trained(model: nn.Module | None = None, **changes: Any) -> nn.Module:
+    return fit(model or net(), DATA, config(**changes), accelerator="cpu", progress=False)
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def same(left: nn.Module, right: nn.Module) -> bool:
+    pairs = zip(weights(left).values(), weights(right).values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def loss_of(model: nn.Module) -> float:
+    images, labels = problem()
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(model(images), labels))
+
+
+# ---------------------------------------------------------------------------------- by hand
+
+
+def by_hand(model: nn.Module, settings: TrainConfig) -> nn.Module:
+    """The same recipe from autograd's gradients and plain arithmetic."""
+    images, labels = problem()
+
+    def batches(epoch: int) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(settings.seed + epoch)
+        order = torch.randperm(SAMPLES, generator=generator)
+        return (order[start : start + BATCH] for start in range(0, SAMPLES - BATCH + 1, BATCH))
+
+    model(images[next(batches(0))])  # starts the thresholds
+    velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    steps, step = settings.epochs * (SAMPLES // BATCH), 0
+    for epoch in range(settings.epochs):
+        for batch in batches(epoch):
+            scores = model(images[batch]).log_softmax(1)
+            share = settings.label_smoothing / 3
+            target = torch.full_like(scores, share)
+            target[torch.arange(BATCH), labels[batch]] += 1 - settings.label_smoothing
+            loss = -(target * scores).sum(1).mean()
+            named = dict(model.named_parameters())
+            gradients = torch.autograd.grad(loss, list(named.values()))
+            norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+            bound = settings.gradient_clip or math.inf
+            rate = settings.lr * (1 + math.cos(math.pi * step / steps)) / 2
+            for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
+                threshold = name.endswith("raw_threshold")
+                decay = settings.threshold_decay if threshold else settings.weight_decay
+                pull = gradient * min(1.0, bound / norm) + decay * parameter.detach()
+                velocity[name] = settings.momentum * velocity[name] + pull
+                parameter.data -= rate * velocity[name]
+            step += 1
+    return model
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"seed": 3, "momentum": 0.5, "lr": 0.3},
+        {"label_smoothing": 0.2},
+        {"weight_decay": 0.1, "threshold_decay": 0.0},
+        {"weight_decay": 0.0, "threshold_decay": 0.5},
+        {"gradient_clip": 0.3},
+    ],
+    ids=lambda changes: ", ".join(changes) or "default",
+)
+def test_it_trains_like_a_loop_written_by_hand(changes: dict[str, Any]) -> None:
+    found, expected = trained(**changes), by_hand(net(), config(**changes))
+    for name, value in weights(expected).items():
+        torch.testing.assert_close(found.get_parameter(name).detach(), value, msg=name)
+
+
+# ------------------------------------------------------------------------------- what it does
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_it_learns_a_separable_problem(per_channel: bool) -> None:
+    model = net(per_channel=per_channel)
+    before = loss_of(copy.deepcopy(model).eval())
+    assert loss_of(trained(model, epochs=15)) < 0.25 * before
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_every_threshold_is_set_from_the_first_batch_and_then_trained(per_channel: bool) -> None:
+    model = net(per_channel=per_channel)
+    started = copy.deepcopy(model)
+    order = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(0))
+    started(problem()[0][order[:BATCH]])
+    trained(model)
+    assert all(clip.is_set for clip in clips_of(model).values())
+    for name, clip in clips_of(model).items():
+        assert clip.threshold.shape == started.get_submodule(name).threshold.shape
+        assert not torch.equal(clip.threshold, started.get_submodule(name).threshold)
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
+    assert same(trained(), trained())
+
+
+def test_another_seed_gives_other_weights() -> None:
+    assert not same(trained(seed=0), trained(seed=1))
+
+
+def test_dropout_depends_on_the_seed_alone() -> None:
+    models = []
+    for own_seed, dropout in ((1, 0.5), (2, 0.5), (1, 0.0)):
+        model = net(dropout=dropout)
+        for clip in clips_of(model).values():
+            clip.threshold = 1.0
+        torch.manual_seed(own_seed)
+        models.append(trained(model))
+    assert same(models[0], models[1])
+    assert not same(models[0], models[2])
+
+
+def test_measuring_accuracy_changes_no_weight() -> None:
+    images, labels = problem()
+    options: dict[str, Any] = {"accelerator": "cpu", "progress": False, "classes": 3}
+    watched = fit(net(), DATA, config(), validation=TensorDataset(-images, labels), **options)
+    assert same(watched, trained())
+
+
+def test_the_model_itself_is_returned_in_eval_mode_on_the_cpu() -> None:
+    model = net()
+    assert trained(model) is model
+    assert not any(module.training for module in model.modules())
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+
+
+def test_nothing_is_written_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step() -> None:
+    with pytest.raises(StateError, match=r"the loss became nan at step 1 \(epoch 0\)") as caught:
+        trained(lr=1e30)
+    assert "lower the learning rate (lr=1e+30)" in str(caught.value)
+
+
+def test_the_step_is_counted_over_epochs() -> None:
+    images, labels = problem()
+
+    class Spoilt(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+        """Infinite after five batches: one to start the thresholds, three of epoch 0, one more."""
+
+        served = 0
+
+        def __len__(self) -> int:
+            return SAMPLES
+
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+            self.served += 1
+            return images[index] * (math.inf if self.served > 5 * BATCH else 1), labels[index]
+
+    with pytest.raises(StateError, match=r"at step 4 \(epoch 1\)"):
+        fit(net(), Spoilt(), config(), accelerator="cpu", progress=False)
+
+
+@pytest.mark.parametrize("samples", [0, BATCH - 1])
+def test_less_data_than_one_batch_is_refused(samples: int) -> None:
+    data = torch.utils.data.Subset(DATA, range(samples))
+    with pytest.raises(DataError, match=f"{samples} training images, fewer than batch_size=16"):
+        fit(net(), data, config(), accelerator="cpu", progress=False)
+
+
+@pytest.fixture
+def _as_set_by_the_caller() -> Iterator[None]:
+    """Lightning's loggers at levels of the caller's choice, one warning filter and no other."""
+    trained()  # Lightning sets its own when it is imported
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
+        for logger, level in zip(loggers, (logging.DEBUG, logging.CRITICAL), strict=True):
+            logger.setLevel(level)
+        yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("_as_set_by_the_caller")
+@pytest.mark.parametrize("lr", [0.1, 1e30], ids=["good run", "failed run"])
+def test_loggers_and_warning_filters_are_as_before(lr: float) -> None:
+    filters = list(warnings.filters)
+    assert len(filters) == 1
+    with contextlib.suppress(StateError):
+        trained(lr=lr)
+    assert logging.getLogger("lightning.pytorch").level == logging.DEBUG
+    assert logging.getLogger("lightning.fabric").level == logging.CRITICAL
+    assert list(warnings.filters) == filters
+
+
+def test_it_is_quiet(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    trained()
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+
+
+# ------------------------------------------------------------------------- start_thresholds
+
+
+def test_thresholds_start_from_the_batch_they_are_given() -> None:
+    model, images = net(), problem()[0]
+    start_thresholds(model, images)
+    highest = model.get_submodule("0")(images).detach().max()  # of fewer than 1,000 activations
+    assert torch.equal(next(iter(clips_of(model).values())).threshold.detach(), highest)
+
+
+def test_thresholds_that_are_set_stay_and_nothing_runs() -> None:
+    model = net()
+    for clip in clips_of(model).values():
+        clip.threshold = 0.7
+    start_thresholds(model.eval(), torch.full((2, 4), math.nan))
+    assert not model.training
+    assert [clip.threshold.item() for clip in clips_of(model).values()] == pytest.approx([0.7, 0.7])
+
+
+def test_a_network_in_eval_mode_learns_like_one_in_training_mode() -> None:
+    def normed(mode: bool) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            layers = (nn.Linear(4, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 3))
+            ann = ecl.prepare(nn.Sequential(*layers), levels=4)
+        start_thresholds(ann, DATA.tensors[0])
+        return ann.train(mode)
+
+    found = trained(normed(False))
+    assert same(found, trained(normed(True)))
+    statistics = "1.running_mean"
+    assert not torch.equal(found.state_dict()[statistics], normed(False).state_dict()[statistics])
+
+
+# ------------------------------------------------------------------------- parameter_groups
+
+
+def test_each_parameter_is_in_one_group_with_its_own_decay() -> None:
+    model = nn.Sequential(net(), nn.BatchNorm1d(3))
+    groups = parameter_groups(model, TrainConfig(weight_decay=0.25, threshold_decay=0.125))
+    assert [group["weight_decay"] for group in groups] == [0.25, 0.125]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = [[names[id(parameter)] for parameter in group["params"]] for group in groups]
+    assert Counter(found[0] + found[1]) == Counter(names.values())
+    assert found[1] == [name for name in names.values() if name.endswith("raw_threshold")]
+    assert len(found[1]) == 2
+
+
+# ------------------------------------------------------------------------------ TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[(field, value) for field in ("epochs", "batch_size") for value in (0, -1, 1.5, True)],
+        *[("lr", value) for value in (0, -0.1, math.nan, math.inf)],
+        *[
+            (field, value)
+            for field in ("momentum", "label_smoothing")
+            for value in (-0.1, 1, math.nan)
+        ],
+        *[
+            (field, value)
+            for field in ("weight_decay", "threshold_decay", "gradient_clip")
+            for value in (-1e-9, math.nan)
+        ],
+        *[(field, value) for field in ("workers", "seed") for value in (-1, 1.5, True, "x")],
+        ("precision", "64-true"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name_and_value(field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{field} must ") as caught:
+        TrainConfig(**{field: value})
+    assert str(caught.value).endswith(f"got {value!r}")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epochs": 1, "batch_size": 1, "lr": 1e-9},
+        {"momentum": 0, "label_smoothing": 0, "weight_decay": 0, "threshold_decay": 0},
+        {"gradient_clip": 0, "workers": 0, "precision": "bf16-mixed"},
+    ],
+)
+def test_settings_at_the_edge_pass(settings: dict[str, Any]) -> None:
+    made = TrainConfig(**settings)
+    assert {name: getattr(made, name) for name in settings} == settings
+
+
+@pytest.mark.parametrize(
+    ("precision", "fast", "told"),
+    [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)],
+)
+def test_a_precision_that_the_processor_has_not_is_told(
+    precision: str, fast: bool, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snntorch_ecl.train.computes_bfloat16", lambda: fast)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        trained(epochs=1, precision=precision)
+    messages = [str(w.message) for w in seen if "ten times as long as '32-true'" in str(w.message)]
+    assert len(messages) == told
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+def test_compiled_training_learns_what_plain_training_learns() -> None:
+    plain, compiled = trained(), trained(compile=True)
+    assert weights(compiled).keys() == weights(plain).keys()
+    for one, other in zip(compiled.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"accelerator": "xyz"},
+        {"accelerator": "cpu", "devices": 0},
+        {"accelerator": "cpu", "devices": -1},
+        {"accelerator": "cpu", "num_nodes": 0},
+    ],
+)
+def test_a_machine_that_there_is_not_is_a_setting(where: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{list(where)[-1]}"):
+        fit(net(), DATA, config(), progress=False, **where)
+
+
+def test_norms_that_were_synchronised_are_the_models_own_again() -> None:
+    """As Lightning does where several GPUs train: it exchanges them, and does not put them back."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    norm = model[1]
+    whole = Trainer.fit
+
+    def synchronised(self: Trainer, module: Any, *arguments: Any, **options: Any) -> None:
+        layers = TorchSyncBatchNorm()
+        module.model = layers.apply(module.model)
+        module.model[1].process_group = None
+        module.model = layers.revert(module.model)
+        whole(self, module, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "fit", synchronised)
+        fit(model, DATA, config(), accelerator="cpu", progress=False)
+    assert model[1] is norm
+    assert int(norm.num_batches_tracked) == EPOCHS * (SAMPLES // BATCH)
+    alone = fit(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), DATA, config(), progress=False)
+    assert type(alone[1]) is type(norm)
