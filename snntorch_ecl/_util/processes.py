@@ -1,4 +1,8 @@
-"""Several processes that share one run (``torchrun``, Lightning's DDP): roles, shares and sums."""
+"""Several processes that share one run (``torchrun``, Lightning's DDP): roles, shares and sums.
+
+The only module that uses ``torch.distributed``: a torch that is built for one process has it, but
+with hardly a name in it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, distributed
 from torch.utils.data import Dataset, Subset
+
+from ..errors import ConfigError
 
 T = TypeVar("T")
 
@@ -24,13 +30,8 @@ class Place(NamedTuple):
 def is_main(environment: Mapping[str, str] | None = None) -> bool:
     """Whether this process is the one that writes files and talks to the user.
 
-    Works before the processes have met, so that only one of them makes the folder of a run.
-
-    Args:
-        environment: Variables of torchrun, Slurm or Lightning's launcher; the process' own if None.
-
-    Returns:
-        True for the first process of the first machine, and where there is only one.
+    Works before the processes have met, by the variables of torchrun, Slurm or Lightning's
+    launcher, so that only one of them makes the folder of a run.
 
     Example:
         >>> is_main({}), is_main({"RANK": "2", "LOCAL_RANK": "0"}), is_main({"LOCAL_RANK": "1"})
@@ -43,36 +44,45 @@ def is_main(environment: Mapping[str, str] | None = None) -> bool:
     return all(variables.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
 
 
+def have_met() -> bool:
+    """Whether this process belongs to a group; never where torch was built for one alone."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def place_here() -> Place:
+    """This process' place; ``(0, 1)`` where it is alone."""
+    return Place(distributed.get_rank(), world_size()) if have_met() else Place(0, 1)
+
+
+def world_size() -> int:
+    """How many processes share this run."""
+    return distributed.get_world_size() if have_met() else 1
+
+
 @contextmanager
 def joined() -> Iterator[Place]:
-    """Meet the processes that ``torchrun`` started, unless they have met.
-
-    Yields:
-        This process' place; ``(0, 1)`` where it is alone.
-    """
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-    mine = several and not distributed.is_initialized()
-    if mine:
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    """Meet the processes that ``torchrun`` started, unless they have met; yields one's place."""
+    started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    if not started or have_met():
+        yield place_here()
+        return
+    if not distributed.is_available():
+        raise ConfigError(
+            f"this is one of {os.environ['WORLD_SIZE']} processes (WORLD_SIZE), but this torch was "
+            "built without torch.distributed; start one process, or install a torch that has it"
+        )
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        if distributed.is_initialized():
-            yield Place(distributed.get_rank(), distributed.get_world_size())
-        else:
-            yield Place(0, 1)
+        yield place_here()
     finally:
-        if mine:
-            distributed.destroy_process_group()
+        distributed.destroy_process_group()
 
 
 @contextmanager
 def main_first(place: Place) -> Iterator[None]:
-    """Let the first process do something before the others, such as download data.
-
-    Args:
-        place: Which process this is.
-    """
+    """Let the first process do something before the others, such as download data."""
     if place.rank > 0:
         distributed.barrier()
     yield
@@ -82,13 +92,6 @@ def main_first(place: Place) -> Iterator[None]:
 
 def share(data: Dataset[T], place: Place) -> Dataset[T]:
     """This process' part of the data: every sample is in exactly one.
-
-    Args:
-        data: All of it, with a length.
-        place: Which process this is.
-
-    Returns:
-        Every ``world_size``-th sample, from ``rank`` on; the data itself for a single process.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -101,21 +104,8 @@ def share(data: Dataset[T], place: Place) -> Dataset[T]:
     return Subset(data, range(place.rank, len(data), place.world_size))  # type: ignore[arg-type]
 
 
-def world_size() -> int:
-    """How many processes share this run; 1 where torch was built for one alone."""
-    together = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if together else 1
-
-
 def summed(values: Tensor) -> Tensor:
-    """Add up over all processes.
-
-    Args:
-        values: Numbers of any shape, of the same shape everywhere.
-
-    Returns:
-        Their sums; the values themselves for a single process.
-    """
+    """The sums over all processes, element by element; the values themselves for a single one."""
     return _reduced(values, "SUM")
 
 
@@ -125,8 +115,9 @@ def largest(values: Tensor) -> Tensor:
 
 
 def _reduced(values: Tensor, operation: str) -> Tensor:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return values  # and a torch built for one process has not even the names
+    """One number for each element, from those of all processes."""
+    if not have_met():
+        return values
     # NCCL works on its own device only.
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
     total = values.to(device, copy=True)

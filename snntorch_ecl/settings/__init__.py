@@ -3,6 +3,6 @@
 from ._data import DataConfig
 from ._experiment import ExperimentConfig
 from ._reader import from_dict, load_config
-from ._train import TrainConfig
+from ._train import Precision, TrainConfig
 
-__all__ = ["DataConfig", "ExperimentConfig", "TrainConfig", "from_dict", "load_config"]
+__all__ = ["DataConfig", "ExperimentConfig", "Precision", "TrainConfig", "from_dict", "load_config"]

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Which images are trained and tested on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from .._util.checks import check_seed, check_whole_numbers
 from ..errors import ConfigError
 
 DataName = Literal["digits", "cifar10", "cifar100", "imagenet", "folder"]
-
-
 AutoAugment = Literal["none", "cifar10", "imagenet"]
-
-
 OnCorrupt = Literal["error", "skip"]
 
 
@@ -36,7 +32,14 @@ class DataConfig:
         auto_augment: Policy of AutoAugment.
         cutout: Side of the square that is blanked, less than the image's; 0 for none.
         on_corrupt: A file that is no image is an error that names it, or is skipped and counted.
-        seed: Of the split of the digits.
+        seed: Seed of the split of the digits into training and test data.
+
+    Raises:
+        ConfigError: A setting is outside its range, or ``root`` is missing.
+
+    Example:
+        >>> DataConfig(name="cifar10", root="data").image_size
+        32
     """
 
     name: DataName = "digits"
@@ -52,23 +55,8 @@ class DataConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("name", DataName),
-            ("auto_augment", AutoAugment),
-            ("on_corrupt", OnCorrupt),
-        ):
-            if getattr(self, name) not in get_args(allowed):
-                options = ", ".join(get_args(allowed))
-                raise ConfigError(
-                    f"data.{name} must be one of {options}; got {getattr(self, name)!r}"
-                )
-        if self.name == "digits" and self.root is not None:
-            raise ConfigError(
-                f"data.root is {self.root!r}, but the digits have no folder: name a recipe, or set "
-                "data.name to folder, cifar10, cifar100 or imagenet"
-            )
-        if self.name != "digits" and not self.root:
-            raise ConfigError(f"data.root must name the folder of {self.name!r}")
+        self._check_choices()
+        self._check_root()
         for name, lowest in (("image_size", 1), ("crop_padding", 0), ("cutout", 0)):
             check_whole_numbers(f"data.{name}", (getattr(self, name),), lowest=lowest)
         check_seed("data.seed", self.seed)
@@ -83,3 +71,26 @@ class DataConfig:
                 f"data.mean and data.std need a finite number for each of 3 channels, std > 0; got "
                 f"{self.mean} and {self.std}"
             )
+
+    def _check_choices(self) -> None:
+        """Refuse a name that is not among those allowed."""
+        for name, allowed in (
+            ("name", DataName),
+            ("auto_augment", AutoAugment),
+            ("on_corrupt", OnCorrupt),
+        ):
+            if getattr(self, name) not in get_args(allowed):
+                options = ", ".join(get_args(allowed))
+                raise ConfigError(
+                    f"data.{name} must be one of {options}; got {getattr(self, name)!r}"
+                )
+
+    def _check_root(self) -> None:
+        """Refuse a folder for the digits, and other data without one."""
+        if self.name == "digits" and self.root is not None:
+            raise ConfigError(
+                f"data.root is {self.root!r}, but the digits have no folder: name a recipe, or set "
+                "data.name to folder, cifar10, cifar100 or imagenet"
+            )
+        if self.name != "digits" and not self.root:
+            raise ConfigError(f"data.root must name the folder of {self.name!r}")

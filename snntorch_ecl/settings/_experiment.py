@@ -1,4 +1,4 @@
-"""Experiments as data: the settings of a training run, and the recipes that are shipped."""
+"""The settings of a whole training run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ class ExperimentConfig:
 
     Attributes:
         model: Name for :func:`snntorch_ecl.models.build`.
-        levels: L of the activations; None clips without quantising.
+        levels: Levels L of the activations; None clips without quantising.
         per_channel: One threshold a channel.
         relu: Train the plain ReLU network instead of a prepared one.
         weights: A ReLU network's checkpoint (``ann.safetensors``) to start from, or None.
         data: The images.
         train: The recipe.
-        seed: Of the weights; the order of the data has ``train.seed``.
+        seed: Seed of the weights; the order of the data has ``train.seed``.
+
+    Raises:
+        ConfigError: A setting is outside its range.
+
+    Example:
+        >>> ExperimentConfig(levels=8, train=TrainConfig(epochs=3)).to_dict()["train"]["epochs"]
+        3
     """
 
     model: str = "digit_net"

@@ -1,4 +1,8 @@
-"""Settings as plain data: frozen dataclasses read from YAML or JSON, and back."""
+"""Frozen dataclasses made from plain data or a file, and turned back into plain data.
+
+Written by hand and not with dacite: that names neither the place of an unknown setting nor the
+element of a tuple that is wrong, takes text for a tuple, and would be needed to load a network.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .._util.optional import require
 from ..errors import ConfigError
+from ._text import parsed
 
 T = TypeVar("T")
 
@@ -42,26 +46,31 @@ def from_dict(kind: type[T], values: Mapping[str, Any], *, where: str = "config"
         >>> from_dict(ExperimentConfig, {"levels": 8, "train": {"epochs": 3}}).train.epochs
         3
     """
+    _check_names(kind, values, where)
+    hints = typing.get_type_hints(kind)
+    over = merged(_nested_defaults(kind), values)
+    return kind(**{name: _value(hints[name], over[name], f"{where}.{name}") for name in values})
+
+
+def _check_names(kind: Any, values: Any, where: str) -> None:
+    """Refuse what is no mapping, holds an unknown setting, or lacks one that has no default."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where} must be a mapping of settings; got {type(values).__name__}")
-    hints = typing.get_type_hints(kind)
-    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = [str(name) for name in values if name not in known]
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = [str(name) for name in values if name not in fields]
     if unknown:
         raise ConfigError(
             f"{where} has unknown settings: {', '.join(unknown)}; known are "
-            f"{', '.join(sorted(known))}"
+            f"{', '.join(sorted(fields))}"
         )
-    required = [
-        f.name
-        for f in dataclasses.fields(kind)  # type: ignore[arg-type]
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    no_default = dataclasses.MISSING
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in values and field.default is field.default_factory is no_default
     ]
-    missing = [name for name in required if name not in values]
     if missing:
         raise ConfigError(f"{where} needs settings that are missing: {', '.join(missing)}")
-    over = merged(_nested_defaults(kind), values)
-    return kind(**{name: _value(hints[name], over[name], f"{where}.{name}") for name in values})
 
 
 def _nested_defaults(kind: Any) -> dict[str, Any]:
@@ -75,6 +84,7 @@ def _nested_defaults(kind: Any) -> dict[str, Any]:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
+    """One setting's value, checked against the type that its config states."""
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type[Any], hint), value, where=where)
     origin, options = typing.get_origin(hint), typing.get_args(hint)
@@ -93,6 +103,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _names(kinds: tuple[Any, ...]) -> str:
+    """Types as a user of YAML or JSON calls them."""
     return " or ".join("null" if kind is types.NoneType else kind.__name__ for kind in kinds)
 
 
@@ -110,6 +121,15 @@ def load_config(kind: type[T], path: str | Path, over: Mapping[str, Any] | None 
     Raises:
         ConfigError: The file is missing, cannot be parsed, or holds a setting that is not allowed.
         MissingDependencyError: PyYAML is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from snntorch_ecl.settings import TrainConfig
+        >>> file = Path(tempfile.mkdtemp()) / "recipe.json"
+        >>> _ = file.write_text('{"epochs": 3, "lr": 0.05}')
+        >>> recipe = load_config(TrainConfig, file, {"lr": 0.2})
+        >>> recipe.epochs, recipe.lr
+        (3, 0.2)
     """
     path = Path(path)
     try:
@@ -117,65 +137,6 @@ def load_config(kind: type[T], path: str | Path, over: Mapping[str, Any] | None 
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {path} cannot be read as text: {error}") from error
     return from_dict(kind, merged(parsed(text, str(path)), over or {}), where=str(path))
-
-
-def parsed(text: str, where: str) -> dict[str, Any]:
-    """Settings from the text of a YAML or JSON file.
-
-    Args:
-        text: YAML, JSON, or the JSON that a run has written.
-        where: Name of the file, for errors.
-
-    Raises:
-        ConfigError: It cannot be parsed, is no mapping, or names a setting twice.
-        MissingDependencyError: PyYAML is not installed.
-    """
-    try:
-        # YAML would read the -Infinity of a run's JSON as text.
-        values = json.loads(text, object_pairs_hook=lambda pairs: _once_each(pairs, where))
-    except ConfigError:
-        raise
-    except ValueError:
-        yaml = require("yaml", extra="train")
-        try:
-            _check_names(yaml.compose(text, yaml.SafeLoader), where)
-            values = yaml.safe_load(text)
-        except ConfigError:
-            raise
-        except (yaml.YAMLError, ValueError, RecursionError) as error:  # no such date; too deep
-            raise ConfigError(f"{where} is not valid YAML: {error}") from error
-    if isinstance(values, dict) and isinstance(values.get("config"), dict):
-        values = values["config"]  # the JSON of a run keeps its settings there
-    if not isinstance(values, dict):
-        raise ConfigError(f"{where} must hold settings by name; got {type(values).__name__}")
-    return values
-
-
-def _once_each(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
-    """An object of a JSON file, which names each setting once."""
-    values: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in values:
-            raise ConfigError(f"{where} has {name!r} twice")
-        values[name] = value
-    return values
-
-
-def _check_names(node: Any, where: str) -> None:
-    """Refuse a setting that stands twice in one place: YAML's readers take the last, silently."""
-    children = getattr(node, "value", None)
-    if not isinstance(children, list):
-        return  # empty, or a single value
-    seen: set[Any] = set()
-    for name, _ in (child for child in children if isinstance(child, tuple)):
-        if not isinstance(name.value, str):
-            continue  # no name: the reader will say so
-        if name.value in seen:
-            line = name.start_mark.line + 1
-            raise ConfigError(f"{where} has {name.value!r} twice, the second in line {line}")
-        seen.add(name.value)
-    for child in children:
-        _check_names(child[1] if isinstance(child, tuple) else child, where)
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The recipe of a training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TrainConfig:
         epochs: Passes over the data.
         batch_size: Images per step.
         lr: Learning rate at the start, decayed to 0 along a cosine.
-        momentum: Of SGD.
-        weight_decay: Of the weights.
-        threshold_decay: Of the clips' thresholds.
+        momentum: The optimiser's, SGD.
+        weight_decay: Decay of weights, biases and norms.
+        threshold_decay: Decay of the clips' thresholds.
         label_smoothing: Share of each label spread over all classes.
         gradient_clip: Largest norm of the gradient; 0 for no bound.
         precision: Lightning's name: ``32-true``, ``bf16-mixed`` or ``16-mixed``. A processor that
@@ -31,7 +31,14 @@ class TrainConfig:
         compile: Let ``torch.compile`` fuse the network's operations: on a CPU a step takes about
             half the time, after a minute's compilation. Needs a C++ compiler there.
         workers: Processes that load data; 0 loads in the training process.
-        seed: Of the order and the variation of the data.
+        seed: Seed of the order and the variation of the data.
+
+    Raises:
+        ConfigError: A setting is outside its range.
+
+    Example:
+        >>> TrainConfig(epochs=3, lr=0.05).batch_size
+        128
     """
 
     epochs: int = 30

@@ -106,18 +106,14 @@ class Teacher(nn.Module):
             loss: Of the labels, a scalar.
             images: ``[B, ...]``.
             logits: The learner's, ``[B, classes]``.
+
+        Returns:
+            A scalar.
         """
         return (1 - self.share) * loss + self.share * self.distance(images, logits)
 
 
 def check_share(share: float) -> None:
-    """Raise unless a teacher's share lies within [0, 1].
-
-    Args:
-        share: The number.
-
-    Raises:
-        ConfigError: It does not.
-    """
+    """Raise :class:`ConfigError` unless a teacher's share lies within [0, 1]."""
     if not (isinstance(share, (int, float)) and 0 <= share <= 1):
         raise ConfigError(f"the share of a teacher must lie in [0, 1]; got {share!r}")

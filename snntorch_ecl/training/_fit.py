@@ -1,4 +1,4 @@
-"""Training clipped networks with Lightning (extra ``demo`` or ``train``)."""
+"""``fit``: train a classifier with Lightning (extra ``demo`` or ``train``)."""
 
 from __future__ import annotations
 
@@ -15,48 +15,10 @@ from .._util.optional import require
 from .._util.rng import own_random_numbers
 from .._util.torch_internals import multiplies_bfloat16
 from ..errors import DataError, EclError, InputError
-from ..nn._threshold_clip import ThresholdClip
-from ..settings._train import Precision, TrainConfig
+from ..settings import Precision, TrainConfig
 from ._distillation import Teacher
-from ._surroundings import errors_named, norms_kept, quiet_lightning
-
-
-def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Split a model's parameters into weights and thresholds, each with its own decay.
-
-    Args:
-        model: A prepared network.
-        config: Gives both decays.
-
-    Returns:
-        Groups for a torch optimiser; biases and norms count as weights, as in the literature.
-    """
-    thresholds = [m.raw_threshold for m in model.modules() if isinstance(m, ThresholdClip)]
-    known = {id(parameter) for parameter in thresholds}
-    weights = [p for p in model.parameters() if id(p) not in known]
-    return [
-        {"params": weights, "weight_decay": config.weight_decay},
-        {"params": thresholds, "weight_decay": config.threshold_decay},
-    ]
-
-
-def start_thresholds(model: nn.Module, images: Tensor) -> bool:
-    """Set every threshold that is unset from one batch, as training would.
-
-    Args:
-        model: A prepared network; its batch norms see the batch once.
-        images: ``[B, ...]``; the first batch of the training data.
-
-    Returns:
-        Whether there were any, so that the batch was run.
-    """
-    clips = [m for m in model.modules() if isinstance(m, ThresholdClip)]
-    if all(clip.is_set for clip in clips):
-        return False
-    model.train()
-    with torch.no_grad():
-        model(images)
-    return True
+from ._guards import named_errors, own_norms_kept, quiet_lightning
+from ._thresholds import start_thresholds
 
 
 def fit(
@@ -105,6 +67,16 @@ def fit(
         CheckpointError: The checkpoint to go on from is damaged.
         StateError: The loss became NaN or infinite (names the step), or a checkpoint cannot be
             written.
+
+    Example:
+        >>> import snntorch_ecl as ecl
+        >>> from torch.utils.data import TensorDataset
+        >>> data = TensorDataset(torch.rand(32, 8), torch.randint(0, 2, (32,)))
+        >>> ann = ecl.prepare(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)))
+        >>> recipe = TrainConfig(epochs=1, batch_size=16)
+        >>> trained = fit(ann, data, recipe, classes=2, accelerator="cpu", progress=False)
+        >>> ecl.convert(trained)(torch.rand(3, 8), num_steps=2).shape
+        torch.Size([3, 2])
     """
     config = config or TrainConfig()
     if len(data) < config.batch_size:  # type: ignore[arg-type]
@@ -113,14 +85,14 @@ def fit(
             f"batch_size={config.batch_size}"
         )
     require("lightning.pytorch", extra="train")
-    from . import _lightning as parts
+    from . import _lightning as parts  # the one module that needs Lightning as it is imported
 
     # Numbers of its own from here on: the first batch may pass through dropout.
     with (
         quiet_lightning(),
         own_random_numbers(config.seed),
-        norms_kept(model),
-        errors_named(output_dir),
+        own_norms_kept(model),
+        named_errors(output_dir),
     ):
         trainer = parts.make_trainer(
             config,

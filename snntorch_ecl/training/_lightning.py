@@ -1,6 +1,7 @@
 """What Lightning's Trainer needs from us: a module, data, and checkpoints that are never half.
 
-Imports Lightning; :mod:`snntorch_ecl.training` imports this module when it trains.
+Imports Lightning, which is optional and slow to import: ``fit`` alone imports this module, and no
+sooner than it trains.
 """
 
 from __future__ import annotations
@@ -23,24 +24,17 @@ from .._util.checks import check_whole_numbers
 from .._util.files import replacing
 from .._util.processes import Place, share
 from ..errors import CheckpointError, ConfigError, StateError
-from ..nn._threshold_clip import ThresholdClip
-from ..settings._train import TrainConfig
+from ..nn import ThresholdClip
+from ..settings import TrainConfig
 from ._distillation import Teacher
-from ._fit import parameter_groups
 from ._sampling import EpochSampler, Indexed
+from ._thresholds import parameter_groups
 
 Pairs = Dataset[tuple[Tensor, Any]]
 
 
 class Classifier(LightningModule):
-    """Cross-entropy training of a classifier, with SGD and a cosine schedule.
-
-    Args:
-        model: The network; ``model(images)`` gives logits ``[B, classes]``.
-        config: The recipe.
-        classes: Number of classes.
-        teacher: A trained network to learn from, beside the labels.
-    """
+    """Cross-entropy training of a classifier, with SGD and a cosine schedule."""
 
     def __init__(
         self,
@@ -108,19 +102,14 @@ class Classifier(LightningModule):
         }
 
     def _laid_out(self, images: Tensor) -> Tensor:
+        """The images in the memory layout that the recipe asks for."""
         if self.config.channels_last and images.ndim == 4:
             return images.contiguous(memory_format=torch.channels_last)
         return images
 
 
 class Data(LightningDataModule):
-    """Loaders whose order depends on seed and epoch alone.
-
-    Args:
-        train: Pairs to train on.
-        validation: Pairs to measure on after each epoch, or None.
-        config: Gives batch size (over all processes), workers and seed.
-    """
+    """Loaders whose order depends on seed and epoch alone; batch sizes count all processes."""
 
     def __init__(self, train: Pairs, validation: Pairs | None, config: TrainConfig) -> None:
         super().__init__()
@@ -148,11 +137,13 @@ class Data(LightningDataModule):
         return self._loader(share(self.validation, self._place()), 250)
 
     def _place(self) -> Place:
+        """Which process this is, as Lightning counts them."""
         if self.trainer is None:
             return Place(0, 1)
         return Place(self.trainer.global_rank, self.trainer.world_size)
 
     def _loader(self, data: Pairs, batch_size: int, **options: Any) -> DataLoader[Any]:
+        """A loader with the recipe's workers; training leaves out a last, incomplete batch."""
         workers = self.config.workers
         return DataLoader(
             data,
@@ -202,11 +193,7 @@ def make_trainer(
     num_nodes: int,
     progress: bool,
 ) -> Trainer:
-    """Lightning's Trainer as :func:`snntorch_ecl.training.fit` uses it.
-
-    Raises:
-        ConfigError: There is no such accelerator here, or not as many devices.
-    """
+    """Lightning's Trainer for ``fit``; ConfigError if there is no such accelerator or too few."""
     check_whole_numbers("devices", (devices,), lowest=1)
     check_whole_numbers("num_nodes", (num_nodes,), lowest=1)
     callbacks: list[Any] = [RichProgressBar()] if progress else []

@@ -31,8 +31,8 @@ def measure_norms(
 ) -> None:
     """Replace the running statistics of batch norms by the mean over many batches, in place.
 
-    While a network learns they follow weights that move, and in its own, lower precision. A spike
-    is decided by a comparison, so that small errors there turn spikes. Nothing else changes.
+    During training they follow weights that move, and may be kept in lower precision. A spike is
+    decided by a comparison, so small errors in them turn spikes. Nothing else changes.
 
     Args:
         network: Runs on images ``[B, ...]``; without batch norms it is not even run.
@@ -45,6 +45,13 @@ def measure_norms(
         DataError: An image cannot be read. The network is as it was.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv 2105.07576, section 3.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> norm, images = nn.BatchNorm1d(3), torch.randn(100, 3) + 5
+        >>> measure_norms(norm, TensorDataset(images, torch.zeros(100)), progress=False)
+        >>> torch.allclose(norm.running_mean, images.mean(0), atol=1e-5)
+        True
     """
     size = min(_BATCH, len(cast(Sized, data)))
 

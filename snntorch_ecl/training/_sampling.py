@@ -26,10 +26,6 @@ class Indexed(Dataset[tuple[Tensor, Any]]):
 
     So the variation of an image depends neither on the number of workers or machines nor on
     whether a run was interrupted.
-
-    Args:
-        data: The data set to vary.
-        seed: Of the run.
     """
 
     def __init__(self, data: Dataset[tuple[Tensor, Any]], seed: int) -> None:

@@ -9,9 +9,8 @@ import pytest
 from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.experiments._recipes import recipe, recipe_names
 from snntorch_ecl.models import build
-from snntorch_ecl.settings._experiment import ExperimentConfig
-from snntorch_ecl.settings._reader import from_dict, load_config, merged
-from snntorch_ecl.settings._train import TrainConfig
+from snntorch_ecl.settings import ExperimentConfig, TrainConfig, from_dict, load_config
+from snntorch_ecl.settings._reader import merged
 
 
 def test_a_config_survives_the_way_through_json() -> None:

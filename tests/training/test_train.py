@@ -20,8 +20,9 @@ from torch.utils.data import TensorDataset
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError, DataError, StateError
-from snntorch_ecl.settings._train import TrainConfig
-from snntorch_ecl.training._fit import fit, parameter_groups, start_thresholds
+from snntorch_ecl.settings import TrainConfig
+from snntorch_ecl.training import fit
+from snntorch_ecl.training._thresholds import parameter_groups, start_thresholds
 from tests.helpers.parts import clips_of
 
 BATCH, SAMPLES, EPOCHS = 16, 60, 3  # 60 = 3 · 16 + 12: the last, incomplete batch is left out
@@ -349,7 +350,7 @@ def test_settings_at_the_edge_pass(settings: dict[str, Any]) -> None:
 def test_a_precision_that_the_processor_has_not_is_told(
     precision: str, fast: bool, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snntorch_ecl.train.computes_bfloat16", lambda: fast)
+    monkeypatch.setattr("snntorch_ecl.training._fit.multiplies_bfloat16", lambda: fast)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         trained(epochs=1, precision=precision)

@@ -1,4 +1,4 @@
-"""What surrounds a training: named errors, the model's own norms, quiet logs."""
+"""Contexts that a training runs in: named errors, the model's own norms, quiet logs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def norms_kept(model: nn.Module) -> Iterator[None]:
-    """The model's own batch norms afterwards.
+def own_norms_kept(model: nn.Module) -> Iterator[None]:
+    """Put the model's own batch norms back afterwards, with what they have learned.
 
     Where several GPUs train, Lightning puts synchronised ones in their place, and then a class of
     its own that nothing else knows.
@@ -38,8 +38,8 @@ def norms_kept(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def errors_named(output_dir: Path | None) -> Iterator[None]:
-    """Errors of data loaders and of the disk as the package's own."""
+def named_errors(output_dir: Path | None) -> Iterator[None]:
+    """Turn errors of data loaders and of a full disk into the package's own."""
     try:
         yield
     except DataError as error:  # a worker's comes with its traceback before it
@@ -52,7 +52,7 @@ def errors_named(output_dir: Path | None) -> Iterator[None]:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's notes on hardware and workers, which say nothing about the training."""
+    """Leave out Lightning's notes on hardware and workers, which say nothing about the training."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
