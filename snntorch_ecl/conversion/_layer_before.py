@@ -9,7 +9,7 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from ..graph._names import has_own
-from ..graph._values import is_idle
+from ..graph._values import is_idle, is_size
 from ..nn._stepwise import Hold
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
@@ -32,7 +32,7 @@ def layer_before(net: GraphModule, neuron: str | None) -> nn.Module | None:
     while waiting:
         node = waiting.pop()
         # A value that goes elsewhere too would take the correction along.
-        if not isinstance(node, Node) or len(node.users) != 1:
+        if not isinstance(node, Node) or sum(not is_size(user) for user in node.users) != 1:
             continue
         if node.op == "call_function" and node.target in _ADDITIONS and not node.kwargs:
             waiting += [source for source in node.args if isinstance(source, Node)]

@@ -14,6 +14,7 @@ from ..errors import (
     UnsupportedError,
 )
 from ..graph._functionalise import functionalise
+from ..graph._insert_checks import insert_checks
 from ..graph._rectifiers import rectifiers_to_clips
 from ..graph._registry import Handlers, registered_types
 from ..graph._support import refuse, unsupported
@@ -89,4 +90,4 @@ def normalise(
     gm = trace(model, (*own, *leaf_modules, *(handlers or {})), training=training)
     gm = functionalise(gm)
     gm.graph.eliminate_dead_code()  # what nothing reads would be a layer without a threshold
-    return functional_to_module(gm)
+    return insert_checks(functional_to_module(gm), handlers or {})

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any
 
-import torch
 from torch.fx import GraphModule, Node
 
 from ..errors import UnsupportedError
+from ._aliases import aliases
 from ._names import owner
+from ._operations import OUT_OF_PLACE
 from ._trace import finish
-from ._values import aliases, is_size
-
-_IN_PLACE_FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-    torch.relu_: torch.relu,
-}
-
-
-_IN_PLACE_METHODS = {"add_", "sub_", "mul_", "div_", "relu_", "clamp_", "clamp_min_", "neg_"}
+from ._values import is_size
 
 
 def functionalise(gm: GraphModule) -> GraphModule:
@@ -87,12 +75,10 @@ def _overwrites(node: Node) -> bool:
 
 def _rewrite(node: Node) -> bool:
     """Make one function or method call out-of-place; tell whether it was in-place."""
-    if node.op == "call_function" and node.target in _IN_PLACE_FUNCTIONS:
-        node.target = _IN_PLACE_FUNCTIONS[node.target]
+    if node.op in ("call_function", "call_method") and node.target in OUT_OF_PLACE:
+        node.target = OUT_OF_PLACE[node.target]
     elif node.op == "call_function" and node.kwargs.get("inplace") is True:
         node.kwargs = {**node.kwargs, "inplace": False}
-    elif node.op == "call_method" and node.target in _IN_PLACE_METHODS:
-        node.target = str(node.target).rstrip("_")
     else:
         return False
     return True

@@ -15,6 +15,14 @@ def owner(node: Node) -> str:
     return str(names[-1]) if names else ""
 
 
+def call_of(node: Node, module: nn.Module | None = None) -> str:
+    """A call as errors name it: what is called, and where."""
+    if module is not None:
+        return f"{node.target} ({type(module).__name__})"
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "?")
+    return f"{name}() in {owner(node) or 'forward'}, as {node.name}"
+
+
 def unique_name(gm: GraphModule, wanted: str) -> str:
     """``wanted``, or ``wanted_1``, ``wanted_2``, … if something of that name exists."""
     name, count = wanted, 0

@@ -15,6 +15,7 @@ from torch.fx import GraphModule, Node
 from ._registry import kind_of
 
 _COMBINE = {operator.add, operator.sub, torch.add, torch.sub, torch.cat}
+_RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Hardtanh)  # before they become clips
 
 
 def ndims(gm: GraphModule) -> dict[Node, int]:
@@ -32,18 +33,19 @@ def ndims(gm: GraphModule) -> dict[Node, int]:
             found[node] = kind.dims + 2
         elif flattens(gm, node):
             found[node] = 2
-        elif _keeps_dims(gm, node):
+        elif keeps_dims(gm, node):
             sources = [found.get(source) for source in node.all_input_nodes]
             if sources and sources[0] is not None and len(set(sources)) == 1:
                 found[node] = sources[0]
     return found
 
 
-def _keeps_dims(gm: GraphModule, node: Node) -> bool:
+def keeps_dims(gm: GraphModule, node: Node) -> bool:
+    """Whether what a node returns has as many dimensions as what it reads."""
     module = module_of(gm, node)
     if module is None:
         return node.op == "call_function" and node.target in _COMBINE
-    return kind_of(module).keeps_dims
+    return isinstance(module, _RECTIFIERS) or kind_of(module).keeps_dims
 
 
 def flattens(gm: GraphModule, node: Node) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from ..errors import UnsupportedError
 from ._affinity import bends
-from ._names import owner
-from ._operations import objection
+from ._names import call_of
+from ._objections import Known, objection
 from ._rectifiers import clip_for
 from ._registry import Handlers, handler_for, has_own_handler
-from ._values import activations, is_size
+from ._values import is_size
 
 
 def unsupported(
@@ -18,7 +18,8 @@ def unsupported(
 ) -> dict[str, str | None]:
     """Each place that cannot convert, with the type to register (None for a function)."""
     found: dict[str, str | None] = {}
-    live = activations(gm)
+    known = Known(gm)
+    live = known.live
     for node in gm.graph.nodes:
         if node.op == "output":
             for source in node.all_input_nodes:
@@ -30,6 +31,9 @@ def unsupported(
         elif node.op == "call_module" and node in live:
             module = gm.get_submodule(str(node.target))
             if handler_for(type(module), handlers) is not None:
+                own = type(module) in (handlers or {})
+                if not own and (why := objection(node, known)) is not None:
+                    found[f"{call_of(node, module)}: {why}"] = None
                 if not has_own_handler(type(module), handlers) and bends(module):
                     found[
                         f"{node.target} ({type(module).__name__}): its forward is not affine, "
@@ -42,15 +46,10 @@ def unsupported(
             why = ": not a ThresholdClip; call ecl.prepare first" if rectifier else ""
             found[f"{node.target} ({type(module).__name__}){why}"] = type(module).__name__
         elif node.op in ("call_function", "call_method"):
-            why = objection(node, live) or ""
+            why = objection(node, known) or ""
             if why:
-                found[f"{_call(node)}: {why}"] = None
+                found[f"{call_of(node)}: {why}"] = None
     return found
-
-
-def _call(node: Node) -> str:
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "?")
-    return f"{name}() in {owner(node) or 'forward'}, as {node.name}"
 
 
 def refuse(found: dict[str, str | None]) -> None:

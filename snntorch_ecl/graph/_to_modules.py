@@ -92,7 +92,7 @@ def _arguments(node: Node) -> dict[str, Any]:
 
 
 def functional_to_module(gm: GraphModule) -> GraphModule:
-    """Give every functional activation or pooling its own module, named after where it is called."""
+    """Give every functional activation or pooling a module of its own, named after its place."""
     live = activations(gm)  # what is computed from parameters alone stays as it is
     for node in list(gm.graph.nodes):
         known = node in live and node.op in ("call_function", "call_method")

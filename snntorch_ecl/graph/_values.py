@@ -1,15 +1,14 @@
-"""What the nodes of a graph stand for: activations, sizes, views of each other."""
+"""What the nodes of a graph stand for: activations, or sizes."""
 
 from __future__ import annotations
 
 import operator
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from .._util.torch_internals import Dropout as AnyDropout
+from ._checks import CHECKS
 
 _OPERATORS = {
     operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg,
@@ -23,6 +22,8 @@ _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
 
 def is_size(node: Node) -> bool:
     """Whether the node is a shape, a number computed from one, or the like: not activations."""
+    if node.target in CHECKS:
+        return True
     if node.op == "call_method":
         return node.target in {"size", "dim", "numel"}
     if node.op != "call_function" or node.target not in _OPERATORS:
@@ -61,60 +62,3 @@ def read_by_code(gm: GraphModule) -> set[int]:
     tensors: dict[str, Tensor] = dict(gm.named_parameters(remove_duplicate=False))
     tensors.update(gm.named_buffers(remove_duplicate=False))
     return {id(tensors.get(str(n.target))) for n in gm.graph.nodes if n.op == "get_attr"}
-
-
-_VIEWS = {
-    "view", "reshape", "flatten", "unflatten", "permute", "transpose", "swapaxes", "squeeze",
-    "unsqueeze", "expand", "contiguous", "chunk", "split", "tensor_split", "unbind", "getitem", "t",
-    "narrow", "select", "detach", "to", "float", "type_as", "view_as", "expand_as", "diagonal",
-}  # fmt: skip
-
-
-def aliases(gm: GraphModule, node: Node) -> tuple[set[Node], set[Node]]:
-    """Nodes whose values share memory with a node's: the very same tensor, and views of it.
-
-    Args:
-        gm: The graph.
-        node: A node of it.
-
-    Returns:
-        Nodes with the same tensor (``node`` among them), and nodes with a view, in either
-        direction.
-    """
-    same: set[Node] = {node}
-    views: set[Node] = set()
-    todo = [node]
-    while todo:
-        current = todo.pop()
-        neighbours = [(user, user) for user in current.users]
-        neighbours += [(source, current) for source in current.all_input_nodes[:1]]
-        for other, made_by in neighbours:
-            kind = _aliasing(gm, made_by)
-            if kind is None or other in same or other in views:
-                continue
-            (same if kind == "same" and current in same else views).add(other)
-            todo.append(other)
-    return same, views
-
-
-def _aliasing(gm: GraphModule, node: Node) -> Literal["same", "view"] | None:
-    """Whether a node hands on its input's memory."""
-    if node.op == "call_module":
-        module = gm.get_submodule(str(node.target))
-        dropout = isinstance(module, AnyDropout)
-        if is_idle(module) and not (dropout and module.training):
-            return "same"
-        return "view" if isinstance(module, (nn.Flatten, nn.Unflatten)) else None
-    if node.op == "call_function" and node.target is getattr:
-        return "view" if node.args[1] == "data" else None
-    if node.op in ("call_function", "call_method"):
-        name = node.target if isinstance(node.target, str) else _name(node.target)
-        return "view" if name in _VIEWS else None
-    return None
-
-
-def _name(function: Any) -> str:
-    # torch.add, operator.add and F.pad obey the same rules as the methods of their name; a user's
-    # own wrapped function of such a name does not.
-    package = (getattr(function, "__module__", None) or "").split(".")[0]
-    return str(function.__name__) if package in {"torch", "_operator"} else ""

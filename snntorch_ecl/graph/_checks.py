@@ -1,0 +1,108 @@
+"""Checks that stand in a graph and run with it: of what nobody can know before.
+
+A converted network runs on ``[T·B, ...]``, so no operation may reach dimension 0. Which dimension
+``dim=-2`` is depends on how many there are, and a graph does not always tell. Where it does not,
+a check stands ahead of the operation. It returns nothing, and costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from torch import Tensor
+from torch.fx import Proxy
+from torch.fx.node import has_side_effect
+
+from ..errors import UnsupportedError
+
+MIXES = "it mixes or moves dimension 0, which holds time and batch"
+COUNTS = "it computes with the size of dimension 0, which holds time and batch"
+ROUNDS = "it turns activations into integers, and rounding is not affine"
+ALIGNS = "broadcasting aligns dimension 0, which holds time and batch, with something else"
+FIXES = "it fixes the batch size"
+
+Check = Callable[..., None]
+CHECKS: set[Check] = set()
+
+
+def _check(function: Check) -> Check:
+    """Let a function record itself while it is traced, and stay although nothing reads it."""
+
+    @functools.wraps(function)
+    def check(value: Any, *args: Any) -> None:
+        if isinstance(value, Proxy):
+            value.tracer.create_proxy("call_function", check, (value, *args), {})
+            return
+        function(value, *args)
+
+    has_side_effect(check)
+    CHECKS.add(check)
+    return check
+
+
+@_check
+def check_dims(value: Any, dims: Any, extra: int, what: str) -> None:
+    """Refuse dimensions that are dimension 0; ``extra``: how many more the result has."""
+    ndim = _first(value).dim()
+    for dim in _flat(dims):
+        if dim + (ndim + extra if dim < 0 else 0) <= 0:
+            raise UnsupportedError(
+                [f"{what}: dimension {dim} of a value with {ndim} dimension(s)"],
+                "Work along dimensions behind the batch's alone.",
+            )
+
+
+@_check
+def check_operand(value: Tensor, other: Any, inner: int, kind: str, where: str) -> None:
+    """Refuse an operand whose dimensions do not lie over those of a value.
+
+    ``inner``: how many of its last dimensions are not broadcast; ``kind``: whether it is an
+    ``activation``, or ``fixed``, or ``sized`` after the batch.
+    """
+    if (
+        not isinstance(other, Tensor)
+        or (why := misaligned(value.dim(), other, inner, kind)) is None
+    ):
+        return
+    raise UnsupportedError(
+        [f"{where}: {why}: shapes {list(value.shape)} and {list(other.shape)}"],
+        "Give both as many dimensions (keepdim=True, unsqueeze), the first of them the batch's.",
+    )
+
+
+@_check
+def check_floating(value: Tensor, where: str) -> None:
+    """Refuse a value that has become integers."""
+    if not (value.is_floating_point() or value.is_complex()):
+        raise UnsupportedError(
+            [f"{where}: {ROUNDS}: {value.dtype}"], "Keep activations in a floating-point dtype."
+        )
+
+
+def misaligned(ndim: int, other: Tensor, inner: int, kind: str) -> str | None:
+    """Why an operand does not fit over a value of some number of dimensions; None if it does."""
+    if kind == "activation":
+        return None if other.dim() == ndim else ALIGNS
+    if other.dim() <= inner or other.dim() < ndim:
+        return None
+    if other.dim() > ndim:
+        return ALIGNS
+    return FIXES if kind == "fixed" and len(other) != 1 else None
+
+
+def _first(value: Any) -> Tensor:
+    """A tensor, or the first of several."""
+    while isinstance(value, (tuple, list)):
+        value = value[0]
+    tensor: Tensor = value
+    return tensor
+
+
+def _flat(dims: Any) -> Iterator[int]:
+    if isinstance(dims, Iterable):
+        for dim in dims:
+            yield from _flat(dim)
+    else:
+        yield int(dims)

@@ -1,0 +1,179 @@
+"""Rules for functional operations: which are affine, and along which dimensions they work.
+
+A rule is called with a node and the activations of its graph. A :data:`Rule` returns None, or the
+reason why the node is not affine. A :data:`Reach` returns the dimensions that the node works
+along, as they are written; None means that it works along all of them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from torch.fx import Node
+
+from ._arguments import argument, beyond_input, first_size, flat, operands, sizes_read
+from ._checks import MIXES
+
+Rule = Callable[[Node, set[Node]], "str | None"]
+Dims = tuple[Any, ...]
+Reach = Callable[[Node, set[Node]], "Dims | None"]
+
+
+# -------------------------------------------------------------------------- affine or not
+
+
+def always(node: Node, live: set[Node]) -> None:
+    """Affine, whatever it is given."""
+
+
+def one_activation(node: Node, live: set[Node]) -> str | None:
+    """A product: affine in one activation."""
+    # Not `all_input_nodes`, which would count x · x once.
+    if sum(isinstance(a, Node) and a in live for a in operands(node)) > 1:
+        return "a product of activations is not affine"
+    return None
+
+
+def weighted(node: Node, live: set[Node]) -> str | None:
+    """A layer's function: affine in its input; weights that are activations mix the batch."""
+    why = one_activation(node, live)
+    weights = [a for a in beyond_input(node) if isinstance(a, Node) and a in live]
+    return why or (f"its weights are activations: {MIXES}" if weights else None)
+
+
+def dividend_only(node: Node, live: set[Node]) -> str | None:
+    """A quotient: affine in the dividend."""
+    divisor = argument(node, 1, "other", "x2")
+    if isinstance(divisor, Node) and divisor in live:
+        return "dividing by activations is not affine"
+    if node.kwargs.get("rounding_mode") is not None:
+        return "a rounded division is not affine"
+    return None
+
+
+def keeps_batch_size(node: Node, live: set[Node]) -> str | None:
+    """A new shape: it must begin with the batch's size, or with −1."""
+    shape = node.args[1:] if len(node.args) > 1 else (node.kwargs.get("shape"),)
+    if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+        shape = tuple(shape[0])
+    first = first_size(shape)
+    if any(_is_batch_size(size, live) for size in shape[1:]):
+        return MIXES
+    if isinstance(first, Node):
+        sizes = list(sizes_read(first))
+        return None if any(t in live and dim in (None, 0) for t, dim in sizes) else MIXES
+    if len(shape) < 2 and not isinstance(shape[0], Node):
+        return MIXES
+    if isinstance(first, int) and first != -1:
+        return f"it fixes the batch size at {first}; use -1 or x.shape[0]"
+    return None
+
+
+def _is_batch_size(size: Any, live: set[Node]) -> bool:
+    """Whether a number is ``x.shape[0]`` or ``x.size(0)``, not one computed from it."""
+    direct = isinstance(size, Node) and size.target in (operator.getitem, "size")
+    return direct and any(t in live and dim == 0 for t, dim in sizes_read(size))
+
+
+def plain_indices(node: Node, live: set[Node]) -> str | None:
+    """Slices, numbers and lists, but not tensors; lists apart from each other move in front."""
+    index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
+    if _is_part(node) or isinstance(node.args[1], Node):
+        return None
+    if any(isinstance(i, Node) for i in index):
+        return "indexing with tensors is not supported"
+    lists = [place for place, i in enumerate(index) if isinstance(i, (list, bool))]
+    between = index[lists[0] : lists[-1]] if lists else ()
+    return MIXES if any(isinstance(i, slice) or i in (None, ...) for i in between) else None
+
+
+# ------------------------------------------------------------------------------ dimensions
+
+
+def nowhere(node: Node, live: set[Node]) -> Dims:
+    """Value by value, or along dimensions of its own behind the batch."""
+    return ()
+
+
+def along(position: int, *names: str, default: Any = None) -> Reach:
+    """Along the dimension, or dimensions, in one argument; none given is all."""
+
+    def reach(node: Node, live: set[Node]) -> Dims | None:
+        dims = argument(node, position, *names, "axis", default=default)
+        return None if dims is None else tuple(flat(dims)) or None
+
+    return reach
+
+
+def along_each(node: Node, live: set[Node]) -> Dims | None:
+    """Along every dimension in the arguments; none given is all."""
+    return beyond_input(node) or None
+
+
+def last(count: int) -> Reach:
+    """Along the last dimensions, so many of them."""
+    return lambda node, live: (-count,)
+
+
+def ordered(node: Node, live: set[Node]) -> Dims | None:
+    """A new order: it says itself how many dimensions there are; the first must stay."""
+    order = beyond_input(node)
+    stays = bool(order) and isinstance(order[0], int) and order[0] in (0, -len(order))
+    return () if stays else None
+
+
+def multiplied(node: Node, live: set[Node]) -> Dims:
+    """A matrix product sums over the left operand's last dimension, the right one's but last."""
+    left = argument(node, 0, "input", "a", "x1")
+    return (-1,) if left in live else (-2,)
+
+
+def padded(node: Node, live: set[Node]) -> Dims | None:
+    """As many of the last dimensions as there are pairs of numbers."""
+    pad = argument(node, 1, "pad")
+    return padded_dims(tuple(pad)) if isinstance(pad, (tuple, list)) else None
+
+
+def padded_dims(pad: tuple[Any, ...]) -> Dims:
+    """The dimensions that get a padding other than 0."""
+    pairs = [pad[start : start + 2] for start in range(0, len(pad), 2)]
+    return tuple(-1 - place for place, pair in enumerate(pairs) if any(p != 0 for p in pair))
+
+
+def indexed(node: Node, live: set[Node]) -> Dims | None:
+    """The dimensions that an index does not take whole; behind ``...`` they count from the end."""
+    if _is_part(node):
+        return ()
+    index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
+    if not index or index[0] is not Ellipsis:
+        # What is behind a first slice lies behind dimension 0.
+        return () if index and _whole(index[0]) else None
+    dims, behind = [], 0
+    for i in reversed(index[1:]):
+        behind += i is not None
+        if behind and not _whole(i):
+            dims.append(-behind)
+    return tuple(dims)
+
+
+def _whole(index: Any) -> bool:
+    """Whether an index is ``:``."""
+    return isinstance(index, slice) and (index.start, index.stop, index.step) in (
+        (None, None, None),
+        (0, None, None),
+    )
+
+
+_PARTS = {"chunk", "split", "tensor_split", "unbind"}
+
+
+def _is_part(node: Node) -> bool:
+    """Whether a node picks one of the parts that a tensor was cut into, or some of them."""
+    source = node.args[0]
+    if not isinstance(source, Node) or source.op not in ("call_function", "call_method"):
+        return False
+    name = source.target if isinstance(source.target, str) else source.target.__name__
+    some = name == "getitem" and isinstance(source.args[1], slice) and _is_part(source)
+    return name in _PARTS or some
