@@ -1,4 +1,4 @@
-"""The command line: ``snntorch-ecl``."""
+"""The app that gathers all commands; the demo is one of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from .._version import __version__
+from ..experiments import DemoConfig, run_demo
 from . import _commands as commands
 from . import _commands_cost as commands_cost
 from ._console import errors_as_text
@@ -54,9 +55,6 @@ def demo(
     """Train on 5,000 real digits, convert, compare both neurons, and write a report."""
     console = Console()
     with errors_as_text():
-        # Here, not at the top: `snntorch-ecl --help` need not wait for Lightning.
-        from ..experiments._demo import DemoConfig, run_demo
-
         config = DemoConfig(levels=levels, seed=seed, quick=quick, output_dir=output_dir)
         result = run_demo(config, progress=not as_json)
     if as_json:
@@ -71,9 +69,6 @@ def demo(
         console.print(escape(f"{name}  {place}"), soft_wrap=True, highlight=False)
 
 
-# In the order in which `--help` shows them.
-for _command in (
-    *(commands.train, commands.evaluate, commands.ablate, commands.sweep, commands.finetune),
-    *(commands_cost.energy, commands_cost.early_exit, commands_cost.bench),
-):
-    app.command(_command.__name__.replace("_", "-"))(_command)
+for _module in (commands, commands_cost):
+    for _name in _module.__all__:
+        app.command(_name.replace("_", "-"))(getattr(_module, _name))

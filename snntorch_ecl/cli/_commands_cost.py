@@ -6,54 +6,63 @@ from typing import Annotated
 
 import typer
 
-from ._commands import (
+from ..experiments import (
+    BenchConfig,
+    EnergyConfig,
+    ExitConfig,
+    run_bench,
+    run_early_exit,
+    run_energy,
+)
+from ._console import errors_as_text
+from ._options import (
     Checkpoint,
     DataRoot,
     Folder,
     Images,
-    Settings,
+    SettingsFile,
     Steps,
     Tuned,
-    given,
-    measured,
+    flags_given,
+    measure_flags,
     settings_from,
     show,
 )
-from ._console import errors_as_text
+
+__all__ = ["energy", "early_exit", "bench"]  # noqa: RUF022 - as `--help` shows
 
 
 def energy(
     output_dir: Folder,
     checkpoint: Checkpoint = None,
     tuned: Tuned = None,
-    config: Settings = None,
+    config: SettingsFile = None,
     data_root: DataRoot = None,
     num_steps: Annotated[
         int | None, typer.Option("--num-steps", "-T", help="Time steps T.")
     ] = None,
     images: Images = None,
     negative_threshold: Annotated[
-        float | None, typer.Option(help="θ′ of the neurons; -inf for plain IF.")
+        float | None,
+        typer.Option(help="θ′ of all neurons, -inf for plain IF; else the network's own."),
     ] = None,
 ) -> None:
     """Count operations that spikes trigger, and what they would cost on a chip."""
     with errors_as_text():
-        from ..experiments._cost_runs import EnergyConfig, run_energy
-
         steps = None if num_steps is None else [num_steps]
         flags = {
-            **measured(checkpoint, data_root, steps, images, tuned),
-            **given({"negative_threshold": negative_threshold}),
+            **measure_flags(checkpoint, data_root, steps, images, tuned),
+            **flags_given({"negative_threshold": negative_threshold}),
         }
         result = run_energy(settings_from(EnergyConfig, config, flags), output_dir)
-    show(result.table())
+    show(*result.tables())
 
 
 def early_exit(
     output_dir: Folder,
     checkpoint: Checkpoint = None,
     tuned: Tuned = None,
-    config: Settings = None,
+    config: SettingsFile = None,
     data_root: DataRoot = None,
     num_steps: Annotated[
         int | None, typer.Option("--num-steps", "-T", help="T after which every image stops.")
@@ -67,12 +76,10 @@ def early_exit(
 ) -> None:
     """Stop each image when the network is sure: accuracy against mean T."""
     with errors_as_text():
-        from ..experiments._cost_runs import ExitConfig, run_early_exit
-
         steps = None if num_steps is None else [num_steps]
         flags = {
-            **measured(checkpoint, data_root, steps, images, tuned),
-            **given(
+            **measure_flags(checkpoint, data_root, steps, images, tuned),
+            **flags_given(
                 {
                     "confidences": tuple(confidences) if confidences else None,
                     "min_steps": min_steps,
@@ -80,12 +87,12 @@ def early_exit(
             ),
         }
         result = run_early_exit(settings_from(ExitConfig, config, flags), output_dir)
-    show(result.table())
+    show(*result.tables())
 
 
 def bench(
     output_dir: Folder,
-    config: Settings = None,
+    config: SettingsFile = None,
     models: Annotated[
         list[str] | None, typer.Option("--model", help="Network to time; repeat it.")
     ] = None,
@@ -98,9 +105,7 @@ def bench(
 ) -> None:
     """Time inference on this machine, as a multiple of what T runs of the ANN take."""
     with errors_as_text():
-        from ..experiments._bench import BenchConfig, run_bench
-
-        flags = given(
+        flags = flags_given(
             {
                 "models": tuple(models) if models else None,
                 "steps": tuple(steps) if steps else None,
@@ -110,4 +115,4 @@ def bench(
             }
         )
         result = run_bench(settings_from(BenchConfig, config, flags), output_dir)
-    show(result.table())
+    show(*result.tables())

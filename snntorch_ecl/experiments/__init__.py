@@ -1,22 +1,38 @@
 """The paper's experiments as runs: settings in, figures, JSON and pictures out."""
 
 from ._ablation import NEURONS, Ablation, ablate
-from ._data import digits, load_data
-from ._measure import AblateConfig, MeasureConfig, run_ablation, run_evaluation
+from ._accuracy_runs import AblateConfig, run_ablation, run_evaluation
+from ._bench import BenchConfig, run_bench
+from ._bench_result import Bench, Timing
+from ._cost_runs import EnergyConfig, ExitConfig, run_early_exit, run_energy
+from ._data import load_data
+from ._demo import run_demo
+from ._demo_result import DemoConfig, DemoResult
+from ._digits import Split, digits
+from ._finetuned import load_tuned
+from ._finetuning_run import TuneConfig, run_tuning
+from ._measure import MeasureConfig
 from ._recipes import recipe, recipe_names
-from ._sweep import Point, Sweep, SweepConfig, run_sweep
+from ._sweep import Point, Sweep
+from ._sweep_run import SweepConfig, run_sweep
 from ._training_run import run_training
-from ._tuned import load_tuned
-from ._tuning import TuneConfig, run_tuning
 
 __all__ = [
     "NEURONS",
     "AblateConfig",
     "Ablation",
+    "Bench",
+    "BenchConfig",
+    "DemoConfig",
+    "DemoResult",
+    "EnergyConfig",
+    "ExitConfig",
     "MeasureConfig",
     "Point",
+    "Split",
     "Sweep",
     "SweepConfig",
+    "Timing",
     "TuneConfig",
     "ablate",
     "digits",
@@ -25,6 +41,10 @@ __all__ = [
     "recipe",
     "recipe_names",
     "run_ablation",
+    "run_bench",
+    "run_demo",
+    "run_early_exit",
+    "run_energy",
     "run_evaluation",
     "run_sweep",
     "run_training",

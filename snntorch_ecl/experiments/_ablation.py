@@ -1,4 +1,4 @@
-"""Ablations and sweeps: what each part of the neuron brings, and how L and T trade."""
+"""``ablate``: what each part of the neuron brings, on one checkpoint."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from .._util.figures import new_figure
 from .._util.results import Result
 from .._util.tables import percent, table
-from ..conversion._convert import convert
+from ..conversion import convert
 from ..errors import ConfigError
 from ..measurement import Evaluation, accuracy_axes, evaluate
-from ..network._network import SpikingNetwork, check_spiking
+from ..network import SpikingNetwork
+from ..network._network import check_spiking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
 
 DUAL, PLAIN = "dual threshold", "IF"
 
@@ -40,17 +40,9 @@ NEURONS = tuple(_SETTINGS)
 
 
 def variants(snn: SpikingNetwork) -> dict[str, SpikingNetwork]:
-    """One network with each of :data:`NEURONS`.
+    """Copies of one spiking network, with each of :data:`NEURONS`, by name.
 
-    Args:
-        snn: A converted network, or a fine-tuned one; it stays as it is.
-
-    Returns:
-        By name: the dual-threshold neuron, plain IF, each also from v(0) = 0, and the dual
-        threshold at −θ/2 and −θ (of the smallest θ of a layer whose θ differ over channels).
-
-    Raises:
-        ConfigError: It is no spiking network.
+    θ′ = −θ/2 and −θ are of the smallest θ of a layer whose θ differ over channels.
     """
     check_spiking(snn)
     networks = {name: copy.deepcopy(snn) for name in NEURONS}
@@ -70,6 +62,18 @@ def check_neurons(names: Sequence[str]) -> None:
         )
 
 
+def accuracy_rows(
+    evaluations: Mapping[str, Evaluation], steps: Sequence[int]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of a table: accuracy of the ANN and at each T, in per cent, by neuron."""
+    columns = ("neuron", "ANN", *(f"T = {t}" for t in steps))
+    rows = [
+        (name, *map(percent, (e.ann_accuracy, *(e.accuracy[t - 1] for t in steps))))
+        for name, e in evaluations.items()
+    ]
+    return columns, rows
+
+
 @dataclass(frozen=True)
 class Ablation(Result):
     """Neurons compared on one checkpoint.
@@ -82,21 +86,14 @@ class Ablation(Result):
     steps: tuple[int, ...]
     evaluations: Mapping[str, Evaluation]
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """Accuracy in per cent: neuron, ANN, then each T."""
-        return [
-            (name, *map(percent, (e.ann_accuracy, *(e.accuracy[t - 1] for t in self.steps))))
-            for name, e in self.evaluations.items()
-        ]
-
     def table(self) -> Table:
-        """A rich table."""
+        """Accuracy of the ANN and at each T, a row for each neuron."""
         samples = next(iter(self.evaluations.values())).samples
-        columns = ("neuron", "ANN", *(f"T = {t}" for t in self.steps))
-        return table(f"Accuracy on {samples:,} images, %", columns, self.rows())
+        columns, rows = accuracy_rows(self.evaluations, self.steps)
+        return table(f"Accuracy on {samples:,} images, %", columns, rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
+        """Plain data, ready for JSON: each neuron's evaluation, over all t."""
         return {name: e.to_dict() for name, e in self.evaluations.items()}
 
     def plot(self) -> Figure:
@@ -117,7 +114,7 @@ def ablate(
     distributed: bool = False,
     progress: bool = True,
 ) -> Ablation:
-    """Measure every neuron of :func:`variants` on one checkpoint.
+    """Measure each of :data:`NEURONS` on one checkpoint.
 
     Args:
         ann: A prepared network with its thresholds set.
@@ -136,6 +133,15 @@ def ablate(
     Raises:
         ConfigError: There is no T, or one below 1; or no such neuron.
         ThresholdUnsetError, NotPreparedError, DataError: As for convert and evaluate.
+
+    Example:
+        >>> import torch
+        >>> from snntorch_ecl import ThresholdClip
+        >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
+        >>> data = [(torch.rand(6, 8), torch.tensor([0, 1, 0, 1, 0, 1]))]
+        >>> found = ablate(ann, data, steps=(1, 4), neurons=("IF",), progress=False)
+        >>> found.evaluations["IF"].num_steps
+        4
     """
     shown = tuple(sorted(set(steps)))
     if not shown or shown[0] < 1:

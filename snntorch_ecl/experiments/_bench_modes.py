@@ -11,15 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from .. import models
 from .._util.rng import own_random_numbers
 from .._util.torch_internals import BatchNorm
-from ..conversion._calibrate import calibrate
-from ..conversion._convert import convert
-from ..conversion._prepare import prepare
+from ..conversion import calibrate, convert, prepare
 from ..graph._fold import drop_identities, fold_batchnorm
 from ..graph._trace import trace
-from ..nn._threshold_clip import ThresholdClip
+from ..models import build
+from ..nn import ThresholdClip
 
 Run = Callable[[int], Any]
 """Runs T steps from a fresh state."""
@@ -44,29 +42,17 @@ def random_images(model: nn.Module, count: int, size: int, *, seed: int) -> Tens
     return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def subject(name: str, *, image_size: int, seed: int) -> Subject:
-    """Build a network with random weights: time does not depend on what they are worth.
-
-    Args:
-        name: For :func:`snntorch_ecl.models.build`.
-        image_size: Height and width of the images, in pixels.
-        seed: Of the weights, and of the images that thresholds come from.
-
-    Returns:
-        The network.
-
-    Raises:
-        ConfigError: There is no such network.
-    """
+def build_subject(name: str, *, image_size: int, seed: int) -> Subject:
+    """Build a network with random weights: time does not depend on what they are worth."""
     with own_random_numbers(seed):
-        model = models.build(name, classes=10)
+        model = build(name, classes=10)
     images = random_images(model, 8, image_size, seed=seed)
-    _fit_norms(model, images)
+    _start_norms(model, images)
     ann = calibrate(prepare(model), [images], num_steps=4, progress=False)
     return Subject(model, ann)  # type: ignore[arg-type]
 
 
-def _fit_norms(model: nn.Module, images: Tensor) -> None:
+def _start_norms(model: nn.Module, images: Tensor) -> None:
     """Batch norms that know their data, in eval mode: else nothing would spike in deep layers."""
     norms = [m for m in model.modules() if isinstance(m, BatchNorm)]
     before = [norm.momentum for norm in norms]
@@ -89,18 +75,21 @@ Mode = Callable[[Subject, Tensor], Run]
 """Makes a network ready for images ``[B, C, H, W]``."""
 
 
-def _compiled(given: Subject, images: Tensor) -> Run:
-    snn = convert(given.ann).fuse().to(images.device)
+def _compiled(subject: Subject, images: Tensor) -> Run:
+    """All steps at once, each neuron one compiled loop over time."""
+    snn = convert(subject.ann).fuse().to(images.device)
     return lambda num_steps: snn(images, num_steps=num_steps)
 
 
-def _multi_step(given: Subject, images: Tensor) -> Run:
-    snn = convert(given.ann).to(images.device)
+def _multi_step(subject: Subject, images: Tensor) -> Run:
+    """All steps at once, neurons step by step."""
+    snn = convert(subject.ann).to(images.device)
     return lambda num_steps: snn(images, num_steps=num_steps)
 
 
-def _step_by_step(given: Subject, images: Tensor) -> Run:
-    snn = convert(given.ann).fuse().to(images.device)
+def _step_by_step(subject: Subject, images: Tensor) -> Run:
+    """One step of the whole network after the other."""
+    snn = convert(subject.ann).fuse().to(images.device)
 
     def run(num_steps: int) -> Any:
         snn.reset()
@@ -109,9 +98,9 @@ def _step_by_step(given: Subject, images: Tensor) -> Run:
     return run
 
 
-def _leaky(given: Subject, images: Tensor) -> Run:
+def _leaky(subject: Subject, images: Tensor) -> Run:
     """What one would write with snnTorch alone: its plain integrate-and-fire neuron, in a loop."""
-    net = folded(given.ann)
+    net = folded(subject.ann)
     clips = {n: m for n, m in net.named_modules() if isinstance(m, ThresholdClip)}
     for name, clip in clips.items():
         theta = clip.threshold.detach()

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch.utils.data import DataLoader
-
 from .._util.checks import check_whole_numbers
-from .._util.processes import Place
-from ..measurement._early_exit import CONFIDENCES, ExitCurve, check_confidences, exit_curve
-from ..measurement._energy import Constants, Energy, energy
-from ._measure import MeasureConfig, Opened, run_measurement, worth_fusing
+from .._util.processes import is_main
+from ..measurement import CONFIDENCES, Constants, Energy, ExitCurve, energy, exit_curve
+from ..measurement._early_exit import check_confidences
+from ._measure import MeasureConfig, Opened, pays_to_compile, run_measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,13 +17,21 @@ class EnergyConfig(MeasureConfig):
     """What to count operations of; T is the largest of ``steps``.
 
     Attributes:
-        negative_threshold: θ′ of the neurons; ``-inf`` (in YAML ``-.inf``) for plain IF.
+        negative_threshold: θ′ of all neurons, ``-inf`` (in YAML ``-.inf``) for plain IF; None for
+            the one that the network has.
         constants: Picojoules of each operation.
+
+    Raises:
+        ConfigError: A setting is outside its range.
+
+    Example:
+        >>> EnergyConfig(checkpoint="ann.safetensors").steps
+        (4,)
     """
 
     steps: tuple[int, ...] = (4,)
     images: int = 200
-    negative_threshold: float = -1e-3
+    negative_threshold: float | None = None
     constants: Constants = field(default_factory=Constants)
 
 
@@ -36,6 +42,13 @@ class ExitConfig(MeasureConfig):
     Attributes:
         confidences: Probabilities at which an image stops.
         min_steps: No image stops before.
+
+    Raises:
+        ConfigError: A setting is outside its range.
+
+    Example:
+        >>> ExitConfig(checkpoint="ann.safetensors", confidences=(0.9, 0.99)).min_steps
+        2
     """
 
     steps: tuple[int, ...] = (8,)
@@ -49,7 +62,9 @@ class ExitConfig(MeasureConfig):
 
 
 def run_energy(config: EnergyConfig, output_dir: Path, *, progress: bool = True) -> Energy:
-    """Count the converted network's operations on the test images.
+    """Count the spiking network's operations on the test images.
+
+    Under ``torchrun`` each process counts on its share, and the first writes the files.
 
     Args:
         config: What to count.
@@ -63,34 +78,60 @@ def run_energy(config: EnergyConfig, output_dir: Path, *, progress: bool = True)
         ConfigError: θ′ is positive.
         CheckpointError, DataError: The checkpoint or the data cannot be used, or a file cannot be
             written.
+
+    Example:
+        >>> config = EnergyConfig(checkpoint="ann.safetensors", steps=(2,))
+        >>> run_energy(config, Path("runs/energy"))  # doctest: +SKIP
     """
 
-    def measure(opened: Opened, place: Place) -> Energy:
-        for neuron in opened.snn.neurons.values():
-            neuron.negative_threshold = config.negative_threshold
+    def measure(opened: Opened) -> Energy:
+        if config.negative_threshold is not None:
+            for neuron in opened.snn.neurons.values():
+                neuron.negative_threshold = config.negative_threshold
         return energy(
             opened.snn,
-            DataLoader(opened.test, config.batch_size),
+            opened.batches(config.batch_size),
             num_steps=max(config.steps),
             constants=config.constants,
-            progress=progress and place.rank == 0,
+            distributed=opened.distributed,
+            progress=progress and is_main(),
         )
 
     return run_measurement(measure, config, output_dir, "energy")
 
 
 def run_early_exit(config: ExitConfig, output_dir: Path, *, progress: bool = True) -> ExitCurve:
-    """Measure accuracy against mean T; as :func:`run_energy`, files ``early_exit``."""
+    """Measure accuracy against mean T, where each image stops when the network is sure.
 
-    def measure(opened: Opened, place: Place) -> ExitCurve:
+    Under ``torchrun`` each process measures its share, and the first writes the files.
+
+    Args:
+        config: What to measure.
+        output_dir: Where ``early_exit.json`` and ``early_exit.svg`` go.
+        progress: Show a progress bar.
+
+    Returns:
+        The curve.
+
+    Raises:
+        CheckpointError, DataError: The checkpoint or the data cannot be used, or a file cannot be
+            written.
+
+    Example:
+        >>> config = ExitConfig(checkpoint="ann.safetensors", steps=(8,))
+        >>> run_early_exit(config, Path("runs/exit"))  # doctest: +SKIP
+    """
+
+    def measure(opened: Opened) -> ExitCurve:
         num_steps = max(config.steps)
         return exit_curve(
-            opened.snn.fuse(worth_fusing(opened.test, num_steps)),
-            DataLoader(opened.test, config.batch_size),
+            opened.snn.fuse(pays_to_compile(opened.test, num_steps)),
+            opened.batches(config.batch_size),
             max_steps=num_steps,
             confidences=config.confidences,
             min_steps=config.min_steps,
-            progress=progress and place.rank == 0,
+            distributed=opened.distributed,
+            progress=progress and is_main(),
         )
 
     return run_measurement(measure, config, output_dir, "early_exit")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from ..errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
 
 _THRESHOLD = "threshold/"
 
@@ -39,9 +39,10 @@ class Curves(Result):
 
     def table(self) -> Table:
         """Loss and accuracy of each epoch."""
+        pairs = zip_longest(self.loss, self.accuracy)
         rows = [
-            (str(epoch), f"{loss:.4f}", percent(dict(enumerate(self.accuracy, start=1)).get(epoch)))
-            for epoch, loss in enumerate(self.loss, start=1)
+            (str(epoch), "–" if loss is None else f"{loss:.4f}", percent(accuracy))
+            for epoch, (loss, accuracy) in enumerate(pairs, start=1)
         ]
         return table("Training", ("epoch", "loss", "accuracy, %"), rows)
 
@@ -67,22 +68,16 @@ class Curves(Result):
 
 
 def _layer_shade(index: int, count: int) -> Any:
+    """A colour for each layer, in their order."""
     return require("matplotlib", extra="demo").colormaps["viridis"](
         0.85 * index / max(count - 1, 1)
     )
 
 
 def read_curves(output_dir: Path) -> Curves:
-    """Read what a run has logged, over all slices in which it was run.
+    """What a run has logged, over all slices in which it was run.
 
-    Args:
-        output_dir: Folder of the run.
-
-    Returns:
-        Its curves; of an epoch that was run twice, the later figures.
-
-    Raises:
-        DataError: There are no logs.
+    Of an epoch that was run twice, the later figures. :class:`DataError` if there are no logs.
     """
     files = sorted(
         output_dir.glob("logs/version_*/metrics.csv"),

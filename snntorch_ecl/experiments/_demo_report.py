@@ -9,48 +9,22 @@ from torch import Tensor
 
 from .._util.figures import new_figure
 from .._util.tables import percent
-from ..measurement import Evaluation, accuracy_axes, error_axes, raster_axes, rate_axes
-from ..measurement._energy import Energy
-from ._ablation import DUAL
-from ._records import settings_of_this_run
+from ..measurement import Energy, Evaluation, error_axes, raster_axes, rate_axes
+from ._ablation import DUAL, accuracy_rows
+from ._demo_result import SHOWN_STEPS, DemoResult
+from ._files import versions_and_machine
 from ._report import Picture, Report, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ._demo import DemoConfig
 
-
-SHOWN_STEPS = (1, 2, 4, 8, 16)
-"""The T of its tables."""
-
-
-def report_of(
-    config: DemoConfig,
-    evaluations: Mapping[str, Evaluation],
-    at_levels: Mapping[str, Evaluation],
-    costs: Mapping[str, Energy],
-    seconds: Mapping[str, float],
-    layer: str,
-    spikes: Tensor,
-) -> Report:
-    """Make the page.
-
-    Args:
-        config: The demo's settings.
-        evaluations: By neuron, on one and the same checkpoint.
-        at_levels: The same over T = L steps.
-        costs: Operations over T = L steps, by neuron.
-        seconds: Wall time of each stage.
-        layer: The layer whose spikes are shown.
-        spikes: ``[T, neurons]`` of one digit.
-
-    Returns:
-        The page, to be written.
-    """
+def report_of(result: DemoResult, layer: str, spikes: Tensor) -> Report:
+    """The page, to be written; ``spikes`` ``[T, neurons]`` are of one digit in that layer."""
+    config, evaluations, at_levels = result.config, result.evaluations, result.at_levels
     dual = evaluations[DUAL]
-    columns, rows = accuracy_rows(evaluations)
-    accuracy, raster, layers = _figures(evaluations, at_levels, spikes)
+    columns, rows = accuracy_rows(evaluations, SHOWN_STEPS)
+    raster, layers = _figures(at_levels, spikes)
     return Report(
         title="From digits to spikes",
         lead=(
@@ -69,7 +43,7 @@ def report_of(
             ),
             Picture(
                 "Accuracy over time",
-                accuracy,
+                result.plot(),
                 "Both neurons on one and the same checkpoint. At T = 1 they are the same neuron: "
                 "there is no earlier spike to take back.",
             ),
@@ -88,54 +62,40 @@ def report_of(
                 "activation. Right: how busy each layer of dual-threshold neurons is.",
             ),
             _layer_sheet(at_levels),
-            _cost_sheet(costs),
+            _cost_sheet(result.costs),
         ],
-        facts=_facts(config, seconds),
+        facts=_facts(result),
     )
 
 
-def accuracy_rows(
-    evaluations: Mapping[str, Evaluation],
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows of the table of accuracies."""
-    columns = ("neuron", "ANN", *(f"T = {t}" for t in SHOWN_STEPS))
-    rows = [
-        (name, *map(percent, (e.ann_accuracy, *(e.accuracy[t - 1] for t in SHOWN_STEPS))))
-        for name, e in evaluations.items()
-    ]
-    return columns, rows
-
-
-def _figures(
-    evaluations: Mapping[str, Evaluation], at_levels: Mapping[str, Evaluation], spikes: Tensor
-) -> tuple[Figure, Figure, Figure]:
-    accuracy, axes = new_figure(size=(8, 3.8))
-    accuracy_axes(axes, evaluations)
+def _figures(at_levels: Mapping[str, Evaluation], spikes: Tensor) -> tuple[Figure, Figure]:
+    """Spikes of one layer; errors and rates of all."""
     raster, axes = new_figure(size=(8, 4.6))
     raster_axes(axes, spikes)
     layers, (left, right) = new_figure(columns=2, size=(10, 3.2))
     error_axes(left, at_levels)
     rate_axes(right, at_levels[DUAL])
-    return accuracy, raster, layers
+    return raster, layers
 
 
-def _facts(config: DemoConfig, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
+def _facts(result: DemoResult) -> list[tuple[str, str]]:
     """What is needed to repeat the figures."""
-    run = settings_of_this_run()
+    run = versions_and_machine()
     versions, machine = (
         ", ".join(f"{key} {value}" for key, value in run[part].items() if value is not None)
         for part in ("versions", "machine")
     )
     return [
-        ("command", command_of(config)),
-        ("seed", str(config.seed)),
-        ("time", ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())),
+        ("command", result.config.command),
+        ("seed", str(result.config.seed)),
+        ("time", ", ".join(f"{name} {value:.1f} s" for name, value in result.seconds.items())),
         ("versions", versions),
         ("machine", machine),
     ]
 
 
 def _layer_sheet(at_levels: Mapping[str, Evaluation]) -> Sheet:
+    """How far each layer is from the ANN's, and how busy."""
     rows = []
     for dual, plain in zip(*(e.layers for e in at_levels.values()), strict=True):
         rates = (dual.spike_rate, dual.negative_rate, plain.spike_rate)
@@ -149,6 +109,7 @@ def _layer_sheet(at_levels: Mapping[str, Evaluation]) -> Sheet:
 
 
 def _cost_sheet(costs: Mapping[str, Energy]) -> Sheet:
+    """Operations and energy of one image."""
     dual = costs[DUAL]
     rows: list[tuple[str, ...]] = [
         ("ANN", f"{dual.total('ann_macs'):,.0f}", "–", "–", "–", f"{1e6 * dual.ann_total:.3g}")
@@ -172,9 +133,3 @@ def _cost_sheet(costs: Mapping[str, Energy]) -> Sheet:
         f"{dual.constants.mac:g} pJ, an addition {dual.constants.ac:g} pJ (45 nm, 32 bits). Not "
         f"counted: memory traffic, static power, {', '.join(dual.not_counted) or 'nothing else'}.",
     )
-
-
-def command_of(config: DemoConfig) -> str:
-    """The command that repeats the demo."""
-    quick = " --quick" if config.quick else ""
-    return f"snntorch-ecl demo --seed {config.seed} --levels {config.levels}{quick}"

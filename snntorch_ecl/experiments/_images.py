@@ -1,29 +1,41 @@
-"""Image data through torchvision: CIFAR, ImageNet, and folders of files."""
+"""Image data through torchvision: CIFAR, ImageNet, and folders of files.
+
+torchvision and Pillow are imported where they are used: the command line need not wait for them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from PIL import Image
 from torch import Tensor
-from torchvision import datasets
-from torchvision.transforms import v2
 from tqdm import tqdm
 
+from .._util.optional import require
 from ..errors import DataError
-from ..settings._data import DataConfig
-from ._data import Split
+from ..settings import DataConfig
+from ._digits import Split
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Transform = Callable[[Any], Tensor]
 
 
+def _transforms() -> Any:
+    return require("torchvision.transforms.v2", extra="train")
+
+
+def _datasets() -> Any:
+    return require("torchvision.datasets", extra="train")
+
+
 def train_transform(config: DataConfig) -> Transform:
     """Crop, flip, AutoAugment, normalise and Cutout, as the literature trains."""
-    size = config.image_size
+    v2, size = _transforms(), config.image_size
     steps: list[Any] = []
     if size > 64:
         steps.append(v2.RandomResizedCrop(size, antialias=True))
@@ -44,7 +56,7 @@ def train_transform(config: DataConfig) -> Transform:
 
 def test_transform(config: DataConfig) -> Transform:
     """Resize (and crop the centre of large images), normalise."""
-    size = config.image_size
+    v2, size = _transforms(), config.image_size
     if size > 64:
         # The usual 256 for 224.
         shape: list[Any] = [v2.Resize(round(size * 256 / 224), antialias=True), v2.CenterCrop(size)]
@@ -63,12 +75,17 @@ class _Sized:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def __call__(self, image: Image.Image) -> Image.Image:
+    def __call__(self, image: Image) -> Image:
         shape = (self.size, self.size)
-        return image if image.size == shape else image.resize(shape, Image.Resampling.BILINEAR)
+        if image.size == shape:
+            return image
+        pillow = require("PIL.Image", extra="train")
+        return image.resize(shape, pillow.Resampling.BILINEAR)
 
 
 def _to_tensor(config: DataConfig) -> list[Any]:
+    """The last steps of both: floating point, normalised."""
+    v2 = _transforms()
     return [
         v2.ToImage(),
         v2.ToDtype(torch.float32, scale=True),
@@ -78,22 +95,16 @@ def _to_tensor(config: DataConfig) -> list[Any]:
 
 def open_images(config: DataConfig, root: Path) -> tuple[Split, tuple[str, ...]]:
     """Open CIFAR, ImageNet or a folder; see :func:`snntorch_ecl.experiments.load_data`."""
-    vary, plain = train_transform(config), test_transform(config)
+    transforms = (train_transform(config), test_transform(config))
     if config.name == "folder":
-        return _open_folder(config, root, vary, plain)
-    if config.name == "imagenet":
-        if not root.is_dir():
-            raise DataError(f"there is no folder {root}; ImageNet has to be downloaded by hand")
-        kind = partial(datasets.ImageNet, root)
-        settings: list[dict[str, Any]] = [{"split": "train"}, {"split": "val"}]
-    else:
-        known = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
-        kind = partial(known[config.name], root, download=True)
-        settings = [{"train": True}, {"train": False}]
+        return _open_folder(config, root, transforms)
+    if config.name == "imagenet" and not root.is_dir():
+        raise DataError(f"there is no folder {root}; ImageNet has to be downloaded by hand")
+    open_part, settings = _of_torchvision(config.name, root)
     try:
         parts = [
-            kind(transform=transform, **options)
-            for transform, options in zip((vary, plain), settings, strict=True)
+            open_part(transform=transform, **options)
+            for transform, options in zip(transforms, settings, strict=True)
         ]
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(
@@ -102,26 +113,24 @@ def open_images(config: DataConfig, root: Path) -> tuple[Split, tuple[str, ...]]
     return Split(*parts), tuple(str(name) for name in parts[0].classes)
 
 
+def _of_torchvision(name: str, root: Path) -> tuple[Callable[..., Any], list[dict[str, Any]]]:
+    """What opens a data set of torchvision, and how it calls the training and the test part."""
+    datasets = _datasets()
+    if name == "imagenet":
+        return partial(datasets.ImageNet, root), [{"split": "train"}, {"split": "val"}]
+    known = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
+    return partial(known[name], root, download=True), [{"train": True}, {"train": False}]
+
+
 def _open_folder(
-    config: DataConfig, root: Path, vary: Transform, plain: Transform
+    config: DataConfig, root: Path, transforms: tuple[Transform, Transform]
 ) -> tuple[Split, tuple[str, ...]]:
+    """A folder with ``train`` and ``test`` (or ``val``), a folder for each class in both."""
     test_name = "test" if (root / "test").is_dir() else "val"
-    parts = []
-    for name, transform in (("train", vary), (test_name, plain)):
-        folder = root / name
-        if not folder.is_dir():
-            raise DataError(
-                f"there is no folder {folder}; a folder data set has {root}/train/<class>/ and "
-                f"{root}/test/<class>/ (or val)"
-            )
-        try:
-            part = datasets.ImageFolder(str(folder), transform=transform, loader=_open_image)
-        except FileNotFoundError as error:
-            raise DataError(f"{folder} has no images in class folders: {error}") from error
-        if config.on_corrupt == "skip":
-            _skip_corrupt(part, folder)
-        parts.append(part)
-    train, test = parts
+    train, test = (
+        _folder_part(config, root, name, transform)
+        for name, transform in zip(("train", test_name), transforms, strict=True)
+    )
     if len(train.classes) < 2:
         raise DataError(
             f"{root}/train has the one class folder {train.classes[0]!r}; a classifier needs at "
@@ -135,10 +144,29 @@ def _open_folder(
     return Split(train, test), tuple(train.classes)
 
 
-def _open_image(path: str) -> Image.Image:
+def _folder_part(config: DataConfig, root: Path, name: str, transform: Transform) -> Any:
+    """The images of one of the folders."""
+    folder = root / name
+    if not folder.is_dir():
+        raise DataError(
+            f"there is no folder {folder}; a folder data set has {root}/train/<class>/ and "
+            f"{root}/test/<class>/ (or val)"
+        )
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
+        part = _datasets().ImageFolder(str(folder), transform=transform, loader=_open_image)
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} has no images in class folders: {error}") from error
+    if config.on_corrupt == "skip":
+        _skip_corrupt(part, folder)
+    return part
+
+
+def _open_image(path: str) -> Image:
+    """One file in colour; :class:`DataError` names one that is no image."""
+    pillow = require("PIL.Image", extra="train")
+    try:
+        with pillow.open(path) as image:
+            return cast("Image", image.convert("RGB"))
     except Exception as error:  # Pillow has no base class for what damaged headers lead to
         raise DataError(
             f"{path} is no readable image ({error}); remove it, or set data.on_corrupt to skip"

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The experiments whose settings the package ships."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from importlib import resources
 from typing import Any
 
 from ..errors import ConfigError
-from ..settings._experiment import ExperimentConfig
-from ..settings._reader import from_dict, merged, parsed
+from ..settings import ExperimentConfig, from_dict
+from ..settings._reader import merged
+from ..settings._text import parsed
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The recipes that the package ships."""
+    """The recipes that the package ships.
+
+    Returns:
+        Their names, sorted.
+
+    Example:
+        >>> "digits" in recipe_names()
+        True
+    """
     folder = resources.files(__package__).joinpath("recipes")
     return tuple(
         sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
@@ -32,6 +41,10 @@ def recipe(name: str, over: Mapping[str, Any] | None = None) -> ExperimentConfig
     Raises:
         ConfigError: There is no such recipe; lists those there are.
         MissingDependencyError: PyYAML is not installed.
+
+    Example:
+        >>> recipe("digits", {"train": {"epochs": 1}}).train.epochs
+        1
     """
     if name not in recipe_names():
         known = ", ".join(recipe_names())

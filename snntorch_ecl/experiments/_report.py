@@ -66,18 +66,7 @@ class Report:
     facts: Sequence[tuple[str, str]] = ()
 
     def write(self, path: str | Path) -> Path:
-        """Write the page.
-
-        Args:
-            path: The file to write; a folder that is missing is made.
-
-        Returns:
-            The path.
-
-        Raises:
-            DataError: The file cannot be written.
-            MissingDependencyError: jinja2 or matplotlib is not installed.
-        """
+        """Write the page; a folder that is missing is made."""
         jinja2 = require("jinja2", extra="demo")
         source = resources.files(__package__).joinpath("templates/report.html").read_text("utf-8")
         environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)

@@ -1,4 +1,4 @@
-"""Running experiments: train a network, measure it, leave everything needed to repeat it."""
+"""Training as a run: settings in; a network, its curves and all that repeats it out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from .._util.processes import is_main, joined, main_first
 from .._util.rng import own_random_numbers
-from ..models._checkpoint import initial_ann, save_ann
-from ..settings._experiment import ExperimentConfig
-from ..training._fit import fit
+from ..models import save_ann
+from ..models._checkpoint import initial_ann
+from ..settings import ExperimentConfig
+from ..training import fit
 from ._curves import read_curves
 from ._data import load_data
-from ._measure import leave
-from ._records import continued, settings_of_this_run
+from ._files import begin_or_resume, versions_and_machine, write_result
 
 
 def run_training(
@@ -43,8 +43,12 @@ def run_training(
     Raises:
         ConfigError: The folder holds a run and ``resume`` is off, or one of other settings.
         DataError, CheckpointError, StateError: As for the steps it takes.
+
+    Example:
+        >>> from snntorch_ecl.experiments import recipe
+        >>> run_training(recipe("digits"), Path("runs/digits"))  # doctest: +SKIP
     """
-    continued(output_dir, config, resume=resume)
+    begin_or_resume(output_dir, config, resume=resume)
     with joined() as place, own_random_numbers(config.seed):
         with main_first(place):  # it may download
             split, classes = load_data(config.data)
@@ -66,7 +70,7 @@ def run_training(
     path = output_dir / "ann.safetensors"
     if is_main():
         seconds = round(time.perf_counter() - started, 1)
-        figures = {"seconds_of_last_slice": seconds, **settings_of_this_run()}
+        figures = {"seconds_of_last_slice": seconds, **versions_and_machine()}
         save_ann(path, ann, config, classes=classes, figures=figures)
-        leave(output_dir, "training", config, read_curves(output_dir), **figures)
+        write_result(output_dir, "training", config, read_curves(output_dir), **figures)
     return path

@@ -11,12 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from .._version import __version__
-from ..conversion._prepare import prepare
+from ..conversion import prepare
 from ..errors import CheckpointError, EclError
 from ..network._files import Format, read_tensors, write_tensors
-from ..nn._threshold_clip import ThresholdClip
-from ..settings._experiment import ExperimentConfig
-from ..settings._reader import from_dict
+from ..nn import ThresholdClip
+from ..settings import ExperimentConfig, from_dict
 from ._build import build
 
 _FORMAT = Format("snntorch-ecl ann", version=1, writer="save_ann")
@@ -48,15 +47,7 @@ def build_ann(config: ExperimentConfig, *, classes: int) -> nn.Module:
 
 
 def initial_ann(config: ExperimentConfig, *, classes: int) -> nn.Module:
-    """The network that an experiment begins with, with the weights that it starts from.
-
-    Args:
-        config: The experiment.
-        classes: Number of classes.
-
-    Raises:
-        CheckpointError: ``config.weights`` cannot be read, or holds another network.
-    """
+    """The network that an experiment begins with, with the weights that it starts from."""
     ann = build_ann(config, classes=classes)
     if config.weights is not None:
         start_from(ann, config.weights)
@@ -75,7 +66,7 @@ def save_ann(
 
     Args:
         path: The file.
-        ann: What :func:`build_ann` made, trained.
+        ann: The network: ``build(config.model, …)``, prepared unless ``config.relu``, trained.
         config: The experiment.
         classes: Names of the classes.
         figures: What was measured, as plain data.
@@ -85,6 +76,15 @@ def save_ann(
 
     Raises:
         CheckpointError: The file cannot be written; one that stood there is unharmed.
+
+    Example:
+        >>> import tempfile
+        >>> config = ExperimentConfig(model="digit_net")
+        >>> ann = prepare(build("digit_net", classes=2))
+        >>> folder = tempfile.mkdtemp()
+        >>> path = save_ann(f"{folder}/ann.safetensors", ann, config, classes=("cat", "dog"))
+        >>> load_ann(path).classes
+        ('cat', 'dog')
     """
     metadata = {
         **_FORMAT.metadata(),
@@ -107,6 +107,10 @@ def load_ann(path: str | Path) -> Checkpoint:
 
     Raises:
         CheckpointError: The file is missing, damaged or foreign, or does not fit its own settings.
+
+    Example:
+        >>> load_ann("runs/digits/ann.safetensors").config.levels  # doctest: +SKIP
+        4
     """
     path = Path(path)
     tensors, metadata = read_tensors(path, _FORMAT)
@@ -124,13 +128,8 @@ def load_ann(path: str | Path) -> Checkpoint:
 def start_from(ann: nn.Module, path: str | Path) -> None:
     """Take over the weights of a trained network; thresholds that it has not stay unset.
 
-    Args:
-        ann: What :func:`build_ann` made.
-        path: Checkpoint of a ReLU network, or of a prepared one with the same levels.
-
-    Raises:
-        CheckpointError: The file cannot be read, or holds another network (its model, number of
-            classes, levels or per-channel thresholds differ). The network is as it was.
+    If it is another network, or has other levels, :class:`CheckpointError`, and ``ann`` is as it
+    was.
     """
     source = load_ann(path)
     state = source.ann.state_dict()
@@ -161,15 +160,9 @@ def _check_activations(ann: nn.Module, trained: ExperimentConfig, path: str | Pa
 def differences(
     state: Mapping[str, Tensor], own: Mapping[str, Tensor], *, but: tuple[str, ...] = ()
 ) -> str:
-    """Names and shapes in which two networks differ.
+    """Names and shapes in which two networks differ, in words; empty where they are alike.
 
-    Args:
-        state: Tensors of a file.
-        own: Those of the network that they are for.
-        but: Ends of names that may differ.
-
-    Returns:
-        The first three and how many more, in words; nothing where they are alike.
+    Names that end as in ``but`` may differ.
     """
     found = [
         f"{key} ({_shape(state, key)} in the file, {_shape(own, key)} here)"
@@ -181,4 +174,5 @@ def differences(
 
 
 def _shape(state: Mapping[str, Tensor], key: str) -> str:
+    """The shape of a tensor as people write it."""
     return str(list(state[key].shape)) if key in state else "absent"

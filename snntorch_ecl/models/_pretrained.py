@@ -1,4 +1,4 @@
-"""ANNs that the package ships, trained and measured: nothing is downloaded."""
+"""Networks that the package ships, trained and measured: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -11,39 +11,24 @@ from typing import Any
 
 from ..conversion import load
 from ..errors import ConfigError
+from ..network import SpikingNetwork
 from ..network._files import read_figures
-from ..network._network import SpikingNetwork
 from ._checkpoint import Checkpoint, load_ann
 
 _SUFFIX = ".safetensors"
+# Folders beside this module.
+_ANNS = "pretrained"
+_SNNS = "pretrained/spiking"
 
 
 def shipped_names(folder: str) -> tuple[str, ...]:
-    """Names of the networks in a folder of the package.
-
-    Args:
-        folder: From the package's own, with slashes.
-
-    Returns:
-        The names of its files without their ending, sorted.
-    """
+    """Names of the networks in one of the folders, sorted."""
     names = (entry.name for entry in resources.files(__package__).joinpath(folder).iterdir())
     return tuple(sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)))
 
 
 def shipped_file(folder: str, name: str) -> AbstractContextManager[Path]:
-    """The file of one of :func:`shipped_names`.
-
-    Args:
-        folder: From the package's own, with slashes.
-        name: Of the network.
-
-    Returns:
-        What gives the path to a ``with`` block: the package may lie in an archive.
-
-    Raises:
-        ConfigError: There is no such network; lists those there are.
-    """
+    """The file of a network, for a ``with`` block: the package may lie in an archive."""
     names = shipped_names(folder)
     if name not in names:
         raise ConfigError(
@@ -55,11 +40,14 @@ def shipped_file(folder: str, name: str) -> AbstractContextManager[Path]:
 def pretrained_names() -> tuple[str, ...]:
     """The ANNs that the package ships.
 
+    Returns:
+        Their names: architecture, data and levels.
+
     Example:
         >>> "resnet20-cifar10-l4" in pretrained_names()
         True
     """
-    return shipped_names("pretrained")
+    return shipped_names(_ANNS)
 
 
 def load_pretrained(name: str) -> Checkpoint:
@@ -80,11 +68,8 @@ def load_pretrained(name: str) -> Checkpoint:
         >>> checkpoint.config.levels, len(checkpoint.classes)
         (4, 10)
     """
-    with shipped_file("pretrained", name) as path:
+    with shipped_file(_ANNS, name) as path:
         return load_ann(path)
-
-
-_FOLDER = "pretrained/spiking"
 
 
 @dataclass(frozen=True)
@@ -105,11 +90,14 @@ class PretrainedSNN:
 def pretrained_snn_names() -> tuple[str, ...]:
     """The fine-tuned spiking networks that the package ships.
 
+    Returns:
+        Their names: the ANN's, and the T at which it was tuned.
+
     Example:
         >>> "digitnet-digits-l4-t2" in pretrained_snn_names()
         True
     """
-    return shipped_names(_FOLDER)
+    return shipped_names(_SNNS)
 
 
 def load_pretrained_snn(name: str) -> PretrainedSNN:
@@ -129,7 +117,7 @@ def load_pretrained_snn(name: str) -> PretrainedSNN:
         >>> found.figures["num_steps"], len(found.source.classes)
         (2, 10)
     """
-    with shipped_file(_FOLDER, name) as path:
+    with shipped_file(_SNNS, name) as path:
         figures = read_figures(path)
         source = load_pretrained(figures["source"])
         return PretrainedSNN(load(path, source.ann).eval(), source, figures)

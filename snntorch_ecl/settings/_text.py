@@ -1,4 +1,4 @@
-"""The text of a settings file, YAML or JSON, as plain data; nothing in it is read silently wrong."""
+"""The text of a settings file, YAML or JSON, as plain data."""
 
 from __future__ import annotations
 

@@ -21,13 +21,13 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import snntorch_ecl
+from snntorch_ecl.cli import _app
 from snntorch_ecl.cli import _commands as commands
 from snntorch_ecl.cli import _commands_cost as commands_cost
 from snntorch_ecl.cli._app import app
 from snntorch_ecl.cli._console import errors_as_text
 from snntorch_ecl.errors import DataError
-from snntorch_ecl.experiments import _demo as demo
-from snntorch_ecl.experiments._demo import DemoConfig
+from snntorch_ecl.experiments import DemoConfig
 from tests.experiments.test_demo import quick_run
 
 ROOT = Path(snntorch_ecl.__file__).parent.parent
@@ -101,7 +101,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[DemoConfig, bool]]:
         found.append((config, progress))
         return Stub(config)
 
-    monkeypatch.setattr(demo, "run_demo", run_demo)
+    monkeypatch.setattr(_app, "run_demo", run_demo)
     return found
 
 

@@ -8,20 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-import snntorch_ecl
-from snntorch_ecl.experiments import _sweep as sweep_module
-from snntorch_ecl.experiments import _training_run as experiment_module
-from snntorch_ecl.experiments import _tuning as tuning_module
-from snntorch_ecl.experiments._measure import MeasureConfig
-from snntorch_ecl.experiments._recipes import recipe
-from snntorch_ecl.experiments._sweep import SweepConfig
-from snntorch_ecl.experiments._tuning import TuneConfig
-from snntorch_ecl.models._checkpoint import load_ann
+from snntorch_ecl import models
+from snntorch_ecl.cli import _commands as commands
+from snntorch_ecl.experiments import MeasureConfig, SweepConfig, TuneConfig, recipe
+from snntorch_ecl.models import load_ann
 from tests.cli.test_cli import invoke
 
 from ..helpers.runs import experiment, image_folder
 
-SHIPPED = Path(snntorch_ecl.__file__).parent / "pretrained" / "digitnet-digits-l4.safetensors"
+SHIPPED = Path(models.__file__).parent / "pretrained" / "digitnet-digits-l4.safetensors"
 
 
 class StopHereError(Exception):
@@ -37,9 +32,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         calls.append((config, output_dir, options))
         raise StopHereError
 
-    monkeypatch.setattr(experiment_module, "run_training", record)
-    monkeypatch.setattr(sweep_module, "run_sweep", record)
-    monkeypatch.setattr(tuning_module, "run_tuning", record)
+    monkeypatch.setattr(commands, "run_training", record)
+    monkeypatch.setattr(commands, "run_sweep", record)
+    monkeypatch.setattr(commands, "run_tuning", record)
     return calls
 
 

@@ -8,7 +8,8 @@ from torch import nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError
-from snntorch_ecl.experiments._ablation import NEURONS, ablate, variants
+from snntorch_ecl.experiments import NEURONS, ablate
+from snntorch_ecl.experiments._ablation import accuracy_rows, variants
 
 
 def trained(*, per_channel: bool = False) -> nn.Module:
@@ -77,8 +78,10 @@ def test_rows_show_the_steps_that_were_asked_for() -> None:
     data = [(torch.randn(20, 6), torch.randint(0, 3, (20,)))]
     result = ablate(trained(), data, steps=(3, 1, 3), progress=False)
     assert result.steps == (1, 3)
-    assert [row[0] for row in result.rows()] == list(NEURONS)
-    for row, evaluation in zip(result.rows(), result.evaluations.values(), strict=True):
+    columns, rows = accuracy_rows(result.evaluations, result.steps)
+    assert columns == ("neuron", "ANN", "T = 1", "T = 3")
+    assert [row[0] for row in rows] == list(NEURONS)
+    for row, evaluation in zip(rows, result.evaluations.values(), strict=True):
         shown = [evaluation.ann_accuracy, evaluation.accuracy[0], evaluation.accuracy[2]]
         assert list(row[1:]) == [f"{100 * value:.2f}" for value in shown if value is not None]
     assert len(result.plot().axes[0].get_lines()) >= len(NEURONS)

@@ -10,10 +10,11 @@ import torch
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError
+from snntorch_ecl.experiments import Bench, BenchConfig, Timing, run_bench
 from snntorch_ecl.experiments import _bench as bench_module
-from snntorch_ecl.experiments._bench import Bench, BenchConfig, Timing, measure, run_bench
-from snntorch_ecl.experiments._bench_modes import MODES, folded, random_images, subject
-from snntorch_ecl.experiments._records import settings_of_this_run
+from snntorch_ecl.experiments._bench import time_modes
+from snntorch_ecl.experiments._bench_modes import MODES, build_subject, folded, random_images
+from snntorch_ecl.experiments._files import versions_and_machine
 
 from ..cli.test_cli import invoke
 
@@ -22,25 +23,28 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.c
 
 @pytest.mark.parametrize("name", ["digit_net", "resnet20"])
 def test_modes_compute_what_they_are_called(name: str) -> None:
-    given = subject(name, image_size=28, seed=0)
-    images = random_images(given.model, 3, 28, seed=1)
+    subject = build_subject(name, image_size=28, seed=0)
+    images = random_images(subject.model, 3, 28, seed=1)
     with torch.no_grad():
-        snn = ecl.convert(given.ann)
+        snn = ecl.convert(subject.ann)
         expected = snn(images, num_steps=3)
         for mode in ("multi-step, compiled", "multi-step", "step by step, compiled"):
-            assert torch.allclose(MODES[mode](given, images)(3), expected, atol=1e-5), mode
+            assert torch.allclose(MODES[mode](subject, images)(3), expected, atol=1e-5), mode
 
 
 def test_the_loop_by_hand_runs_snntorchs_neuron_from_a_fresh_state_each_time() -> None:
-    given = subject("resnet20", image_size=16, seed=0)  # digit_net pools: by hand it pools spikes
-    images = random_images(given.model, 3, 16, seed=1)
+    # Not digit_net, which pools: by hand it pools spikes.
+    subject = build_subject("resnet20", image_size=16, seed=0)
+    images = random_images(subject.model, 3, 16, seed=1)
     with torch.no_grad():
-        leaky = ecl.convert(given.ann, handlers={ecl.ThresholdClip: snntorch_neuron})
+        leaky = ecl.convert(subject.ann, handlers={ecl.ThresholdClip: snntorch_neuron})
         expected = leaky(images, num_steps=3)
-        run = MODES["snn.Leaky(beta=1) in a loop"](given, images)
+        run = MODES["snn.Leaky(beta=1) in a loop"](subject, images)
         for _ in range(2):
             assert torch.allclose(run(3), expected, atol=1e-4)
-        assert not torch.allclose(expected, ecl.convert(given.ann)(images, num_steps=3), atol=1e-2)
+        assert not torch.allclose(
+            expected, ecl.convert(subject.ann)(images, num_steps=3), atol=1e-2
+        )
 
 
 def snntorch_neuron(module: Any, site: Any) -> torch.nn.Module:
@@ -51,19 +55,19 @@ def snntorch_neuron(module: Any, site: Any) -> torch.nn.Module:
 
 
 def test_the_ann_beside_it_is_the_same_network_without_batch_norms() -> None:
-    given = subject("resnet20", image_size=16, seed=0)
-    net = folded(given.model)
-    images = random_images(given.model, 2, 16, seed=1)
+    subject = build_subject("resnet20", image_size=16, seed=0)
+    net = folded(subject.model)
+    images = random_images(subject.model, 2, 16, seed=1)
     with torch.no_grad():
-        assert torch.allclose(net(images), given.model(images), atol=1e-4)
+        assert torch.allclose(net(images), subject.model(images), atol=1e-4)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
 
 
 def test_building_a_subject_leaves_the_random_state_alone() -> None:
     before = torch.get_rng_state()
-    given = subject("digit_net", image_size=28, seed=3)
-    images = random_images(given.model, 2, 28, seed=3)
-    assert torch.equal(images, random_images(given.model, 2, 28, seed=3))
+    subject = build_subject("digit_net", image_size=28, seed=3)
+    images = random_images(subject.model, 2, 28, seed=3)
+    assert torch.equal(images, random_images(subject.model, 2, 28, seed=3))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -102,7 +106,7 @@ def test_the_command_leaves_figures_that_repeat_it(tmp_path: Path) -> None:
     assert written["figures"]["threads"] == 1
     assert [t["num_steps"] for t in written["figures"]["timings"]] == [1, 2]
     assert all(s > 0 for t in written["figures"]["timings"] for s in t["modes"].values())
-    assert written["machine"] == settings_of_this_run()["machine"]
+    assert written["machine"] == versions_and_machine()["machine"]
     assert (out / "bench.svg").read_text().startswith("<?xml")
     again = bench_module.BenchConfig(
         **{k: tuple(v) if isinstance(v, list) else v for k, v in written["config"].items()}
@@ -133,5 +137,5 @@ def test_settings_outside_their_range(settings: dict[str, Any]) -> None:
 
 def test_modes_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     config = BenchConfig(models=("digit_net",), steps=(1,), batch_sizes=(1,), repeats=1)
-    result = measure(config, modes={"nothing": lambda given, images: lambda t: None})
+    result = time_modes(config, modes={"nothing": lambda subject, images: lambda t: None})
     assert list(result.timings[0].modes) == ["nothing"]

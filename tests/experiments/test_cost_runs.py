@@ -12,11 +12,9 @@ from torch.utils.data import DataLoader
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError
-from snntorch_ecl.experiments._cost_runs import EnergyConfig, ExitConfig
-from snntorch_ecl.experiments._data import load_data
-from snntorch_ecl.experiments._training_run import run_training
-from snntorch_ecl.measurement._early_exit import exit_curve
-from snntorch_ecl.models._checkpoint import load_ann
+from snntorch_ecl.experiments import EnergyConfig, ExitConfig, load_data, run_training
+from snntorch_ecl.measurement import exit_curve
+from snntorch_ecl.models import load_ann
 
 from ..cli.test_cli import invoke
 from ..helpers.runs import experiment, image_folder

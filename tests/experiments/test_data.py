@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snntorch_ecl.errors import MissingDependencyError
 from snntorch_ecl.experiments._data import Split, digits, load_data
-from snntorch_ecl.settings._data import DataConfig
+from snntorch_ecl.settings import DataConfig
 
 MEAN, DEVIATION = 0.1307, 0.3081
 

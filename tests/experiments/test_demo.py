@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 import snntorch_ecl as ecl
 from snntorch_ecl._util.tables import render
 from snntorch_ecl.errors import ConfigError, DataError
-from snntorch_ecl.experiments._data import digits
-from snntorch_ecl.experiments._demo import DUAL, PLAIN, DemoConfig, DemoResult, run_demo
+from snntorch_ecl.experiments import DemoConfig, DemoResult, digits, run_demo
+from snntorch_ecl.experiments._ablation import DUAL, PLAIN
 from snntorch_ecl.models import DigitNet
 
 SHOWN = (1, 2, 4, 8, 16)

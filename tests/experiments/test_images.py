@@ -12,9 +12,9 @@ from torch.utils.data import TensorDataset
 from torchvision import datasets
 
 from snntorch_ecl.errors import ConfigError, DataError
-from snntorch_ecl.experiments._data import load_data
+from snntorch_ecl.experiments import load_data
 from snntorch_ecl.experiments._images import test_transform, train_transform
-from snntorch_ecl.settings._data import DataConfig
+from snntorch_ecl.settings import DataConfig
 from tests.helpers.runs import image_folder
 
 

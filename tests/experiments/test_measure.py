@@ -12,16 +12,17 @@ from PIL import Image
 from snntorch_ecl import convert
 from snntorch_ecl._util.processes import Place
 from snntorch_ecl.errors import CheckpointError, ConfigError, DataError
-from snntorch_ecl.experiments._measure import (
+from snntorch_ecl.experiments import (
     AblateConfig,
     MeasureConfig,
-    open_checkpoint,
     run_ablation,
     run_evaluation,
+    run_training,
 )
-from snntorch_ecl.experiments._training_run import run_training
-from snntorch_ecl.models._checkpoint import build_ann, load_ann, save_ann
-from snntorch_ecl.settings._reader import load_config
+from snntorch_ecl.experiments._measure import open_checkpoint
+from snntorch_ecl.models import load_ann, save_ann
+from snntorch_ecl.models._checkpoint import build_ann
+from snntorch_ecl.settings import load_config
 
 from ..helpers.runs import CLASSES, experiment, image_folder, python
 
@@ -83,7 +84,7 @@ def test_two_processes_measure_what_one_measures(checkpoint: Path, tmp_path: Pat
         """
         import sys
         from pathlib import Path
-        from snntorch_ecl.measure import MeasureConfig, run_evaluation
+        from snntorch_ecl.experiments import MeasureConfig, run_evaluation
 
         config = MeasureConfig(checkpoint=sys.argv[2], steps=(1, 2, 4))
         run_evaluation(config, Path(sys.argv[1]) / "two", progress=False)

@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader
 from snntorch_ecl import convert, evaluate
 from snntorch_ecl._util.tables import render
 from snntorch_ecl.errors import ConfigError, DataError
-from snntorch_ecl.experiments import _sweep as sweep
-from snntorch_ecl.experiments._data import load_data
-from snntorch_ecl.experiments._recipes import recipe
-from snntorch_ecl.experiments._sweep import Point, SweepConfig, pareto_front, run_sweep
-from snntorch_ecl.models._checkpoint import build_ann, load_ann, save_ann
-from snntorch_ecl.settings._reader import load_config
-from snntorch_ecl.training._fit import fit
+from snntorch_ecl.experiments import Point, SweepConfig, load_data, recipe, run_sweep
+from snntorch_ecl.experiments import _sweep_run as sweep
+from snntorch_ecl.experiments._sweep import pareto_front
+from snntorch_ecl.models import load_ann, save_ann
+from snntorch_ecl.models._checkpoint import build_ann
+from snntorch_ecl.settings import load_config
+from snntorch_ecl.training import fit
 
 from ..helpers.runs import experiment, image_folder
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from snntorch_ecl import ThresholdClip
 from snntorch_ecl.errors import CheckpointError
-from snntorch_ecl.models._checkpoint import build_ann, load_ann, save_ann, start_from
-from snntorch_ecl.settings._experiment import ExperimentConfig
+from snntorch_ecl.models import load_ann, save_ann
+from snntorch_ecl.models._checkpoint import build_ann, start_from
+from snntorch_ecl.settings import ExperimentConfig
 
 CONFIG = ExperimentConfig()  # a DigitNet with L = 4
 CLASSES = ("a", "b", "c")

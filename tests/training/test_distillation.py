@@ -11,8 +11,7 @@ from torch.utils.data import TensorDataset
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.settings import TrainConfig
-from snntorch_ecl.training._distillation import Committee, Teacher
-from snntorch_ecl.training._fit import fit
+from snntorch_ecl.training import Committee, Teacher, fit
 
 
 class Fixed(nn.Module):

@@ -11,15 +11,19 @@ import torch
 import snntorch_ecl as ecl
 from snntorch_ecl._util.processes import Place
 from snntorch_ecl.errors import CheckpointError
-from snntorch_ecl.experiments._measure import MeasureConfig, open_checkpoint, run_evaluation
-from snntorch_ecl.experiments._training_run import run_training
-from snntorch_ecl.experiments._tuned import load_tuned, start_from_run
-from snntorch_ecl.experiments._tuning import TuneConfig, run_tuning
-from snntorch_ecl.models._checkpoint import load_ann
-from snntorch_ecl.models._pretrained import load_pretrained
-from snntorch_ecl.settings._reader import load_config
-from snntorch_ecl.settings._train import TrainConfig
-from snntorch_ecl.training._norms import measure_norms
+from snntorch_ecl.experiments import (
+    MeasureConfig,
+    TuneConfig,
+    load_tuned,
+    run_evaluation,
+    run_training,
+    run_tuning,
+)
+from snntorch_ecl.experiments._finetuned import start_from_run
+from snntorch_ecl.experiments._measure import open_checkpoint
+from snntorch_ecl.models import load_ann, load_pretrained
+from snntorch_ecl.settings import TrainConfig, load_config
+from snntorch_ecl.training import measure_norms
 
 from ..helpers.runs import experiment, image_folder
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from snntorch_ecl.errors import ConfigError
-from snntorch_ecl.experiments._recipes import recipe, recipe_names
+from snntorch_ecl.experiments import recipe, recipe_names
 from snntorch_ecl.models import build
 from snntorch_ecl.settings import ExperimentConfig, TrainConfig, from_dict, load_config
 from snntorch_ecl.settings._reader import merged

@@ -1,4 +1,4 @@
-"""What is written beside a figure, so that it can be repeated: versions, machine, settings."""
+"""The files of a run: results with all that repeats them, and what lets a run be resumed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -15,12 +16,13 @@ import torch
 
 from .._util.files import replacing
 from .._util.processes import is_main
+from .._util.results import Result
 from .._version import __version__
 from ..errors import ConfigError, DataError
 from ..settings._reader import plain
 
 
-def settings_of_this_run() -> dict[str, Any]:
+def versions_and_machine() -> dict[str, Any]:
     """Versions and machine, to be written beside any figure."""
     return {
         "versions": {
@@ -39,11 +41,7 @@ def settings_of_this_run() -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> Path:
-    """Write plain data, all or nothing.
-
-    Raises:
-        DataError: The file cannot be written; one that stood there is unharmed.
-    """
+    """Write plain data, all or nothing; :class:`DataError` if the file cannot be written."""
     try:
         with replacing(path) as part:
             part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -52,19 +50,26 @@ def write_json(path: Path, content: Mapping[str, Any]) -> Path:
     return path
 
 
-def continued(output_dir: Path, config: Any, *, resume: bool) -> None:
-    """Make a training's folder with its ``config.json``, or make sure that it is the same run's.
+def write_result(output_dir: Path, name: str, config: Any, result: Result, **more: Any) -> None:
+    """Write ``name.json``, from which the run can be repeated, and ``name.svg``; once for all.
 
-    Args:
-        output_dir: The folder.
-        config: The run's settings, a dataclass.
-        resume: Whether a run that is there may be gone on with.
-
-    Raises:
-        ConfigError: The folder holds trained files and ``resume`` is off, or they are of other
-            settings, which it names, or what is needed to go on is missing.
-        DataError: The folder cannot be written to.
+    ``more`` is plain data that stands beside the result's own.
     """
+    if not is_main():
+        return
+    figures = {**result.to_dict(), **more}
+    content = {"config": asdict(config), "figures": figures, **versions_and_machine()}
+    write_json(output_dir / f"{name}.json", content)
+    picture = output_dir / f"{name}.svg"
+    try:
+        with replacing(picture) as part:
+            result.plot().savefig(part, format="svg")
+    except OSError as error:
+        raise DataError(f"{picture} cannot be written: {error}") from error
+
+
+def begin_or_resume(output_dir: Path, config: Any, *, resume: bool) -> None:
+    """Make a training's folder with its ``config.json``, or see that it holds the same run."""
     if not is_main():
         return
     file = output_dir / "config.json"
@@ -86,15 +91,18 @@ def continued(output_dir: Path, config: Any, *, resume: bool) -> None:
     write_json(file, {"config": plain(config)})
 
 
-def usable(output_dir: Path) -> None:
-    """Make a folder and write to it, before anything long is done for it.
+def check_alone(what: str) -> None:
+    """Refuse to do in each of several processes what one has to do by itself."""
+    several = os.environ.get("WORLD_SIZE", "1")
+    if "RANK" in os.environ and several != "1":
+        raise ConfigError(
+            f"{what} runs in one process, but {several} were started (WORLD_SIZE); start it "
+            "without torchrun"
+        )
 
-    Args:
-        output_dir: Where results will go.
 
-    Raises:
-        DataError: It cannot be written to.
-    """
+def check_writable(output_dir: Path) -> None:
+    """Make a folder and write to it, before anything long is done for it."""
     if not is_main():
         return
     try:
@@ -106,6 +114,7 @@ def usable(output_dir: Path) -> None:
 
 
 def _settings_in(file: Path) -> dict[str, Any]:
+    """The settings of the run whose file this is."""
     try:
         return dict(json.loads(file.read_text(encoding="utf-8"))["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -113,16 +122,9 @@ def _settings_in(file: Path) -> dict[str, Any]:
 
 
 def check_same(before: Mapping[str, Any], config: Any, file: Path) -> None:
-    """Refuse to go on with a run of other settings.
+    """Refuse to go on with a run of other settings, or of a version that did not know one of them.
 
-    Args:
-        before: The run's settings, as they stand in its file.
-        config: Today's, a dataclass.
-        file: That file.
-
-    Raises:
-        ConfigError: They differ, or one of them did not exist when the run began: what it did then
-            need not be today's default.
+    What such a version did need not be today's default.
     """
     was, now = _flat(before), _flat(plain(config))
     new = [f"{name} (now {now[name]!r})" for name in now if name not in was]
@@ -144,6 +146,7 @@ def check_same(before: Mapping[str, Any], config: Any, file: Path) -> None:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their names with dots."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a fine-tuning of the converted network has learned: to measure, or to start from."""
+"""What a fine-tuning of the converted network has left: to measure, or to start from."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..conversion import load
-from ..conversion._convert import convert
+from ..conversion import convert, load
 from ..errors import CheckpointError
 from ..models._checkpoint import differences
-from ..network._network import SpikingNetwork
+from ..network import SpikingNetwork
 
 # What stands before the network's own names in the checkpoints of a fine-tuning.
 _PREFIX = "model.snn."
@@ -31,6 +30,11 @@ def load_tuned(folder: str | Path, ann: nn.Module) -> SpikingNetwork:
     Raises:
         CheckpointError: The folder holds no such network, the file is damaged, or it is of
             another network or of other thresholds.
+
+    Example:
+        >>> from snntorch_ecl.models import load_ann
+        >>> ann = load_ann("runs/digits/ann.safetensors").ann  # doctest: +SKIP
+        >>> snn = load_tuned("runs/digits-t2", ann)  # doctest: +SKIP
     """
     path = Path(folder) / "snn.safetensors"
     if not path.is_file():
@@ -50,15 +54,8 @@ def load_tuned(folder: str | Path, ann: nn.Module) -> SpikingNetwork:
 def start_from_run(snn: SpikingNetwork, folder: str | Path) -> None:
     """Take over the weights and batch norms that a fine-tuning of the same ANN has learned.
 
-    They are read from ``last.ckpt``: in ``snn.safetensors`` the norms are folded.
-
-    Args:
-        snn: The converted network, its norms not folded.
-        folder: Of a run of :func:`snntorch_ecl.experiments.run_tuning`, at any T, ended or not.
-
-    Raises:
-        CheckpointError: The folder holds no such run, the checkpoint is damaged, or it is of
-            another network or of other thresholds. The network is as it was.
+    They are read from ``last.ckpt``: in ``snn.safetensors`` the norms are folded. If the run is
+    of another network or of other thresholds, :class:`CheckpointError`, and ``snn`` is as it was.
     """
     path = Path(folder) / "last.ckpt"
     own = snn.state_dict()
@@ -81,6 +78,7 @@ def _other_thresholds(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) ->
 
 
 def _network_in(path: Path) -> dict[str, Tensor]:
+    """The network's tensors in a checkpoint of Lightning's."""
     if not path.is_file():
         raise CheckpointError(
             f"there is no {path} to start from; name the output folder of a fine-tuning"

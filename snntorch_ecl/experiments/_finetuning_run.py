@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import snntorch.surrogate
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from .._util.checks import check_whole_numbers
 from .._util.devices import default_device
-from .._util.processes import is_main, joined, share
-from ..conversion._convert import convert
+from .._util.processes import is_main, joined, place_here
+from ..conversion import convert
 from ..errors import CheckpointError, ConfigError
 from ..functional._neuron import SurrogateGradient
 from ..measurement import Evaluation, evaluate
-from ..models._checkpoint import Checkpoint, load_ann
-from ..network._network import SpikingNetwork
-from ..settings._train import TrainConfig
+from ..models import Checkpoint, load_ann
+from ..network import SpikingNetwork
+from ..settings import TrainConfig
 from ..surrogate import rectangular, triangular
-from ..training._distillation import Committee, Teacher, check_share
-from ..training._fit import fit
-from ..training._norms import measure_norms
-from ._measure import MeasureConfig, leave, open_checkpoint
-from ._records import continued
-from ._tuned import start_from_run
+from ..training import Committee, Teacher, fit, measure_norms
+from ..training._distillation import check_share
+from ._files import begin_or_resume, write_result
+from ._finetuned import start_from_run
+from ._measure import MeasureConfig, Opened, open_checkpoint
 
 Surrogate = Literal["triangular", "rectangular", "atan"]
 """Shape of the gradient at a threshold: most near it, the clip's own, or snnTorch's default."""
@@ -60,6 +58,13 @@ class TuneConfig:
         start: Folder of another fine-tuning of the same checkpoint, say at a larger T, to start
             from; by default the ANN's weights.
         train: The recipe; a few epochs at a small learning rate.
+
+    Raises:
+        ConfigError: A setting is outside its range, or has no effect beside another one.
+
+    Example:
+        >>> TuneConfig(measure=MeasureConfig(checkpoint="ann.safetensors"), num_steps=1).train.lr
+        0.05
     """
 
     measure: MeasureConfig
@@ -98,6 +103,7 @@ class _AtSteps(nn.Module):
         self.num_steps = num_steps
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits, ``[B, classes]``."""
         logits: Tensor = self.snn(images, num_steps=self.num_steps)
         return logits
 
@@ -157,48 +163,53 @@ def run_tuning(
     Raises:
         ConfigError: The folder holds a run and ``resume`` is off, or one of other settings.
         CheckpointError, DataError, StateError: As for the steps it takes.
+
+    Example:
+        >>> config = TuneConfig(measure=MeasureConfig(checkpoint="ann.safetensors"), num_steps=2)
+        >>> run_tuning(config, Path("runs/tuned"))  # doctest: +SKIP
     """
-    continued(output_dir, config, resume=resume)
+    begin_or_resume(output_dir, config, resume=resume)
     with joined() as place:
+        shown = progress and is_main()
         opened = open_checkpoint(config.measure, place)
-        ann = opened.checkpoint.ann
-        snn = convert(ann, spike_grad=_SHAPES[config.surrogate](), fold_batchnorms=False)
-        # A run that goes on has learned from there already.
-        if config.start is not None and not (output_dir / "last.ckpt").is_file():
-            start_from_run(snn, config.start)
-        teacher = _teacher(config, opened.checkpoint)
-        learner = _AtSteps(snn, config.num_steps)
+        learner = _learner(config, opened, output_dir)
         fit(
             learner,
             opened.train,
             config.train,
-            teacher=teacher,
+            teacher=_teacher(config, opened.checkpoint),
             output_dir=output_dir,
             resume=resume,
             classes=len(opened.checkpoint.classes),
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
-            progress=progress and place.rank == 0,
+            progress=shown,
         )
-        device = default_device()
-        measure_norms(
-            learner.to(device),
-            opened.train,
-            device=device,
-            seed=config.train.seed,
-            progress=progress and place.rank == 0,
-        )
-        snn.fold_batchnorms()
+        # Lightning may have started more processes than there were before.
+        opened = replace(opened, place=place_here())
+        device, seed = default_device(), config.train.seed
+        measure_norms(learner.to(device), opened.train, device=device, seed=seed, progress=shown)
+        learner.snn.fold_batchnorms()
         result = evaluate(
-            snn,
-            DataLoader(share(opened.test, place), config.measure.batch_size),
+            learner.snn,
+            opened.batches(config.measure.batch_size),
             num_steps=max(config.measure.steps),
-            ann=ann.to(device),
-            distributed=place.world_size > 1,
-            progress=progress and place.rank == 0,
+            ann=opened.checkpoint.ann.to(device),
+            distributed=opened.distributed,
+            progress=progress and is_main(),
         )
     if is_main():
-        snn.save(output_dir / "snn.safetensors")
-    leave(output_dir, "tuning", config, result)
+        learner.snn.save(output_dir / "snn.safetensors")
+    write_result(output_dir, "tuning", config, result)
     return result
+
+
+def _learner(config: TuneConfig, opened: Opened, output_dir: Path) -> _AtSteps:
+    """The converted network, its norms not folded, at the T that it is trained at."""
+    spike_grad = _SHAPES[config.surrogate]()
+    snn = convert(opened.checkpoint.ann, spike_grad=spike_grad, fold_batchnorms=False)
+    # A run that goes on has learned from there already.
+    if config.start is not None and not (output_dir / "last.ckpt").is_file():
+        start_from_run(snn, config.start)
+    return _AtSteps(snn, config.num_steps)

@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from snntorch_ecl.errors import ConfigError, DataError
-from snntorch_ecl.experiments._records import check_same, settings_of_this_run, usable, write_json
-from snntorch_ecl.settings._experiment import ExperimentConfig
+from snntorch_ecl.experiments._files import (
+    check_same,
+    check_writable,
+    versions_and_machine,
+    write_json,
+)
+from snntorch_ecl.settings import ExperimentConfig
 
 
 def test_it_makes_the_folder_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -38,14 +43,14 @@ def test_a_full_disk_leaves_the_old_file_alone(tmp_path: Path) -> None:
 
 
 def test_versions_and_machine_are_plain_data() -> None:
-    settings = settings_of_this_run()
+    settings = versions_and_machine()
     assert json.loads(json.dumps(settings)) == settings
     assert {"snntorch-ecl", "snntorch", "torch", "python"} <= set(settings["versions"])
     assert settings["machine"]["cores"] >= 1
 
 
 def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
-    usable(tmp_path / "a" / "b")
+    check_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
@@ -53,7 +58,7 @@ def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
 def test_a_file_is_no_folder(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(DataError, match=f"{place} cannot be written to"):
-        usable(tmp_path / place)
+        check_writable(tmp_path / place)
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -12,14 +12,10 @@ from torch import nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import CheckpointError, ConfigError
-from snntorch_ecl.experiments._measure import MeasureConfig
-from snntorch_ecl.experiments._training_run import run_training
-from snntorch_ecl.experiments._tuning import Surrogate, TuneConfig, run_tuning
-from snntorch_ecl.models._checkpoint import load_ann, save_ann
-from snntorch_ecl.models._pretrained import load_pretrained
-from snntorch_ecl.settings._experiment import ExperimentConfig
-from snntorch_ecl.settings._reader import from_dict, load_config
-from snntorch_ecl.settings._train import TrainConfig
+from snntorch_ecl.experiments import MeasureConfig, TuneConfig, run_training, run_tuning
+from snntorch_ecl.experiments._finetuning_run import Surrogate
+from snntorch_ecl.models import load_ann, load_pretrained, save_ann
+from snntorch_ecl.settings import ExperimentConfig, TrainConfig, from_dict, load_config
 from snntorch_ecl.training._lightning import Classifier
 
 from ..helpers.runs import experiment, image_folder
@@ -109,7 +105,9 @@ def test_one_epoch_repairs_what_one_step_loses(surrogate: Surrogate, tmp_path: P
     """On real digits: converted, one step is right on four of five, which the zoo states."""
     name = "digitnet-digits-l4"
     stated = load_pretrained(name).figures["accuracy"]["1"]
-    with resources.as_file(resources.files(ecl) / "pretrained" / f"{name}.safetensors") as file:
+    with resources.as_file(
+        resources.files(ecl.models) / "pretrained" / f"{name}.safetensors"
+    ) as file:
         settings = TuneConfig(
             measure=MeasureConfig(checkpoint=str(file), steps=(1,)),
             num_steps=1,

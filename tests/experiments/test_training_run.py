@@ -13,11 +13,10 @@ from torch.utils.data import TensorDataset
 from snntorch_ecl import ThresholdClip, models
 from snntorch_ecl._util.processes import Place
 from snntorch_ecl.errors import CheckpointError, ConfigError, DataError, InputError, StateError
+from snntorch_ecl.experiments import load_data, run_training
 from snntorch_ecl.experiments._curves import read_curves
-from snntorch_ecl.experiments._data import load_data
-from snntorch_ecl.experiments._training_run import run_training
-from snntorch_ecl.models._checkpoint import load_ann
-from snntorch_ecl.settings._train import TrainConfig
+from snntorch_ecl.models import load_ann
+from snntorch_ecl.settings import TrainConfig
 from snntorch_ecl.training._lightning import AtomicCheckpoints, Classifier, Data
 
 from ..helpers.runs import CLASSES, experiment, image_folder, python
@@ -133,7 +132,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_loses_only_the_steps_since_th
         from pathlib import Path
         import torch
         from tests.helpers.runs import experiment
-        from snntorch_ecl.experiment import run_training
+        from snntorch_ecl.experiments import run_training
 
         folder, root, whole_save, written = Path(sys.argv[1]), Path(sys.argv[2]), torch.save, []
 
@@ -317,7 +316,8 @@ DDP = """
     from torch import nn
     from torch.utils.data import TensorDataset
     import snntorch_ecl as ecl
-    from snntorch_ecl.train import TrainConfig, fit
+    from snntorch_ecl.settings import TrainConfig
+    from snntorch_ecl.training import fit
 
     folder, devices = Path(sys.argv[1]), int(sys.argv[2])
     torch.manual_seed(0)

