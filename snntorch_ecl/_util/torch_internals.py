@@ -1,4 +1,4 @@
-"""Names of torch that begin with an underscore: all that this package uses of them stand here.
+"""Names of torch that are not public: all that this package uses of them stand here.
 
 Each is the only way to what it gives. Tested with torch 2.6 (the oldest allowed) and 2.14.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.conv import _ConvNd as Convolution
 from torch.nn.modules.conv import _ConvTransposeNd as TransposedConvolution
@@ -25,8 +26,10 @@ __all__ = [
     "BatchNorm",
     "Convolution",
     "Dropout",
+    "StorageWeakRef",
     "TransposedConvolution",
     "call_with_hooks",
+    "compile_once",
     "copy_hooks",
     "has_hooks",
     "inside_ddp",
@@ -77,6 +80,21 @@ def inside_ddp() -> bool:
 def own_parameter(module: nn.Module, name: str) -> nn.Parameter | None:
     """A parameter that a module holds itself, not one that it computes under that name."""
     return module._parameters.get(name)
+
+
+def compile_once(module: nn.Module, ready: Callable[[], bool]) -> None:
+    """Compile a module in place, as ``module.compile()`` does, from the first call that is ready.
+
+    Copies and pickles of the module are not compiled: torch leaves this out of them.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not ready():
+            return module._call_impl(*args, **kwargs)
+        module.compile()
+        return module._compiled_call_impl(*args, **kwargs)  # type: ignore[misc]
+
+    module._compiled_call_impl = call
 
 
 def uncompile(module: nn.Module) -> None:

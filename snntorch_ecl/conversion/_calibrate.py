@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -11,15 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from .._util.batches import check_one_input, images_in
-from .._util.checks import SMALLEST_THRESHOLD, check_levels
+from .._util.checks import SMALLEST_THRESHOLD, check_whole_numbers
 from .._util.devices import device_of
 from .._util.processes import summed
 from ..errors import ConfigError, DataError, InputError, NotPreparedError
 from ..graph._trace import copied
 from ..nn._threshold_clip import ThresholdClip
 from ._histogram import Histogram
+from ._reference import clips_of, watching
 
 Method = Literal["mse", "percentile", "max"]
+
+# Activations: some 40 MiB of bins and their numbers.
+_COUNTED_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,8 @@ class CalibrateConfig:
             raise ConfigError(f"method must be one of {options}; got {self.method!r}")
         if not 0 < self.percentile <= 100:
             raise ConfigError(f"percentile must lie in (0, 100]; got {self.percentile!r}")
-        check_levels(self.num_steps)
+        if self.num_steps is not None:
+            check_whole_numbers("num_steps", (self.num_steps,), lowest=1)
 
 
 def calibrate(
@@ -95,7 +99,7 @@ def calibrate(
     """
     config = CalibrateConfig(method=method, percentile=percentile, num_steps=num_steps)
     model = copied(model)
-    clips = {n: m for n, m in model.named_modules() if isinstance(m, ThresholdClip)}
+    clips = clips_of(model)
     if not clips:
         raise NotPreparedError(
             f"{type(model).__name__} has no ThresholdClip: call prepare(model) first"
@@ -138,12 +142,12 @@ def _watch(
 ) -> None:
     """Run all data through the model, with every clip a plain ReLU."""
     device = device_of(model)
+    for watcher in watchers.values():
+        watcher.clip.unset()
+    clips = {name: watcher.clip for name, watcher in watchers.items()}
     modes = {module: module.training for module in model.modules()}
-    with ExitStack() as stack, torch.no_grad():
-        for watcher in watchers.values():
-            watcher.clip.unset()
-            stack.callback(watcher.clip.register_forward_hook(watcher.on_activation).remove)
-        model.eval()
+    model.eval()
+    with torch.no_grad(), watching(clips, lambda name, seen: watchers[name].see(seen.output)):
         for images in images_in(data, key=key, desc="calibrate", progress=progress):
             model(images.to(device))
     for module, training in modes.items():
@@ -163,8 +167,8 @@ class _Watcher:
         """Whether any data reached the clip."""
         return self.histogram is not None
 
-    def on_activation(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        """Forward hook of the clip."""
+    def see(self, output: Tensor) -> None:
+        """Count a batch of activations, a few images at a time: counting takes room."""
         if not bool(output.isfinite().all()):
             raise InputError(
                 f"{self.name}: activations of shape {list(output.shape)} hold NaN or infinity; "
@@ -175,10 +179,11 @@ class _Watcher:
                 f"{self.name}: per-channel thresholds need input [B, C, ...], not "
                 f"{list(output.shape)}"
             )
-        rows = output.transpose(0, 1).flatten(1) if self.clip.per_channel else output.reshape(1, -1)
         if self.histogram is None:
-            self.histogram = Histogram(len(rows))
-        self.histogram.add(rows)
+            self.histogram = Histogram(output.shape[1] if self.clip.per_channel else 1)
+        for part in output.split(max(1, _COUNTED_AT_ONCE * len(output) // output.numel())):
+            rows = part.transpose(0, 1) if self.clip.per_channel else part.unsqueeze(0)
+            self.histogram.add(rows.flatten(1))
 
     def gather(self) -> None:
         """Add what other processes have seen."""

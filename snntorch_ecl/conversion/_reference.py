@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -22,6 +23,21 @@ class Activation(NamedTuple):
     output: Tensor
 
 
+@contextmanager
+def watching(
+    clips: Mapping[str, ThresholdClip], see: Callable[[str, Activation], None]
+) -> Iterator[None]:
+    """Show what reaches and leaves some clips, while a network of ours runs."""
+    with ExitStack() as stack:
+        for name, clip in clips.items():
+
+            def hook(module: nn.Module, args: Any, output: Tensor, name: str = name) -> None:
+                see(name, Activation(args[0], output))
+
+            stack.callback(clip.register_forward_hook(hook).remove)
+        yield
+
+
 class Reference:
     """A private copy of an ANN in eval mode, whose activations are looked at as it runs.
 
@@ -36,28 +52,20 @@ class Reference:
     def __init__(self, ann: nn.Module, snn: SpikingNetwork) -> None:
         ann = copied(ann).eval()
         # An unset clip passes ReLU through, at the same names as the spiking layers.
-        self._ann = ann if snn.neurons.keys() <= _clips(ann).keys() else prepare(ann)
+        self._ann = ann if snn.neurons.keys() <= clips_of(ann).keys() else prepare(ann)
         self._ann.to(device_of(snn))
-        self._seen: dict[str, Activation] = {}
-        for name, clip in _activations(self._ann, snn.neurons.keys()).items():
-            clip.register_forward_hook(self._note(name))
+        self._clips = _activations(self._ann, snn.neurons.keys())
 
     def run(self, images: Tensor) -> tuple[Any, dict[str, Activation]]:
         """The ANN's output for images ``[B, ...]``, and its activations by spiking layer."""
-        self._seen = {}
-        output = self._ann(images)
-        seen, self._seen = self._seen, {}
+        seen: dict[str, Activation] = {}
+        with watching(self._clips, seen.__setitem__):
+            output = self._ann(images)
         return output, seen
-
-    def _note(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            self._seen[name] = Activation(args[0], output)
-
-        return hook
 
 
 def _activations(ann: nn.Module, names: Collection[str]) -> dict[str, ThresholdClip]:
-    clips = _clips(ann)
+    clips = clips_of(ann)
     missing = [name for name in names if name not in clips]
     if missing:
         raise ConfigError(
@@ -67,5 +75,6 @@ def _activations(ann: nn.Module, names: Collection[str]) -> dict[str, ThresholdC
     return {name: clips[name] for name in names}
 
 
-def _clips(ann: nn.Module) -> dict[str, ThresholdClip]:
+def clips_of(ann: nn.Module) -> dict[str, ThresholdClip]:
+    """The clips of a network by name."""
     return {name: m for name, m in ann.named_modules() if isinstance(m, ThresholdClip)}

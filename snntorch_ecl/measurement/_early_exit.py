@@ -18,7 +18,7 @@ from .._util.processes import summed
 from .._util.results import Result
 from .._util.tables import percent, table
 from ..errors import ConfigError, DataError
-from ..network import SpikingNetwork
+from ..network import Observer, SpikingNetwork
 from ..network._guards import measuring
 from ..network._network import check_spiking
 from ..network._predict import check_confidence, logits_of
@@ -147,10 +147,12 @@ def exit_curve(
     fixed = torch.zeros(max_steps, dtype=torch.int64)
     taken, right = torch.zeros(2, len(confidences), dtype=torch.int64)
     samples = torch.zeros(1, dtype=torch.int64)
-    device = device_of(snn)
+    device, nobody = device_of(snn), Observer(())  # looked at, a network keeps no state
     with measuring(snn), torch.no_grad():
         for images, labels in pairs_in(data, desc="early exit", progress=progress):
-            logits = snn.logits_over_time(images.to(device), num_steps=max_steps)
+            logits = snn.logits_over_time(
+                images.to(device), num_steps=max_steps, observers=[nobody]
+            )
             surest, correct = _answers(logits, labels.to(device))
             fixed += correct.sum(1).cpu()
             samples += len(labels)

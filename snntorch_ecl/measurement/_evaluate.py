@@ -50,7 +50,7 @@ def evaluate(
         InputError: Images hold NaN or infinity.
 
     Example:
-        >>> from snntorch_ecl import convert
+        >>> from snntorch_ecl import ThresholdClip, convert
         >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
         >>> data = [(torch.rand(5, 8), torch.tensor([0, 1, 0, 1, 0]))]
         >>> result = evaluate(convert(ann), data, num_steps=4, ann=ann, progress=False)

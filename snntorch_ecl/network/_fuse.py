@@ -8,7 +8,7 @@ from torch import nn
 
 from .._util.compiler import works_on
 from .._util.devices import device_of
-from .._util.torch_internals import uncompile
+from .._util.torch_internals import compile_once, uncompile
 from ..errors import NotPreparedError
 from ..nn._threshold_clip import ThresholdClip
 from ._network import SpikingNetwork
@@ -22,7 +22,7 @@ def fuse(network: Network, fused: bool = True) -> Network:
 
     The network is compiled in place (``network.compile()``): each :class:`~snntorch_ecl.ThresholdClip`
     becomes part of the loops around it, and its output is computed again in the backward pass
-    rather than kept for it. The first batch takes a minute longer. Where nothing can be compiled a
+    rather than kept for it. That takes a minute at the first batch after all thresholds are set. Where nothing can be compiled a
     warning says so, and all goes on as before. Copies are not compiled: fuse them too.
 
     A spiking network is taken too: see :meth:`~snntorch_ecl.SpikingNetwork.fuse`.
@@ -46,13 +46,15 @@ def fuse(network: Network, fused: bool = True) -> Network:
     if isinstance(network, SpikingNetwork):
         network.fuse(fused)
         return network
-    if not any(isinstance(module, ThresholdClip) for module in network.modules()):
+    clips = [module for module in network.modules() if isinstance(module, ThresholdClip)]
+    if not clips:
         raise NotPreparedError(
             f"{type(network).__name__} has no ThresholdClip: call prepare(model) first"
         )
     if not fused:
         uncompile(network)
     elif works_on(device_of(network).type):
-        network.compile()
+        # A first batch, which starts thresholds, looks at values: no graph could hold it.
+        compile_once(network, lambda: all(clip.is_set for clip in clips))
         teach_allocator()
     return network

@@ -174,7 +174,8 @@ class SpikingNetwork(nn.Module):
             *inputs: ``[B, ...]``.
             num_steps: T ≥ 1.
             piece: As for :meth:`forward`.
-            observers: They are shown layers while the network runs.
+            observers: They are shown layers while the network runs. Neurons then keep the state
+                of the last group of images alone.
 
         Returns:
             ``[T, B, ...]``: entry t is the average over steps 1 … t+1.
@@ -271,8 +272,7 @@ class SpikingNetwork(nn.Module):
 
     def _follow_reset(self) -> None:
         """Where snnTorch has reset the neurons, which are all it knows, reset the other layers."""
-        neurons = self.neurons
-        if neurons and all(neuron.is_fresh for neuron in neurons.values()):
+        if self.layers and all(neuron.is_fresh for _, neuron in self._each_neuron()):
             self.reset()
 
     # -------------------------------------------------------------------------- inspection
@@ -288,8 +288,13 @@ class SpikingNetwork(nn.Module):
     @property
     def neurons(self) -> dict[str, DualThreshold]:
         """The dual-threshold neurons by their layer's name, in the order in which they run."""
-        modules = ((layer.name, self.net.get_submodule(layer.name)) for layer in self.layers)
-        return {name: m for name, m in modules if isinstance(m, DualThreshold)}
+        return dict(self._each_neuron())
+
+    def _each_neuron(self) -> Iterator[tuple[str, DualThreshold]]:
+        for layer in self.layers:
+            module = self.net.get_submodule(layer.name)
+            if isinstance(module, DualThreshold):
+                yield layer.name, module
 
     def spike_worth(self, name: str) -> Tensor:
         """What one emitted spike of a neuron stands for, in the unit of its activation.

@@ -90,6 +90,7 @@ class Watching(Interpreter):
 
     def __init__(self, net: GraphModule, observers: Sequence[Observer] = ()) -> None:
         super().__init__(net)
+        self.extra_traceback = False  # errors of layers and observers stay as they are
         self._observers: Mapping[str, list[Observer]] = {
             name: [o for o in observers if name in o.layers]
             for name in {name for o in observers for name in o.layers}

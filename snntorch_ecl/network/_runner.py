@@ -97,7 +97,8 @@ class Runner:
             for index, group in enumerate(stimulus.groups(plan.images)):
                 if index:
                     for layer in layers:
-                        layer.park()
+                        # Who looks on sees each group's state; it is not kept for all of them.
+                        layer.begin() if observers else layer.park()
                 for observer in observers:
                     observer.begin(*group.inputs)
                 yield _run(net, group, plan.steps, observers)

@@ -13,7 +13,7 @@ from ..errors import StateError
 from ..functional import _compiled as fused
 from ..functional._channels import over_channels
 from ._snntorch import CarefulLeaky
-from ._state import BatchState
+from ._state import BatchState, Counts
 from ._temporal import Temporal, changed_shape, unfold
 
 
@@ -27,10 +27,10 @@ class DualThreshold(Temporal, CarefulLeaky):
     ``mem`` is relative to the start: zero means fresh, so anything in snnTorch that zeroes
     ``mem`` (``utils.reset``, ``reset_mem()``, assignment) makes the neuron fresh, count included.
 
-    When you pass ``mem`` yourself, hand on what the neuron returned last (itself, detached or
-    copied), or zeros to begin anew. The net spike count stays in the neuron, as one potential may
-    come from different counts: so one neuron runs one sequence at a time, and another membrane is
-    refused. Assign ``neuron.mem = mem`` to begin at a potential of your own, with count 0.
+    When you pass ``mem`` yourself, hand on what the neuron returned (itself or detached; a copy of
+    what it returned last will do), or zeros to begin anew. The neuron remembers the net spike
+    count that belongs to it, as one potential may come from different counts, and refuses what it
+    has not returned. Assign ``neuron.mem = mem`` to begin at a potential of your own with count 0.
 
     Args:
         threshold: θ > 0, shape ``[]``, or ``[C]`` over dimension 1 of the input.
@@ -132,6 +132,8 @@ class DualThreshold(Temporal, CarefulLeaky):
             spk, state, mem_sum = self._advance(F.scan, steps, steps[0])
             spk = spk.flatten(0, 1)
         self._set_state(state.mem, state.spike_count, mem_sum)
+        if not (self.init_hidden or torch.compiler.is_compiling()):
+            self._returned.remember(state.mem, state.spike_count)
         return spk if self.init_hidden and not self.output else (spk, state.mem)
 
     def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> fused.Scanned:
@@ -245,6 +247,7 @@ class DualThreshold(Temporal, CarefulLeaky):
     def _init_mem(self) -> None:
         self._state = BatchState(torch.zeros(0), None)
         self._mem_sum = None
+        self._returned = Counts()
 
     def _go_on_from(self, mem: Tensor) -> None:
         """Take over a membrane passed by the caller, if it is this neuron's own, or fresh."""
@@ -252,10 +255,15 @@ class DualThreshold(Temporal, CarefulLeaky):
         if mem is own:
             return
         if torch.compiler.is_compiling():  # a graph cannot branch on values, nor refuse them
-            if mem.shape != own.shape or count is None:
-                self._set_state(mem, None)
+            if mem.shape == own.shape and count is not None:
+                count = count * (mem.detach() == own.detach()).all()
+                self._set_state(mem, count)
             else:
-                self._set_state(mem, count * (mem.detach() == own.detach()).all())
+                self._set_state(mem, None)
+            return
+        known = self._returned.count_of(mem)
+        if known is not None:
+            self._set_state(mem, known)
         elif mem.shape == own.shape and torch.equal(mem.detach().to(own), own.detach()):
             self._set_state(mem, count)
         elif not bool(mem.detach().any()):
@@ -263,9 +271,9 @@ class DualThreshold(Temporal, CarefulLeaky):
         else:
             raise StateError(
                 f"{at(self.qualified_name)}mem of shape {list(mem.shape)} is not what this neuron "
-                "returned last, so its net spike count is not known. Pass on the returned mem (or "
-                "a copy), begin anew with reset_mem() or zeros, take a neuron for each sequence, "
-                "or assign neuron.mem = mem to begin there with count 0"
+                "has returned, so its net spike count is not known. Pass on the returned mem, begin "
+                "anew with reset_mem() or zeros, go on with some images by select(), or assign "
+                "neuron.mem = mem to begin there with count 0"
             )
 
     def _state_for(self, current: Tensor) -> F.State | None:
@@ -288,7 +296,8 @@ class DualThreshold(Temporal, CarefulLeaky):
         return self
 
     def _without_state(self) -> dict[str, Any]:
-        return {**self.__dict__, "_state": BatchState(torch.zeros(0), None), "_mem_sum": None}
+        fresh = {"_state": BatchState(torch.zeros(0), None), "_mem_sum": None}
+        return {**self.__dict__, **fresh, "_returned": Counts()}
 
     def extra_repr(self) -> str:
         """The neuron's settings, for ``print(net)``."""

@@ -14,6 +14,7 @@ class Scale(nn.Module):
         scale: What a spike is worth, shape ``[]``, or ``[C]`` over dimension 1 of the input.
 
     Example:
+        >>> import torch
         >>> Scale(torch.tensor([0.5, 2.0]))(torch.tensor([[1.0, -1.0]])).tolist()
         [[0.5, -2.0]]
     """

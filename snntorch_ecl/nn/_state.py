@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._util.torch_internals import StorageWeakRef
+
 
 class BatchState:
     """What a layer remembers of a batch, in parts where the batch ran in groups of images.
@@ -60,3 +62,29 @@ class BatchState:
 def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
     tensors = [part for part in parts if part is not None]
     return torch.cat(tensors) if len(tensors) == len(parts) else None
+
+
+class Counts:
+    """The net spike counts of the membranes that a neuron has handed out, as long as these live.
+
+    Example:
+        >>> counts, mem = Counts(), torch.zeros(2)
+        >>> counts.remember(mem, torch.tensor([1, 0]))
+        >>> counts.count_of(mem.detach()), counts.count_of(mem.clone())
+        (tensor([1, 0]), None)
+    """
+
+    def __init__(self) -> None:
+        self._by_memory: dict[StorageWeakRef, Tensor] = {}
+
+    def remember(self, mem: Tensor, count: Tensor) -> None:
+        """Keep the count that belongs to a membrane; forget those of membranes that are gone."""
+        gone = [memory for memory in self._by_memory if memory.expired()]
+        for memory in gone:
+            del self._by_memory[memory]
+        self._by_memory[StorageWeakRef(mem.untyped_storage())] = count
+
+    def count_of(self, mem: Tensor) -> Tensor | None:
+        """The count of a membrane, detached or not; None if it was not handed out whole."""
+        count = self._by_memory.get(StorageWeakRef(mem.untyped_storage()))
+        return count if count is not None and count.shape == mem.shape else None

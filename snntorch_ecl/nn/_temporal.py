@@ -75,6 +75,7 @@ def unfold(input_: Tensor, num_steps: int, held: int = 1) -> Tensor:
         InputError: The rows are no multiple of the steps.
 
     Example:
+        >>> import torch
         >>> unfold(torch.arange(6.0), num_steps=3)
         tensor([[0., 1.],
                 [2., 3.],

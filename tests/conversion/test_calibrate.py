@@ -163,7 +163,7 @@ def test_two_processes_choose_what_one_chooses(tmp_path: Path) -> None:
         import torch
         import snntorch_ecl as ecl
         from snntorch_ecl.errors import DataError
-        from snntorch_ecl.processes import joined
+        from snntorch_ecl._util.processes import joined
         from tests.conversion.test_calibrate import images, network, thresholds
 
         with joined() as place:

@@ -413,15 +413,6 @@ def rewritten(path: Path, change: Any) -> Path:
     return write_tensors(path, tensors, {**metadata, "settings": json.dumps(settings)})
 
 
-def test_files_of_older_releases_hold_spikes_worth_their_threshold(tmp_path: Path) -> None:
-    net = BY_NAME["residual"]
-    snn = ecl.convert(net.prepared())
-    path = rewritten(snn.save(tmp_path / "a"), lambda settings: settings.pop("unit_spikes"))
-    loaded = ecl.load(path, net.model())
-    assert not loaded.unit_spikes
-    assert torch.equal(loaded(*net.inputs(), num_steps=3), snn(*net.inputs(), num_steps=3))
-
-
 def test_a_damaged_setting_is_named(tmp_path: Path) -> None:
     net = BY_NAME["sequential"]
     path = ecl.convert(net.prepared()).save(tmp_path / "a")

@@ -51,7 +51,7 @@ def python(code: str, *arguments: object, processes: int = 1) -> subprocess.Comp
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     return subprocess.run(
         [*command, *map(str, arguments)], env=environment, capture_output=True, text=True

@@ -220,10 +220,10 @@ def test_the_first_layer_is_at_the_top(axes: Axes, draw: Any) -> None:
 def test_an_evaluations_figure_compares_layers_where_it_can(
     evaluation: Evaluation, count: int
 ) -> None:
-    figure = evaluation_figure(evaluation, "mine")
+    figure = evaluation.plot()
     assert len(figure.axes) == count
     steps = list(range(1, evaluation.num_steps + 1))
-    assert [x for x, _ in points(figure.axes[0], "mine")] == steps
+    assert [x for x, _ in points(figure.axes[0], "SNN")] == steps
     assert len(figure.axes[-1].containers) == 2
     assert draws(figure.axes[0])
 

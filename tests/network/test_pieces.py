@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork
+from snntorch_ecl.conversion._convert import with_step_biases
 from snntorch_ecl.errors import ConfigError, StateError
 from snntorch_ecl.network import _pieces as pieces
 from snntorch_ecl.network._pieces import Footprint, Plan, plan
-from snntorch_ecl.network._step_bias import insert_step_biases
 from snntorch_ecl.nn._temporal import Temporal, unfold
 from tests.helpers.nets import BY_NAME, CATALOGUE, exact, spiking
 from tests.helpers.parts import close, equal, on_grid, wired
@@ -122,7 +122,7 @@ def test_corrections_of_steps_begin_anew_with_each_group(little_room: list[Plan]
     with torch.no_grad():
         snn(*inputs, num_steps=1, piece=1)
         bias = torch.linspace(-0.3, 0.3, 3).view(3, 1).repeat(1, neuron.mem.shape[1])
-        snn = insert_step_biases(ecl.convert(BY_NAME["residual"].prepared()), {name: bias})
+        snn = with_step_biases(ecl.convert(BY_NAME["residual"].prepared()), {name: bias})
         assert close(snn(*inputs, num_steps=4), snn(*inputs, num_steps=4, piece=4))
 
 

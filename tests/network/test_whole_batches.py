@@ -70,7 +70,7 @@ def test_thresholds_do_not_start_from_a_share_of_the_batch(
     ann = ecl.prepare(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))).train()
     started = copy.deepcopy(ann)
     started(images(8, 4))
-    monkeypatch.setattr("snntorch_ecl.activation.get_world_size", lambda: 2)
+    monkeypatch.setattr("snntorch_ecl.nn._threshold_clip.world_size", lambda: 2)
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
     try:
         with pytest.raises(StateError, match="Run one batch through the prepared network"):

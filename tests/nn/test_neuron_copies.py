@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 import weakref
+from typing import Any
 
 import pytest
 import snntorch as snn
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl import DualThreshold
-from snntorch_ecl.errors import ConfigError, InputError
+from snntorch_ecl.errors import ConfigError, InputError, StateError
 from tests.helpers.currents import CURRENTS, SPIKES, hidden, run
 
 # ------------------------------------------------------------------------ copies, files, moves
@@ -288,8 +289,26 @@ def test_interleaved_sequences_keep_their_counts_when_detached() -> None:
     assert spk.item() == -1
 
 
-def test_a_part_of_a_membrane_starts_a_sequence_of_its_own() -> None:
+def test_a_copy_of_the_last_membrane_goes_on_with_its_count() -> None:
+    for copied in (torch.clone, lambda mem: mem.double(), lambda mem: mem + 0):
+        neuron = DualThreshold()
+        _, mem = neuron(torch.tensor([0.8]))
+        spk, _ = neuron(torch.tensor([-0.8], dtype=copied(mem).dtype), copied(mem))
+        assert spk.item() == -1  # the spike is taken back: its count was not lost
+
+
+@pytest.mark.parametrize(
+    "foreign", [lambda mem: mem[:2], lambda mem: mem * 2, lambda mem: torch.full_like(mem, 0.1)]
+)
+def test_a_membrane_whose_count_nobody_knows_is_refused(foreign: Any) -> None:
     neuron = DualThreshold()
     _, mem = neuron(torch.full((4,), 0.8))
-    spk, _ = neuron(torch.full((2,), -0.8), mem[:2])
-    assert spk.tolist() == [0.0, 0.0]
+    with pytest.raises(StateError, match="net spike count is not known"):
+        neuron(torch.full_like(foreign(mem), -0.8), foreign(mem))
+
+
+def test_a_membrane_of_ones_own_is_assigned() -> None:
+    neuron = DualThreshold()
+    neuron.mem = torch.tensor([0.4])
+    spk, _ = neuron(torch.tensor([0.1]), neuron.mem)
+    assert spk.item() == 1

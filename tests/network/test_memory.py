@@ -1,0 +1,109 @@
+"""What looks at a network takes little more memory than running its ANN on the batch."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import snntorch_ecl as ecl
+from snntorch_ecl.measurement import exit_curve
+from snntorch_ecl.network import _pieces
+
+ROOM = 2**20
+
+
+class Meter(TorchDispatchMode):
+    """Bytes of all tensors that are made and still alive, and the most there were at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.alive: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for value in tree_leaves(made):
+            if isinstance(value, Tensor):
+                self.note(value.untyped_storage())
+        return made
+
+    def note(self, storage: Any) -> None:
+        key = storage._cdata
+        if key in self.alive:
+            return
+        self.alive[key] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self.forget, key)
+
+    def forget(self, key: int) -> None:
+        self.now -= self.alive.pop(key)
+
+
+@contextmanager
+def measured() -> Iterator[Meter]:
+    meter = Meter()
+    with torch.no_grad(), meter:
+        yield meter
+
+
+@pytest.fixture(scope="module")
+def relu() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()),
+        *(nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)),
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def ann(relu: nn.Module) -> nn.Module:
+    ann = ecl.prepare(relu)
+    ann.train()(torch.rand(2, 3, 16, 16))
+    return ann.eval()
+
+
+Verb = Callable[[nn.Module, nn.Module, ecl.SpikingNetwork, Any, int], Any]
+QUIET: dict[str, Any] = {"progress": False}
+VERBS: dict[str, Verb] = {
+    "evaluate": lambda relu, ann, snn, data, t: ecl.evaluate(
+        snn, data, num_steps=t, ann=ann, **QUIET
+    ),
+    "verify": lambda relu, ann, snn, data, t: ecl.verify(ann, snn, data, num_steps=t, **QUIET),
+    "energy": lambda relu, ann, snn, data, t: ecl.energy(snn, data, num_steps=t, **QUIET),
+    "exit_curve": lambda relu, ann, snn, data, t: exit_curve(snn, data, max_steps=t, **QUIET),
+    "summary": lambda relu, ann, snn, data, t: snn.summary(data[0][0]),
+    "calibrate": lambda relu, ann, snn, data, t: ecl.calibrate(ecl.prepare(relu), data, **QUIET),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("batch", "steps"), [(16, 2), (16, 32), (256, 4)])
+def test_memory_grows_neither_with_the_steps_nor_with_the_batch(
+    verb: str,
+    batch: int,
+    steps: int,
+    relu: nn.Module,
+    ann: nn.Module,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # 16 KiB for the largest tensor of an image: cut into groups of 8 to 32 images.
+    monkeypatch.setattr(_pieces, "_ROOM_ON_CPU", ROOM)
+    monkeypatch.setattr("snntorch_ecl.conversion._calibrate._COUNTED_AT_ONCE", ROOM // 40)
+    snn = ecl.convert(ann)
+    images = torch.rand(batch, 3, 16, 16)
+    data = [(images, torch.arange(batch) % 10)]
+    with measured() as bare:
+        ann(images)
+    with measured() as looked_at:
+        VERBS[verb](relu, ann, snn, data, steps)
+    # A neuron in a group holds current, spikes, membrane and count, and so does what counts.
+    assert looked_at.peak <= bare.peak + 8 * ROOM
