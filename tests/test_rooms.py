@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "snntorch_ecl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Modules of ours that wait until they are needed, and the heavy package that they bring.
-LAZY = {"training/_lightning.py": "lightning", "experiments/_images.py": "torchvision"}
+LAZY = {"training/_lightning.py": "lightning"}
 
 
 def name(path: Path) -> str:
@@ -49,8 +49,6 @@ def test_no_file_is_longer_than_a_reader_can_hold(path: Path) -> None:
 
 @each_file
 def test_only_what_is_heavy_is_imported_late(path: Path) -> None:
-    if name(path).startswith("cli/"):
-        return  # commands load what they run, so that --help is quick
     assert [target for target in imports_inside_functions(path) if target not in LAZY] == []
 
 
