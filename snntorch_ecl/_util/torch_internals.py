@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.conv import _ConvNd as Convolution
@@ -26,13 +26,14 @@ __all__ = [
     "BatchNorm",
     "Convolution",
     "Dropout",
-    "StorageWeakRef",
     "TransposedConvolution",
     "call_with_hooks",
     "compile_once",
     "copy_hooks",
     "has_hooks",
     "inside_ddp",
+    "is_gone",
+    "memory_of",
     "multiplies_bfloat16",
     "observed_globally",
     "own_parameter",
@@ -67,6 +68,16 @@ def call_with_hooks(module: nn.Module) -> Callable[..., Any]:
     return call
 
 
+def memory_of(tensor: Tensor) -> StorageWeakRef:
+    """What tells a tensor's memory apart, whoever holds it, without keeping it alive."""
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+
+
+def is_gone(memory: StorageWeakRef) -> bool:
+    """Whether no tensor has that memory any more."""
+    return bool(memory.expired())  # type: ignore[no-untyped-call]
+
+
 def observed_globally() -> bool:
     """Whether hooks look on at every module of the process."""
     return bool(_global_forward_hooks or _global_forward_pre_hooks)
@@ -90,7 +101,7 @@ def compile_once(module: nn.Module, ready: Callable[[], bool]) -> None:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if not ready():
-            return module._call_impl(*args, **kwargs)
+            return call_with_hooks(module)(module, *args, **kwargs)
         module.compile()
         return module._compiled_call_impl(*args, **kwargs)  # type: ignore[misc]
 

@@ -181,7 +181,8 @@ class _Watcher:
             )
         if self.histogram is None:
             self.histogram = Histogram(output.shape[1] if self.clip.per_channel else 1)
-        for part in output.split(max(1, _COUNTED_AT_ONCE * len(output) // output.numel())):
+        few = max(1, _COUNTED_AT_ONCE * len(output) // output.numel())
+        for part in torch.split(output, few):
             rows = part.transpose(0, 1) if self.clip.per_channel else part.unsqueeze(0)
             self.histogram.add(rows.flatten(1))
 

@@ -15,7 +15,9 @@ from .._util.batches import check_one_input, images_in
 from .._util.checks import check_num_steps
 from .._util.devices import device_of
 from ..errors import ConfigError, DataError
-from ..network._network import SpikingNetwork, check_spiking
+from ..network import _pieces as pieces
+from ..network._check_spiking import check_spiking
+from ..network._network import SpikingNetwork
 from ..network._step_bias import step_biases
 from ..nn import Temporal, unfold
 from ._convert import with_step_biases
@@ -121,7 +123,7 @@ def _corrected(
     progress: bool,
 ) -> SpikingNetwork:
     """The network, which is ours to change, corrected."""
-    groups = [group for batch in images for group in snn.groups(batch, num_steps=num_steps)]
+    groups = [part for batch in images for part in pieces.groups(snn.net, batch, num_steps)]
     correctors = {
         name: kind(snn.net, neuron, layer_before(snn.net, name), num_steps, snn.spike_worth(name))
         for name, neuron in snn.neurons.items()

@@ -23,7 +23,8 @@ from ..graph._site import ConvertConfig, Site
 from ..graph._support import refuse, unsupported
 from ..graph._trace import finish
 from ..graph._values import activations
-from ..network._network import Layer, Norms, SpikingNetwork
+from ..network._layer import Layer, Norms
+from ..network._network import SpikingNetwork
 from ..network._step_bias import insert_step_biases
 from ..network._time_axis import insert_time
 from ..nn._dual_threshold import DualThreshold

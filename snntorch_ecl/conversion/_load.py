@@ -17,7 +17,8 @@ from ..errors import CheckpointError, EclError
 from ..functional import SurrogateGradient
 from ..graph._registry import Handlers
 from ..network._files import NETWORK, read_tensors
-from ..network._network import Layer, Norms, SpikingNetwork
+from ..network._layer import Layer, Norms
+from ..network._network import SpikingNetwork
 from ..nn._threshold_clip import ThresholdClip
 from ._convert import convert, with_step_biases
 from ._prepare import prepare

@@ -20,3 +20,10 @@ def over_channels(threshold: Tensor, x: Tensor, name: str = "") -> Tensor:
             f"{list(x.shape)}: dimension 1 must have {threshold.numel()} channels"
         )
     return threshold.view(-1, *[1] * (x.ndim - 2))
+
+
+def as_text(threshold: Tensor) -> str:
+    """A threshold ``[]``, or the smallest and the largest of ``[C]``, for ``print(network)``."""
+    if threshold.ndim == 0:
+        return f"{threshold.item():.4g}"
+    return f"[{threshold.min():.4g} … {threshold.max():.4g}]"

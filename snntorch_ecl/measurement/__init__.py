@@ -1,7 +1,8 @@
 """What a spiking network does: accuracy over time, departures from its ANN, energy, early exit."""
 
+from ._costs import Constants, Energy, LayerCost
 from ._early_exit import CONFIDENCES, ExitCurve, ExitPoint, exit_curve
-from ._energy import Constants, Energy, LayerCost, energy
+from ._energy import energy
 from ._evaluate import evaluate
 from ._evaluation import Evaluation, LayerActivity, accuracy_axes, error_axes, rate_axes
 from ._raster import raster_axes
@@ -23,7 +24,7 @@ __all__ = [
     "error_axes",
     "evaluate",
     "exit_curve",
-    "rate_axes",
     "raster_axes",
+    "rate_axes",
     "verify",
 ]

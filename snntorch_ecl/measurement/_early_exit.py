@@ -19,8 +19,8 @@ from .._util.results import Result
 from .._util.tables import percent, table
 from ..errors import ConfigError, DataError
 from ..network import Observer, SpikingNetwork
+from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
-from ..network._network import check_spiking
 from ..network._predict import check_confidence, logits_of
 
 if TYPE_CHECKING:

@@ -2,179 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.table import Table
 from torch import nn
 from torch.fx import GraphModule
 
 from .._util.batches import check_one_input, images_in
 from .._util.checks import check_num_steps
 from .._util.devices import device_of
-from .._util.figures import ABOVE, LINES, POSITIVE, new_figure
 from .._util.processes import summed
-from .._util.results import Result
-from .._util.tables import table
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..network import Observer, Seen, SpikingNetwork
+from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
-from ..network._network import check_spiking
 from ..nn import DualThreshold, Scale
+from ._costs import Constants, Energy, LayerCost
 from ._synapses import NeuronMeter, SynapseMeter, counted_layers, uncounted
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constants:
-    """Energy of one operation, in picojoules.
-
-    The defaults are those of the literature: 32-bit floating point at 45 nm, 3.7 pJ for a
-    multiplication and 0.9 pJ for an addition. Memory traffic and static power are not in them.
-
-    Attributes:
-        mac: A multiplication with addition.
-        ac: An addition.
-        update: One neuron's update in one step: 0 in the literature; on a chip it is not.
-
-    Source: Horowitz, "Computing's Energy Problem (and What We Can Do About It)", ISSCC 2014.
-    """
-
-    mac: float = 4.6
-    ac: float = 0.9
-    update: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not (value >= 0 and math.isfinite(value)):
-                raise ConfigError(f"{name} must be finite and >= 0 picojoules; got {value!r}")
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """What one layer does for one image, over all T steps.
-
-    Attributes:
-        name: Qualified name.
-        kind: Type of the layer.
-        macs: Multiplications with addition.
-        acs: Additions triggered by spikes, of either sign.
-        ann_macs: Multiplications with addition in the ANN.
-        updates: Neuron updates.
-        spikes: Spikes of either sign.
-        negative: Spikes taken back.
-        neurons: Number of neurons.
-        parameters: Number of weights, biases and thresholds.
-        state_bytes: Memory of membranes and spike counts.
-    """
-
-    name: str
-    kind: str
-    macs: float = 0.0
-    acs: float = 0.0
-    ann_macs: float = 0.0
-    updates: float = 0.0
-    spikes: float = 0.0
-    negative: float = 0.0
-    neurons: int = 0
-    parameters: int = 0
-    state_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Energy(Result):
-    """The result of :func:`energy`, for one image. ``print`` it, take ``to_dict()``, or draw it.
-
-    Attributes:
-        samples: Images it was measured on.
-        num_steps: T.
-        layers: In the order in which they run.
-        not_counted: Everything else that computes, by name.
-        constants: Energy of each operation.
-    """
-
-    samples: int
-    num_steps: int
-    layers: tuple[LayerCost, ...]
-    not_counted: tuple[str, ...]
-    constants: Constants
-
-    def total(self, quantity: str) -> float:
-        """Sum of one of :class:`LayerCost`'s numbers over all layers."""
-        return float(sum(getattr(layer, quantity) for layer in self.layers))
-
-    def joules(self, layer: LayerCost) -> float:
-        """What a layer of the spiking network takes."""
-        picojoules = (
-            layer.macs * self.constants.mac
-            + layer.acs * self.constants.ac
-            + layer.updates * self.constants.update
-        )
-        return picojoules * 1e-12
-
-    def ann_joules(self, layer: LayerCost) -> float:
-        """What the ANN's layer takes."""
-        return layer.ann_macs * self.constants.mac * 1e-12
-
-    @property
-    def snn_total(self) -> float:
-        """Joules of the spiking network for one image."""
-        return sum(map(self.joules, self.layers))
-
-    @property
-    def ann_total(self) -> float:
-        """Joules of the ANN for one image."""
-        return sum(map(self.ann_joules, self.layers))
-
-    def table(self) -> Table:
-        """Operations of each layer for one image, and the energy of the whole."""
-        rows = [_cells(layer) for layer in self.layers]
-        quantities = [self.total(name) for name in ("macs", "acs", "ann_macs")]
-        rate = _rate(self.total("spikes"), self.total("neurons"))
-        memory = f"{self.total('parameters'):,.0f}", f"{self.total('state_bytes'):,.0f}"
-        rows.append(("all", *map(_count, quantities), rate, *memory))
-        ratio = self.snn_total / self.ann_total if self.ann_total else math.nan
-        missing = ", ".join(self.not_counted) or "nothing"
-        return table(
-            f"One image, T = {self.num_steps}: {1e6 * self.snn_total:.4g} µJ, its ANN "
-            f"{1e6 * self.ann_total:.4g} µJ (ratio {ratio:.3f})",
-            ("layer", "MACs", "ACs", "ANN's MACs", "spikes / neuron", "parameters", "state, bytes"),
-            rows,
-            note=f"{self.total('updates'):,.0f} neuron updates at {self.constants.update:g} pJ. "
-            f"Not counted: memory traffic, static power, {missing}.",
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        totals = {"snn_joules": self.snn_total, "ann_joules": self.ann_total}
-        return {**asdict(self), **totals}
-
-    def plot(self) -> Figure:
-        """Energy of each layer with synapses, beside its ANN's (needs matplotlib)."""
-        layers = [layer for layer in self.layers if layer.ann_macs]
-        figure, axes = new_figure(size=(7.0, max(3.0, 0.32 * len(layers) + 1.2)))
-        for offset, joules, colour, label in (
-            (-0.2, self.ann_joules, LINES[1], f"ANN, {1e6 * self.ann_total:.3g} µJ"),
-            (
-                0.2,
-                self.joules,
-                POSITIVE,
-                f"SNN, T = {self.num_steps}, {1e6 * self.snn_total:.3g} µJ",
-            ),
-        ):
-            places = [index + offset for index in range(len(layers))]
-            axes.barh(places, [1e6 * joules(la) for la in layers], 0.4, color=colour, label=label)
-        axes.set_yticks(range(len(layers)), [layer.name for layer in layers])
-        axes.invert_yaxis()
-        axes.set_xlabel("µJ for one image")
-        axes.legend(**ABOVE, ncols=2)
-        axes.grid(axis="x", alpha=0.25)
-        return figure
+    pass
 
 
 def energy(
@@ -311,18 +159,3 @@ def _parameters(module: nn.Module) -> int:
     # A Scale's constants, which nobody trains, take a chip's memory like weights.
     own = [module.scale] if isinstance(module, Scale) else module.parameters()
     return sum(p.numel() for p in own)
-
-
-def _cells(layer: LayerCost) -> tuple[str, ...]:
-    synapses = map(_count, (layer.macs, layer.acs, layer.ann_macs))
-    state = f"{layer.state_bytes:,}" if layer.neurons else "–"
-    rate = _rate(layer.spikes, layer.neurons)
-    return (layer.name, *synapses, rate, f"{layer.parameters:,}", state)
-
-
-def _count(number: float) -> str:
-    return f"{number:,.0f}" if number else "–"
-
-
-def _rate(spikes: float, neurons: float) -> str:
-    return f"{spikes / neurons:.3f}" if neurons else "–"

@@ -13,8 +13,8 @@ from .._util.devices import device_of
 from ..conversion._reference import Reference
 from ..errors import DataError
 from ..network import SpikingNetwork
+from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
-from ..network._network import check_spiking
 from ._evaluation import Evaluation, LayerActivity
 from ._meters import AnswerMeter, LayerMeter, LayerObserver
 

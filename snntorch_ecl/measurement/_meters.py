@@ -48,8 +48,8 @@ class LayerMeter:
             return
         if activation.shape != total.shape:
             raise ConfigError(
-                f"{self.name}: the ANN's activation has shape {list(activation.shape)}, the spiking "
-                f"layer {list(total.shape)}: give the network that it was converted from"
+                f"{self.name}: the ANN's activation has shape {list(activation.shape)}, the "
+                f"spiking layer {list(total.shape)}: give the network that it was converted from"
             )
         mean = total / self.num_steps * over_channels(self.worth, total)
         self._sums[0] += host_sum((mean - activation).square())

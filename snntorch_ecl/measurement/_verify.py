@@ -21,8 +21,8 @@ from ..conversion._reference import Reference
 from ..errors import ConfigError, DataError
 from ..functional._channels import over_channels
 from ..network import Seen, SpikingNetwork
+from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
-from ..network._network import check_spiking
 from ..nn import DualThreshold
 from ._meters import LayerMeter, LayerObserver
 

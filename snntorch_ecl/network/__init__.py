@@ -1,6 +1,7 @@
 """The spiking network: how it runs, is observed, predicts, and is saved."""
 
-from ._network import Layer, SpikingNetwork
+from ._layer import Layer
+from ._network import SpikingNetwork
 from ._observe import Observer, Seen
 from ._predict import Prediction
 from ._summary import Summary

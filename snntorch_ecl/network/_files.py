@@ -13,6 +13,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from .._util.files import replacing
+from .._version import __version__
 from ..errors import CheckpointError
 
 
@@ -36,6 +37,21 @@ class Format:
 
 
 NETWORK = Format("snntorch-ecl spiking network", version=1, writer="SpikingNetwork.save")
+
+
+def write_network(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    figures: Mapping[str, Any],
+) -> Path:
+    """Write a spiking network's file; see :meth:`SpikingNetwork.save`."""
+    metadata = {
+        **NETWORK.metadata(),
+        "settings": json.dumps({"version": __version__, **settings}),
+        "figures": json.dumps(dict(figures)),
+    }
+    return write_tensors(path, tensors, metadata)
 
 
 def read_figures(path: str | Path) -> dict[str, Any]:

@@ -20,10 +20,11 @@ Network = TypeVar("Network", bound=nn.Module)
 def fuse(network: Network, fused: bool = True) -> Network:
     """Train a prepared network in the time and memory of its ReLU original; the maths is the same.
 
-    The network is compiled in place (``network.compile()``): each :class:`~snntorch_ecl.ThresholdClip`
-    becomes part of the loops around it, and its output is computed again in the backward pass
-    rather than kept for it. That takes a minute at the first batch after all thresholds are set. Where nothing can be compiled a
-    warning says so, and all goes on as before. Copies are not compiled: fuse them too.
+    The network is compiled in place (``network.compile()``): each
+    :class:`~snntorch_ecl.ThresholdClip` becomes part of the loops around it, and its output is
+    computed again in the backward pass rather than kept for it. That takes a minute at the first
+    batch after all thresholds are set. Where nothing can be compiled a warning says so, and all
+    goes on as before. Copies are not compiled: fuse them too.
 
     A spiking network is taken too: see :meth:`~snntorch_ecl.SpikingNetwork.fuse`.
 

@@ -2,60 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import snntorch
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from .._util.checks import check_num_steps
-from .._version import __version__
-from ..errors import ConfigError
 from ..graph._fold import fold_batchnorm
 from ..nn import DualThreshold, reset
-from ._files import NETWORK, write_tensors
+from ..nn._snntorch import ResetHandle
+from ._files import write_network
 from ._guards import check_inputs, check_membranes, check_sequences, measuring
+from ._layer import Layer, Norms
 from ._observe import Observer
 from ._pieces import teach_allocator
 from ._predict import Prediction, predict
 from ._runner import Runner, Stimulus
 from ._step_bias import step_biases
 from ._summary import ShapeObserver, Summary, summarise
-
-Norms = Literal["folded", "kept", "folded later"]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A spiking layer of a converted network.
-
-    Attributes:
-        name: Qualified name, the same as that of the ``ThresholdClip`` it came from.
-        levels: L that the activation was trained with; None if it was not quantised.
-    """
-
-    name: str
-    levels: int | None
-
-
-class _ResetHandle(snntorch.Leaky):
-    """A child by which ``snntorch.utils.reset`` knows that there are neurons below.
-
-    snnTorch 1.0 looks for neurons among a network's *direct* children only, and then zeroes
-    ``mem`` of all neurons alive. This one never computes, has no state, is not among those alive,
-    and ``SpikingNetwork.modules()`` passes it over.
-    """
-
-    def __init__(self) -> None:
-        nn.Module.__init__(self)
-
-    def extra_repr(self) -> str:
-        return "lets snntorch.utils.reset find the neurons below"
 
 
 class SpikingNetwork(nn.Module):
@@ -97,7 +65,7 @@ class SpikingNetwork(nn.Module):
         norms: Norms = "folded",
     ) -> None:
         super().__init__()
-        self.snntorch_reset = _ResetHandle()
+        self.snntorch_reset = ResetHandle()
         self.net = net
         self.layers = tuple(layers)
         self.unit_spikes = unit_spikes
@@ -109,13 +77,7 @@ class SpikingNetwork(nn.Module):
         """Compile the neurons' time loop, for long runs without gradients; spikes stay equal.
 
         (In half precision they may differ: the compiled loop rounds less.) The first run of each
-        length then takes some seconds longer.
-
-        Args:
-            fused: False goes back to the loop as it was.
-
-        Returns:
-            The network itself.
+        length then takes some seconds longer. ``fuse(False)`` goes back to the loop as it was.
         """
         for neuron in self.neurons.values():
             neuron.fused = fused
@@ -127,10 +89,7 @@ class SpikingNetwork(nn.Module):
         """Make batch norms part of the convolutions before them, as ``convert`` does by default.
 
         For a network converted with ``fold_batchnorms=False``, after it was fine-tuned: in eval
-        mode it computes the same, with fewer operations.
-
-        Returns:
-            The network itself, in eval mode.
+        mode, in which it is left, it computes the same with fewer operations.
         """
         self.eval()
         self.net = fold_batchnorm(self.net)
@@ -254,18 +213,6 @@ class SpikingNetwork(nn.Module):
                 min_steps=min_steps,
             )
 
-    def groups(self, images: Tensor, *, num_steps: int) -> Sequence[Tensor]:
-        """Cut a batch so that T steps at once of each part take little memory.
-
-        Args:
-            images: ``[B, ...]``.
-            num_steps: T.
-
-        Returns:
-            Its parts, in order; the batch itself where layers cannot run in groups.
-        """
-        return self._runner.groups(self.net, images, num_steps)
-
     def reset(self) -> None:
         """Forget the running sequence, in every layer with state."""
         reset(self.net)
@@ -342,31 +289,10 @@ class SpikingNetwork(nn.Module):
             CheckpointError: The file cannot be written; a file that stood there is unharmed.
         """
         settings = {
-            "version": __version__,
             "layers": [asdict(layer) for layer in self.layers],
-            "neurons": {
-                name: {
-                    "negative_threshold": neuron.negative_threshold,
-                    "initial_membrane": neuron.initial_membrane,
-                }
-                for name, neuron in self.neurons.items()
-            },
+            "neurons": {name: neuron.settings() for name, neuron in self.neurons.items()},
             "step_biases": step_biases(self.net),
             "unit_spikes": self.unit_spikes,
             "norms": self.norms,
         }
-        metadata = {
-            **NETWORK.metadata(),
-            "settings": json.dumps(settings),
-            "figures": json.dumps(dict(figures or {})),
-        }
-        return write_tensors(path, self.state_dict(), metadata)
-
-
-def check_spiking(network: object) -> None:
-    """Raise :class:`ConfigError` unless a network is a spiking one."""
-    if not isinstance(getattr(network, "_orig_mod", network), SpikingNetwork):  # compiled
-        raise ConfigError(
-            "snn must be a SpikingNetwork, what convert returns (ANN and SNN exchanged?); got a "
-            f"{type(network).__name__}"
-        )
+        return write_network(path, self.state_dict(), settings, figures or {})

@@ -118,9 +118,13 @@ def plan(one: Footprint, images: int, num_steps: int, device: torch.device) -> P
     return Plan(_power_of_two(rows // steps), steps)
 
 
-def images_at_once(one: Footprint, num_steps: int, device: torch.device) -> int:
-    """How many images may run all T steps at once."""
-    return _power_of_two(_room(device) // (one.largest * num_steps))
+def groups(net: GraphModule, images: Tensor, num_steps: int) -> Sequence[Tensor]:
+    """Cut a batch so that T steps at once of each part keep the largest tensor small."""
+    one = footprint(net, (images,), len(images))
+    if not one.in_groups:
+        return [images]
+    at_once = _power_of_two(_room(images.device) // (one.largest * num_steps))
+    return torch.split(images, at_once)
 
 
 def _room(device: torch.device) -> int:

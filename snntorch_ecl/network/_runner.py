@@ -109,32 +109,19 @@ class Runner:
             for layer in layers:
                 layer.end()
 
-    def groups(self, net: GraphModule, images: Tensor, num_steps: int) -> Sequence[Tensor]:
-        """Images cut so that T steps at once of a group keep the largest tensor small."""
-        one = self._footprint(net, (images,))
-        if not one.in_groups:
-            return [images]
-        return torch.split(images, pieces.images_at_once(one, num_steps, images.device))
-
     def _plan(self, net: GraphModule, stimulus: Stimulus) -> pieces.Plan:
         images, num_steps = stimulus.images, stimulus.num_steps
         if stimulus.piece is not None:
             return pieces.Plan(images, stimulus.piece)
         if not pieces.may_be_cut(net):
             return pieces.Plan(images, num_steps)
-        one = self._footprint(net, stimulus.inputs, images)
+        key = tuple((x.shape[1:], x.dtype) for x in stimulus.inputs)
+        if key not in self._footprints:
+            self._footprints[key] = pieces.footprint(net, stimulus.inputs, images)
+        one = self._footprints[key]
         if not stimulus.held:
             one = replace(one, in_groups=False)
         return pieces.plan(one, images, num_steps, stimulus.inputs[0].device)
-
-    def _footprint(
-        self, net: GraphModule, inputs: tuple[Tensor, ...], images: int | None = None
-    ) -> pieces.Footprint:
-        key = tuple((x.shape[1:], x.dtype) for x in inputs)
-        if key not in self._footprints:
-            rows = len(inputs[0]) if images is None else images
-            self._footprints[key] = pieces.footprint(net, inputs, rows)
-        return self._footprints[key]
 
 
 def _run(

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from .. import functional as F
 from .._util.checks import at, check_neuron, check_num_steps, check_threshold
-from ..errors import StateError
 from ..functional import _compiled as fused
-from ..functional._channels import over_channels
+from ..functional._channels import as_text, over_channels
 from ._snntorch import CarefulLeaky
 from ._state import BatchState, Counts
 from ._temporal import Temporal, changed_shape, unfold
@@ -120,9 +119,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         """
         if mem is not None:
             if self.init_hidden:
-                raise TypeError(
-                    "`mem` should not be passed as an argument while `init_hidden=True`"
-                )
+                raise TypeError("`mem` should not be passed as an argument: `init_hidden=True`")
             self._go_on_from(mem)
         if num_steps is None:
             spk, state, mem_sum = self._advance(_one_step, input_, input_)
@@ -235,11 +232,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         self._checked = False
 
     def select(self, rows: Tensor) -> None:
-        """Go on with some images of the running batch.
-
-        Args:
-            rows: Which, ``[B]``, bool.
-        """
+        """Go on with some images of the running batch: rows ``[B]``, bool."""
         mem, count = self._state.get()
         if mem.ndim:
             self._set_state(mem[rows], None if count is None else count[rows])
@@ -255,26 +248,11 @@ class DualThreshold(Temporal, CarefulLeaky):
         if mem is own:
             return
         if torch.compiler.is_compiling():  # a graph cannot branch on values, nor refuse them
-            if mem.shape == own.shape and count is not None:
-                count = count * (mem.detach() == own.detach()).all()
-                self._set_state(mem, count)
-            else:
-                self._set_state(mem, None)
-            return
-        known = self._returned.count_of(mem)
-        if known is not None:
-            self._set_state(mem, known)
-        elif mem.shape == own.shape and torch.equal(mem.detach().to(own), own.detach()):
-            self._set_state(mem, count)
-        elif not bool(mem.detach().any()):
-            self._set_state(mem, None)
+            same = mem.shape == own.shape and count is not None
+            count = count * (mem.detach() == own.detach()).all() if same else None
         else:
-            raise StateError(
-                f"{at(self.qualified_name)}mem of shape {list(mem.shape)} is not what this neuron "
-                "has returned, so its net spike count is not known. Pass on the returned mem, begin "
-                "anew with reset_mem() or zeros, go on with some images by select(), or assign "
-                "neuron.mem = mem to begin there with count 0"
-            )
+            count = self._returned.count_for(mem, own, count, self.qualified_name)
+        self._set_state(mem, count)
 
     def _state_for(self, current: Tensor) -> F.State | None:
         mem, count = self._state.get()
@@ -289,6 +267,13 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     # ------------------------------------------------------------------- copies, files, moves
 
+    def settings(self) -> dict[str, float]:
+        """What a file must hold of it beside its tensors."""
+        return {
+            "negative_threshold": self.negative_threshold,
+            "initial_membrane": self.initial_membrane,
+        }
+
     def _apply(self, fn: Any, recurse: bool = True) -> DualThreshold:
         super()._apply(fn, recurse)
         mem, count = self._state.get()
@@ -301,10 +286,7 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def extra_repr(self) -> str:
         """The neuron's settings, for ``print(net)``."""
-        theta = self.threshold.detach()
-        shown = (
-            f"{theta.item():.4g}" if theta.ndim == 0 else f"[{theta.min():.4g} … {theta.max():.4g}]"
-        )
+        shown = as_text(self.threshold.detach())
         return (
             f"threshold={shown}, negative_threshold={self.negative_threshold:g}, "
             f"initial_membrane={self.initial_membrane:g}"

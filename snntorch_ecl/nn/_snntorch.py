@@ -1,4 +1,4 @@
-"""``snntorch.Leaky`` without the habits that would leak memory, alias thresholds or break copies."""
+"""``snntorch.Leaky`` without habits that leak memory, alias thresholds or break copies."""
 
 from __future__ import annotations
 
@@ -117,3 +117,18 @@ def _surrogate_recipe(spike_grad: Any) -> Any:
     settings = inspect.getclosurevars(spike_grad).nonlocals
     wanted = inspect.signature(getattr(surrogate, factory)).parameters
     return (factory, settings) if set(settings) <= set(wanted) else spike_grad
+
+
+class ResetHandle(snntorch.Leaky):
+    """A child by which ``snntorch.utils.reset`` knows that there are neurons below.
+
+    snnTorch 1.0 looks for neurons among a network's *direct* children only, and then zeroes
+    ``mem`` of all neurons alive. This one never computes, has no state, is not among those alive,
+    and ``SpikingNetwork.modules()`` passes it over.
+    """
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def extra_repr(self) -> str:
+        return "lets snntorch.utils.reset find the neurons below"

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._util.torch_internals import StorageWeakRef
+from .._util.checks import at
+from .._util.torch_internals import is_gone, memory_of
+from ..errors import StateError
 
 
 class BatchState:
@@ -75,16 +77,45 @@ class Counts:
     """
 
     def __init__(self) -> None:
-        self._by_memory: dict[StorageWeakRef, Tensor] = {}
+        self._by_memory: dict[Any, Tensor] = {}
 
     def remember(self, mem: Tensor, count: Tensor) -> None:
         """Keep the count that belongs to a membrane; forget those of membranes that are gone."""
-        gone = [memory for memory in self._by_memory if memory.expired()]
+        gone = [memory for memory in self._by_memory if is_gone(memory)]
         for memory in gone:
             del self._by_memory[memory]
-        self._by_memory[StorageWeakRef(mem.untyped_storage())] = count
+        self._by_memory[memory_of(mem)] = count
 
     def count_of(self, mem: Tensor) -> Tensor | None:
         """The count of a membrane, detached or not; None if it was not handed out whole."""
-        count = self._by_memory.get(StorageWeakRef(mem.untyped_storage()))
+        count = self._by_memory.get(memory_of(mem))
         return count if count is not None and count.shape == mem.shape else None
+
+    def count_for(
+        self, mem: Tensor, last: Tensor, count: Tensor | None, name: str
+    ) -> Tensor | None:
+        """The count to go on with from a membrane; None begins anew.
+
+        Args:
+            mem: What the caller passes.
+            last: What the neuron has returned last.
+            count: The count of that.
+            name: The neuron's, for errors.
+
+        Raises:
+            StateError: It is neither what the neuron has returned, nor a copy of the last, nor
+                zeros.
+        """
+        known = self.count_of(mem)
+        if known is not None:
+            return known
+        if mem.shape == last.shape and torch.equal(mem.detach().to(last), last.detach()):
+            return count
+        if not bool(mem.detach().any()):
+            return None
+        raise StateError(
+            f"{at(name)}mem of shape {list(mem.shape)} is not what this neuron has returned, so "
+            "its net spike count is not known. Pass on the returned mem, begin anew with "
+            "reset_mem() or zeros, go on with some images by select(), or assign neuron.mem = mem "
+            "to begin there with count 0"
+        )

@@ -14,7 +14,7 @@ from .._util.checks import SMALLEST_THRESHOLD, at, check_levels, check_threshold
 from .._util.processes import world_size
 from .._util.torch_internals import inside_ddp
 from ..errors import ConfigError, InputError, StateError, ThresholdUnsetError
-from ..functional._channels import over_channels
+from ..functional._channels import as_text, over_channels
 
 # λ starts where one activation in a thousand is clipped.
 _STARTING_QUANTILE = 0.999
@@ -186,8 +186,7 @@ class ThresholdClip(nn.Module):
         if not self.is_set:
             return f"levels={self.levels}, threshold=unset, per_channel={self.per_channel}"
         raw = F.positive(self.raw_threshold.detach())
-        shown = f"{raw.item():.4g}" if raw.ndim == 0 else f"[{raw.min():.4g} … {raw.max():.4g}]"
-        return f"levels={self.levels}, threshold={shown}, per_channel={raw.ndim == 1}"
+        return f"levels={self.levels}, threshold={as_text(raw)}, per_channel={raw.ndim == 1}"
 
 
 def _positive_quantile(rows: Tensor) -> Tensor:

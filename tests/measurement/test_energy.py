@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError, DataError
-from snntorch_ecl.measurement._energy import Constants
+from snntorch_ecl.measurement import Constants
 from snntorch_ecl.measurement._synapses import fan_out
 
 STEPS = 4

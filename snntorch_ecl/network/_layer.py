@@ -1,0 +1,22 @@
+"""What a spiking network knows of its own conversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Norms = Literal["folded", "kept", "folded later"]
+"""Batch norms: folded at conversion, still there, or folded after a fine-tuning."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A spiking layer of a converted network.
+
+    Attributes:
+        name: Qualified name, the same as that of the ``ThresholdClip`` it came from.
+        levels: L that the activation was trained with; None if it was not quantised.
+    """
+
+    name: str
+    levels: int | None
