@@ -12,23 +12,23 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from spikingjelly.activation_based import ann2snn, functional
 from torch import Tensor
 
-from snntorch_ecl.experiments._bench import BenchConfig, measure
+from snntorch_ecl.experiments import BenchConfig
+from snntorch_ecl.experiments._bench import time_modes
 from snntorch_ecl.experiments._bench_modes import MODES, Run, Subject
-from snntorch_ecl.experiments._measure import leave
+from snntorch_ecl.experiments._files import write_result
 
 
-def _converted(given: Subject, images: Tensor) -> Any:
+def _converted(subject: Subject, images: Tensor) -> Any:
     recipe = ann2snn.RateCodingRecipe(dataloader=[images], mode="max")
     converter = ann2snn.Converter(recipe=recipe, device=str(images.device))
-    return converter.convert(given.model).eval()
+    return converter.convert(subject.model).eval()
 
 
-def _step_by_step(given: Subject, images: Tensor) -> Run:
-    net = _converted(given, images)
+def _step_by_step(subject: Subject, images: Tensor) -> Run:
+    net = _converted(subject, images)
 
     def run(num_steps: int) -> Any:
         functional.reset_net(net)
@@ -37,8 +37,8 @@ def _step_by_step(given: Subject, images: Tensor) -> Run:
     return run
 
 
-def _multi_step(given: Subject, images: Tensor) -> Run:
-    net = _converted(given, images)
+def _multi_step(subject: Subject, images: Tensor) -> Run:
+    net = _converted(subject, images)
     functional.set_step_mode(net, "m")
 
     def run(num_steps: int) -> Any:
@@ -67,9 +67,9 @@ def main() -> None:
     for name in ("models", "steps", "batch_sizes"):
         given[name] = tuple(given[name])
     config = BenchConfig(**given)
-    result = measure(config, modes={**MODES, **PEER})
-    leave(output_dir, "bench", config, result)
-    Console().print(result.table())
+    result = time_modes(config, modes={**MODES, **PEER})
+    write_result(output_dir, "bench", config, result)
+    print(result)
 
 
 if __name__ == "__main__":

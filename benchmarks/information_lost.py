@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader
 from snntorch_ecl import functional as F
 from snntorch_ecl._util.processes import Place
 from snntorch_ecl._util.tables import table
-from snntorch_ecl.experiments._measure import MeasureConfig, open_checkpoint
+from snntorch_ecl.experiments import MeasureConfig
+from snntorch_ecl.experiments._measure import open_checkpoint
 from snntorch_ecl.functional._channels import over_channels
 
 

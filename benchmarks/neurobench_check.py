@@ -30,17 +30,18 @@ from neurobench.benchmarks import Benchmark
 from neurobench.metrics.workload import SynapticOperations
 from neurobench.models import SNNTorchModel
 from torch import Tensor, nn
+from torch.fx import Node
 from torch.utils.data import DataLoader, TensorDataset
 
 import snntorch_ecl as ecl
 from snntorch_ecl._util.tables import render, table
-from snntorch_ecl.experiments._data import load_data
+from snntorch_ecl.experiments import load_data
 from snntorch_ecl.hardware._neurobench import NeuroBenchNet
-from snntorch_ecl.measurement._synapses import SYNAPTIC, after_neurons
-from snntorch_ecl.models._pretrained import patterns
 from snntorch_ecl.nn._scale import Scale
 
 NAME = "resnet20-cifar10-l4"
+WEIGHTED = (nn.Linear, nn.Conv2d)
+"""Layers with synapses of the networks below; ``Scale`` aside, which NeuroBench does not know."""
 
 
 class Small(nn.Module):
@@ -158,13 +159,24 @@ def alike(
     snn: ecl.SpikingNetwork, ours: ecl.Energy, theirs: dict[str, Counts]
 ) -> Iterator[tuple[str, float, float, float, float]]:
     """Layers with what is defined alike: name, ACs and MACs, each NeuroBench's first."""
-    behind = {str(node.target) for node in after_neurons(snn.net)}
+    behind = _after_neurons(snn)
     for layer in ours.layers:
         module = snn.net.get_submodule(layer.name)
-        if isinstance(module, SYNAPTIC) and not isinstance(module, Scale):
+        if isinstance(module, WEIGHTED):
             their = theirs[layer.name]
             macs = their.macs if layer.name in behind else their.dense / ours.num_steps
             yield layer.name, their.acs, layer.acs, macs, layer.macs
+
+
+def _after_neurons(snn: ecl.SpikingNetwork) -> set[str]:
+    """Layers that run at every step: those with state, and what reads them."""
+    timed: set[Node] = set()
+    for node in snn.net.graph.nodes:
+        of_module = node.op == "call_module"
+        stateful = of_module and isinstance(snn.net.get_submodule(str(node.target)), ecl.Temporal)
+        if stateful or any(source in timed for source in node.all_input_nodes):
+            timed.add(node)
+    return {str(node.target) for node in timed}
 
 
 def _gap(acs: float, our_acs: float, macs: float, our_macs: float) -> float:
@@ -172,7 +184,7 @@ def _gap(acs: float, our_acs: float, macs: float, our_macs: float) -> float:
 
 
 def _zeros(snn: ecl.SpikingNetwork) -> int:
-    weights = (module.weight for module in snn.modules() if isinstance(module, SYNAPTIC[:-1]))
+    weights = (module.weight for module in snn.modules() if isinstance(module, WEIGHTED))
     return sum(int((weight == 0).sum()) for weight in weights)
 
 
@@ -184,9 +196,12 @@ def small(images: Tensor) -> ecl.SpikingNetwork:
 
 
 def pretrained_images(checkpoint: Any, root: str | None, count: int) -> Tensor:
-    """Test images spread evenly over the data, or patterns."""
+    """Test images spread evenly over the data, or smooth random ones of the same size."""
     if root is None:
-        return patterns(checkpoint, count=count)
+        generator = torch.Generator().manual_seed(0)
+        coarse = torch.randn(count, 3, 5, 5, generator=generator)
+        size = [checkpoint.config.data.image_size] * 2
+        return nn.functional.interpolate(coarse, size, mode="bilinear", align_corners=True)
     config = replace(checkpoint.config.data, root=root)
     test = load_data(config)[0].test
     return torch.stack([test[i * len(test) // count][0] for i in range(count)])

@@ -32,8 +32,8 @@ from rich.table import Table
 from torch import Tensor
 
 import snntorch_ecl as ecl
-from snntorch_ecl.experiments._data import load_data
-from snntorch_ecl.models._checkpoint import load_ann
+from snntorch_ecl.experiments import load_data
+from snntorch_ecl.models import load_ann
 
 STEPS = (2, 4, 8, 16, 32)
 BATCH = 25

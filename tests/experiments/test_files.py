@@ -3,10 +3,19 @@
 import json
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from snntorch_ecl.errors import ConfigError, DataError
+from snntorch_ecl.experiments import (
+    BenchConfig,
+    DemoConfig,
+    SweepConfig,
+    run_bench,
+    run_demo,
+    run_sweep,
+)
 from snntorch_ecl.experiments._files import (
     check_same,
     check_writable,
@@ -47,6 +56,23 @@ def test_versions_and_machine_are_plain_data() -> None:
     assert json.loads(json.dumps(settings)) == settings
     assert {"snntorch-ecl", "snntorch", "torch", "python"} <= set(settings["versions"])
     assert settings["machine"]["cores"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("run", "config"),
+    [(run_sweep, SweepConfig()), (run_bench, BenchConfig())],
+    ids=["sweep", "bench"],
+)
+def test_what_one_process_does_alone_is_not_done_by_each_of_several(
+    run: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(ConfigError, match=r"runs in one process, but 4 were started .* torchrun"):
+        run(config, tmp_path)
+    with pytest.raises(ConfigError, match="the demo runs in one process"):
+        run_demo(DemoConfig(output_dir=tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
