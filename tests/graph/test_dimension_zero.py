@@ -318,6 +318,7 @@ RIGHT: dict[str, Operation] = {
     "the batch, and what is left": lambda x: x.reshape(x.shape[0], x.numel() // x.shape[0]),
     "the batch merged": lambda x: x[:, None].reshape((-1,) + x[:, None].shape[2:]),  # noqa: RUF005
     "some of the parts": lambda x: torch.cat(x.chunk(4, 1)[:2], -1),
+    "one of some of the parts": lambda x: x.chunk(4, 1)[1:][0],
 }
 
 
