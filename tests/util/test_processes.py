@@ -86,14 +86,18 @@ def test_a_torch_that_is_built_without_distributed_does_all_the_rest(tmp_path: P
         from torch import nn
         import snntorch_ecl as ecl
         from snntorch_ecl import experiments, training
+        from snntorch_ecl._util.processes import joined, main_first, world_size
 
         assert not torch.distributed.is_available()
         assert not hasattr(torch.distributed, "ReduceOp")
+        with joined() as place, main_first(place):
+            assert (place, world_size()) == ((0, 1), 1)
         ann = ecl.prepare(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))).train()
         images, labels = torch.rand(6, 4), torch.arange(6) % 3
         nn.functional.cross_entropy(ann(images), labels).backward()
         snn = ecl.convert(ann.eval())
-        found = ecl.evaluate(snn, [(images, labels)], num_steps=2, ann=ann, progress=False)
+        data = [(images, labels)]
+        found = ecl.evaluate(snn, data, num_steps=2, ann=ann, distributed=True, progress=False)
         print(found.samples)
         """,
         tmp_path,
