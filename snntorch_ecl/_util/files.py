@@ -10,17 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write in place of another, which is there unharmed until the new one is whole.
+    """A path to write to, which takes the file's place when the block ends.
 
-    Args:
-        path: The file; a folder that is missing is made.
-
-    Yields:
-        A path beside it to write to. It is renamed when the block ends, and removed if the block
-        fails.
-
-    Raises:
-        OSError: As writing does: no room, no right, no folder.
+    Until then, and if the block fails, the file is as it was. A folder that is missing is made.
 
     Example:
         >>> import tempfile

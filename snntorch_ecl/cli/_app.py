@@ -24,6 +24,7 @@ app = typer.Typer(
 
 
 def _version(show: bool) -> None:
+    """Show the version and end."""
     if show:
         typer.echo(f"snntorch-ecl {__version__}")
         raise typer.Exit

@@ -26,10 +26,12 @@ Transform = Callable[[Any], Tensor]
 
 
 def _transforms() -> Any:
+    """The module that varies images."""
     return require("torchvision.transforms.v2", extra="train")
 
 
 def _datasets() -> Any:
+    """The module of data sets."""
     return require("torchvision.datasets", extra="train")
 
 

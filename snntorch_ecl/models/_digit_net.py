@@ -39,5 +39,6 @@ class DigitNet(nn.Module):
 
 
 def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    """A convolution with batch norm and ReLU."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     return convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
