@@ -1,6 +1,14 @@
 """For all tests: one thread, as their tensors are small and more would only wait for each other."""
 
+# ruff: noqa: E402
+
+import os
 from collections.abc import Iterator
+
+# Before torch is loaded, and for every process that a test starts.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_variable] = "1"
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # both cores run tests already
 
 import pytest
 import torch

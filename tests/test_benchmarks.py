@@ -27,6 +27,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_conversion_without_training_is_measured_and_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,6 +59,7 @@ def test_all_settings_are_there_once() -> None:
     assert len(rows) == len(set(rows)) == 2 * 2 * 2 * 3 + 2
 
 
+@pytest.mark.slow
 def test_a_fused_clip_trains_in_relus_memory() -> None:
     bench = script("training_step")
     device = torch.device("cpu")

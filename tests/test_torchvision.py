@@ -27,6 +27,12 @@ STEPS = {"inception_v3": 192, "resnet152": 192, "resnet101": 128, "resnet34": 12
 
 NAMES = models.list_models(module=models)
 CONVERTED = [name for name in NAMES if name.startswith(CONVERTIBLE)]
+# One of each family, and where norms make a difference two; the others run with `-m slow`.
+EACH_FAMILY = {
+    "alexnet", "densenet121", "googlenet", "inception_v3", "mnasnet0_5", "mobilenet_v2",
+    "regnet_x_400mf", "resnet18", "resnet50", "resnext50_32x4d", "shufflenet_v2_x0_5",
+    "squeezenet1_0", "vgg11", "vgg11_bn", "wide_resnet50_2",
+}  # fmt: skip
 REFUSED = [name for name in NAMES if not name.startswith(CONVERTIBLE)]
 
 
@@ -57,9 +63,13 @@ def alive(model: nn.Module, images: Tensor) -> None:
 def test_all_networks_are_accounted_for() -> None:
     assert len(CONVERTED) >= 43
     assert len(REFUSED) >= 37
+    assert set(CONVERTED) >= EACH_FAMILY
 
 
-@pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in EACH_FAMILY else pytest.mark.slow) for n in CONVERTED],
+)
 def test_it_converts_without_an_edit_and_approaches_its_ann(name: str) -> None:
     torch.manual_seed(0)
     model = network(name)

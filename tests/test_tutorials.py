@@ -64,7 +64,14 @@ def test_there_are_tutorials() -> None:
     assert NOTEBOOKS
 
 
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[] if path.stem.startswith("01") else pytest.mark.slow)
+        for path in NOTEBOOKS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_it_runs_from_top_to_bottom(
     path: Path,
     tmp_path: Path,

@@ -155,6 +155,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_demo_prints_json_and_nothing_else(
     printed: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -164,6 +165,7 @@ def test_the_demo_prints_json_and_nothing_else(
     assert {file.name for file in folder.iterdir()} == set(FILES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["evaluations", "evaluations_at_levels", "training", "command"])
 def test_the_same_seed_gives_the_same_figures(
     printed: Mapping[str, Any], key: str, tmp_path_factory: pytest.TempPathFactory
@@ -174,6 +176,7 @@ def test_the_same_seed_gives_the_same_figures(
     assert printed[key] == first[key]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_network(
     printed: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

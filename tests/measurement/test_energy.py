@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl.errors import ConfigError, DataError
+from snntorch_ecl import ThresholdClip
+from snntorch_ecl.errors import ConfigError, DataError, RegistrationError
 from snntorch_ecl.measurement import Constants
 from snntorch_ecl.measurement._synapses import fan_out
+from snntorch_ecl.nn import Scale
 
 STEPS = 4
 
@@ -235,3 +237,77 @@ def test_the_result_for_people_programs_and_eyes() -> None:
     widths = [bar.get_width() for bar in axes.patches]
     assert widths[:2] == pytest.approx([1e6 * 6 * 4.6e-12] * 2)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "2"]
+
+
+# ---------------------------------------------------------------- one entry teaches all rooms
+
+
+class Kernel(nn.Module):
+    """A convolution of one's own, that descends from nothing and calls its weight otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(5, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.kernel, padding=1)
+
+
+class Standardised(nn.Conv2d):
+    """Its weights have mean 0 and deviation 1: all ones would be all zeros."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        weight = weight / weight.std((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+def around(layer: nn.Module) -> nn.Module:
+    clips = [ThresholdClip(4, 1.0) for _ in range(2)]
+    return nn.Sequential(nn.Conv2d(1, 3, 1), clips[0], layer, clips[1]).eval()
+
+
+@pytest.mark.usefixtures("clean_registry")
+@pytest.mark.parametrize("layer", [Kernel, lambda: Standardised(3, 5, 3, padding=1)])
+def test_a_registered_layer_has_the_synapses_of_its_kind(layer: Any) -> None:
+    ecl.register(Kernel)(ecl.keep)
+    data = [torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(0))]
+    torch.manual_seed(0)
+    known = around(nn.Conv2d(3, 5, 3, padding=1))
+    own = around(layer())
+    with torch.no_grad():  # both layers see the same spikes
+        own[0].load_state_dict(known[0].state_dict())
+    costs = [
+        ecl.energy(ecl.convert(net), data, num_steps=4, progress=False) for net in (own, known)
+    ]
+    mine, theirs = (next(la for la in cost.layers if la.name == "2") for cost in costs)
+    assert mine.acs == theirs.acs > 0
+    assert mine.ann_macs == theirs.ann_macs == 5 * 3 * (6 * 3 - 2) ** 2
+    assert not [name for name in costs[0].not_counted if name.startswith("2")]
+
+
+class Padded(nn.Conv2d):
+    """A convolution that pads by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(x, (1, 1, 1, 1)))
+
+
+@pytest.mark.usefixtures("clean_registry")
+@pytest.mark.parametrize(("like", "scales"), [(None, 2), (nn.Conv2d, 1)])
+def test_unit_spikes_scale_the_weight_of_a_layer_that_is_like_a_convolution(
+    like: Any, scales: int
+) -> None:
+    ecl.register(Padded, like=like)(ecl.keep)
+    net = around(Padded(3, 5, 3))
+    net[1].threshold = 0.5
+    x = torch.rand(2, 1, 6, 6)
+    plain, unit = ecl.convert(net), ecl.convert(net, unit_spikes=True)
+    found = [m for m in unit.net.modules() if isinstance(m, Scale)]
+    assert len(found) == scales  # one at the network's output in either case
+    torch.testing.assert_close(unit(x, num_steps=4), plain(x, num_steps=4))
+
+
+def test_like_takes_a_known_type() -> None:
+    with pytest.raises(RegistrationError, match="like= takes a type that is registered"):
+        ecl.register(Kernel, like=nn.GELU)
