@@ -151,7 +151,16 @@ def laid_over(node: Node, known: Known) -> Iterator[Operand]:
 
 
 def _is_sized(node: Node) -> bool:
-    return any(is_size(source) or _is_sized(source) for source in node.all_input_nodes)
+    """Whether a value is made from a size, at any distance."""
+    todo, seen = [node], {node}
+    while todo:
+        for source in todo.pop().all_input_nodes:
+            if is_size(source):
+                return True
+            if source not in seen:  # graphs branch and meet: each node once
+                seen.add(source)
+                todo.append(source)
+    return False
 
 
 def _tensor(gm: GraphModule, node: Node) -> Tensor | None:
