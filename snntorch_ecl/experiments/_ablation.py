@@ -18,7 +18,7 @@ from ..conversion import convert
 from ..errors import ConfigError
 from ..measurement import Evaluation, accuracy_axes, evaluate
 from ..network import SpikingNetwork
-from ..network._network import check_spiking
+from ..network._check_spiking import check_spiking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
