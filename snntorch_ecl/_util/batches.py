@@ -118,4 +118,6 @@ def _image(batch: Any, index: int, key: str | None) -> Tensor:
             f"batch {index} must be a tensor, a tuple that begins with one, or a dict; got a "
             f"{type(found).__name__}"
         )
+    if not len(found):
+        raise DataError(f"batch {index} is empty: its input has shape {list(found.shape)}")
     return found

@@ -135,13 +135,13 @@ def _rebuild(
     biases: dict[str, Tensor],
 ) -> SpikingNetwork:
     """Convert the architecture with stand-in thresholds, as the file says that it was converted."""
-    if any(isinstance(module, ThresholdClip) for module in model.modules()):
-        ann = copy.deepcopy(model)
-    else:
-        known = {name: options[name] for name in ("handlers", "leaf_modules")}
-        ann = prepare(model, **known)
-    _stand_in(ann, tensors)
     try:
+        if any(isinstance(module, ThresholdClip) for module in model.modules()):
+            ann = copy.deepcopy(model)
+        else:
+            known = {name: options[name] for name in ("handlers", "leaf_modules")}
+            ann = prepare(model, **known)
+        _stand_in(ann, tensors)
         network = convert(ann, fold_batchnorms=norms == "folded", **options)
         if norms == "folded later":
             network.fold_batchnorms()

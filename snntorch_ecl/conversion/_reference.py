@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from .._util.devices import device_of
-from ..errors import ConfigError
+from ..errors import ConfigError, EclError
 from ..graph._trace import copied
 from ..network import SpikingNetwork
 from ..nn import ThresholdClip
@@ -52,7 +52,7 @@ class Reference:
     def __init__(self, ann: nn.Module, snn: SpikingNetwork) -> None:
         ann = copied(ann).eval()
         # An unset clip passes ReLU through, at the same names as the spiking layers.
-        self._ann = ann if snn.neurons.keys() <= clips_of(ann).keys() else prepare(ann)
+        self._ann = ann if snn.neurons.keys() <= clips_of(ann).keys() else _prepared(ann)
         self._ann.to(device_of(snn))
         self._clips = _activations(self._ann, snn.neurons.keys())
 
@@ -62,6 +62,16 @@ class Reference:
         with watching(self._clips, seen.__setitem__):
             output = self._ann(images)
         return output, seen
+
+
+def _prepared(ann: nn.Module) -> nn.Module:
+    try:
+        return prepare(ann)
+    except EclError as error:
+        raise ConfigError(
+            f"the ANN's activations cannot be found: {error}\nGive the prepared network, what "
+            "ecl.prepare returned"
+        ) from error
 
 
 def _activations(ann: nn.Module, names: Collection[str]) -> dict[str, ThresholdClip]:

@@ -1,4 +1,4 @@
-"""The only loop over time."""
+"""The neuron's loop over time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def scan(
     initial_membrane: float = 0.5,
     spike_grad: SurrogateGradient | None = None,
 ) -> tuple[Tensor, State]:
-    """Run dual-threshold neurons over a whole sequence: the only loop over time.
+    """Run dual-threshold neurons over a whole sequence.
 
     Args:
         current: Input currents, ``[T, B, ...]``, T ≥ 1. A constant current may be an expanded

@@ -113,6 +113,7 @@ add(nn.MaxPool3d, nn.AdaptiveMaxPool3d, kind=_pools_maximum(3))
 
 # --------------------------------------------------------------------- moving values
 add(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, kind=_IDLE)
+add(nn.AlphaDropout, nn.FeatureAlphaDropout, kind=_IDLE)
 add(nn.PixelShuffle, nn.PixelUnshuffle, kind=_KEPT)
 add(nn.ChannelShuffle, kind=LayerKind(handler=keep, cost="free", keeps_dims=True))
 add(nn.Flatten, nn.Unflatten, kind=_RESHAPES)

@@ -10,7 +10,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from .._util.batches import pairs_in
+from .._util.batches import check_one_input, pairs_in
 from .._util.checks import check_num_steps, check_whole_numbers
 from .._util.devices import device_of
 from .._util.figures import LINES, POSITIVE, new_figure
@@ -143,6 +143,7 @@ def exit_curve(
     check_whole_numbers("min_steps", (min_steps,), lowest=1)
     check_confidences(confidences)
     check_spiking(snn)
+    check_one_input(snn.net, "exit_curve")
     # Right answers at t = 1 … T; steps and right answers of each confidence; samples.
     fixed = torch.zeros(max_steps, dtype=torch.int64)
     taken, right = torch.zeros(2, len(confidences), dtype=torch.int64)

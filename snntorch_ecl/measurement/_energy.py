@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,9 +20,6 @@ from ..network._guards import measuring
 from ..nn import DualThreshold, Scale
 from ._costs import Constants, Energy, LayerCost
 from ._synapses import NeuronMeter, SynapseMeter, counted_layers, uncounted
-
-if TYPE_CHECKING:
-    pass
 
 
 def energy(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .._util.batches import pairs_in
+from .._util.batches import check_one_input, pairs_in
 from .._util.checks import check_num_steps
 from .._util.devices import device_of
 from ..conversion._reference import Reference
@@ -59,6 +59,7 @@ def evaluate(
     """
     check_num_steps(num_steps)
     check_spiking(snn)
+    check_one_input(snn.net, "evaluate")
     answers, device = AnswerMeter(num_steps), device_of(snn)
     reference = None if ann is None else Reference(ann, snn)
     meters = {name: LayerMeter(name, num_steps, snn.spike_worth(name)) for name in snn.neurons}

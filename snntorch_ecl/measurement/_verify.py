@@ -117,8 +117,8 @@ class Verification(Result):
 
 
 def verify(
-    ann: nn.Module,
     snn: SpikingNetwork,
+    ann: nn.Module,
     data: Iterable[Any],
     *,
     num_steps: int,
@@ -128,8 +128,8 @@ def verify(
     """Compare every spiking layer with its activation: the first thing to run if accuracy is bad.
 
     Args:
-        ann: The network that the spiking one came from: ReLU or prepared. It stays as it is.
         snn: The spiking network. Its state is reset.
+        ann: The network that the spiking one came from: ReLU or prepared. It stays as it is.
         data: Batches: tensors ``[B, ...]``, tuples that begin with one, or dicts.
         num_steps: T ≥ 1.
         key: Name of the input in batches that are dicts.
@@ -145,7 +145,7 @@ def verify(
     Example:
         >>> from snntorch_ecl import ThresholdClip, convert
         >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
-        >>> result = verify(ann, convert(ann), [torch.rand(5, 8)], num_steps=4, progress=False)
+        >>> result = verify(convert(ann), ann, [torch.rand(5, 8)], num_steps=4, progress=False)
         >>> result.worst.name, result.layers[0].exact  # constant input, T = L: no error at all
         ('1', 1.0)
     """

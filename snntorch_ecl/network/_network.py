@@ -15,6 +15,7 @@ from .._util.checks import check_num_steps
 from ..graph._fold import fold_batchnorm
 from ..nn import DualThreshold, reset
 from ..nn._snntorch import ResetHandle
+from ..nn._temporal import temporal_layers
 from ._files import write_network
 from ._guards import check_inputs, check_membranes, check_sequences, measuring
 from ._layer import Layer, Norms
@@ -219,8 +220,11 @@ class SpikingNetwork(nn.Module):
 
     def _follow_reset(self) -> None:
         """Where snnTorch has reset the neurons, which are all it knows, reset the other layers."""
-        if self.layers and all(neuron.is_fresh for _, neuron in self._each_neuron()):
-            self.reset()
+        neurons = list(self.neurons.values())
+        if neurons and all(neuron.is_fresh for neuron in neurons):
+            for layer in temporal_layers(self.net):
+                if not isinstance(layer, DualThreshold):
+                    layer.reset_mem()
 
     # -------------------------------------------------------------------------- inspection
 
@@ -235,13 +239,8 @@ class SpikingNetwork(nn.Module):
     @property
     def neurons(self) -> dict[str, DualThreshold]:
         """The dual-threshold neurons by their layer's name, in the order in which they run."""
-        return dict(self._each_neuron())
-
-    def _each_neuron(self) -> Iterator[tuple[str, DualThreshold]]:
-        for layer in self.layers:
-            module = self.net.get_submodule(layer.name)
-            if isinstance(module, DualThreshold):
-                yield layer.name, module
+        modules = ((layer.name, self.net.get_submodule(layer.name)) for layer in self.layers)
+        return {name: m for name, m in modules if isinstance(m, DualThreshold)}
 
     def spike_worth(self, name: str) -> Tensor:
         """What one emitted spike of a neuron stands for, in the unit of its activation.

@@ -3,7 +3,7 @@
 The graph gets two more inputs, ``num_steps`` and ``held``. Its *stem*, everything before the
 first layer with state, sees the same input at every step and runs once on ``[B, ...]``; the
 *body* runs on ``[T·B, ...]``. For input that changes over time ``held`` is 1 and the whole graph
-runs on ``[T·B, ...]``. See :mod:`snntorch_ecl.nn` for the layout.
+runs on ``[T·B, ...]``. The layout is time-major; see ``nn/_temporal.py``.
 """
 
 from __future__ import annotations

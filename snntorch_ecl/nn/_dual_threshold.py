@@ -186,6 +186,8 @@ class DualThreshold(Temporal, CarefulLeaky):
     @property
     def membrane(self) -> Tensor:
         """Absolute membrane potential v, in the unit of θ."""
+        if not self.mem.numel():
+            return self.mem  # no step was taken yet
         threshold = F.positive(self.threshold.detach())
         return self.mem + self.initial_membrane * over_channels(threshold, self.mem)
 

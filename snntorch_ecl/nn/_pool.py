@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -81,6 +83,12 @@ class SignedMaxPool(nn.Module, Temporal):
     def select(self, rows: Tensor) -> None:
         """Go on with some images."""
         self._state.set(*(None if part is None else part[rows] for part in self._state.get()))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SignedMaxPool:
+        """The running sum moves along, as neurons' membranes do."""
+        super()._apply(fn, recurse)
+        self._state.set(*(None if part is None else fn(part) for part in self._state.get()))
+        return self
 
     def __getstate__(self) -> dict[str, object]:
         """Everything but the running sum, which belongs to a sequence."""

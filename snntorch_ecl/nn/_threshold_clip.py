@@ -155,7 +155,7 @@ class ThresholdClip(nn.Module):
                 "and the layers before it"
             )
         whole = _positive_quantile(activations.reshape(1, -1))
-        if whole <= 0:
+        if whole < SMALLEST_THRESHOLD:
             return
         if not self.per_channel:
             self.threshold = whole.squeeze(0)
@@ -167,7 +167,7 @@ class ThresholdClip(nn.Module):
             )
         channels = _positive_quantile(activations.transpose(0, 1).flatten(1))
         # A channel that is silent in this one batch starts like the layer.
-        self.threshold = torch.where(channels > 0, channels, whole)
+        self.threshold = torch.where(channels >= SMALLEST_THRESHOLD, channels, whole)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -191,7 +191,7 @@ class ThresholdClip(nn.Module):
 
 def _positive_quantile(rows: Tensor) -> Tensor:
     """The starting quantile of the positive values in each row (0 where there are none)."""
-    # kthvalue rather than quantile, which refuses more than 16 million elements.
+    # Sorted rather than by torch.quantile, which refuses more than 16 million elements.
     zeros = (rows <= 0).sum(1)
     positives = rows.shape[1] - zeros
     rank = zeros + (positives * _STARTING_QUANTILE).ceil().long()

@@ -247,3 +247,8 @@ def test_batches_of_another_form_are_refused(batch: Any, key: str | None, messag
 def test_bad_settings_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         calibrated(**options)
+
+
+def test_an_empty_batch_is_named() -> None:
+    with pytest.raises(DataError, match=r"batch 1 is empty: its input has shape \[0, 2, 8, 8\]"):
+        ecl.calibrate(ecl.prepare(network()), [images(), images()[:0]], progress=False)

@@ -434,8 +434,8 @@ def both(net: Net) -> tuple[nn.Module, ecl.SpikingNetwork, ecl.SpikingNetwork, T
 @pytest.mark.parametrize("name", ["residual", "max-pool", "u-net"])
 def test_verify_measures_the_same_errors(name: str) -> None:
     ann, plain, unit, x = both(BY_NAME[name])
-    wanted = ecl.verify(ann, plain, [x], num_steps=4, progress=False)
-    found = ecl.verify(ann, unit, [x], num_steps=4, progress=False)
+    wanted = ecl.verify(plain, ann, [x], num_steps=4, progress=False)
+    found = ecl.verify(unit, ann, [x], num_steps=4, progress=False)
     for a, b in zip(found.layers, wanted.layers, strict=True):
         assert (a.exact, a.saturated, a.silent) == (b.exact, b.saturated, b.silent)
         assert a.error == pytest.approx(b.error, rel=1e-6)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl.errors import DataError, InputError
+from snntorch_ecl.errors import ConfigError, DataError, InputError
 from snntorch_ecl.measurement._evaluate import Evaluation, LayerActivity
 from tests.helpers.nets import BY_NAME, Net
 from tests.helpers.parts import clips_of
@@ -357,3 +357,52 @@ def test_tables_leave_open_what_is_unknown() -> None:
         ["T = 2", "75.00", "–", "–"],
         ["block.relu", "–", "30.00", "6.25"],
     ]
+
+
+# --------------------------------------------------------------------- an ANN of something else
+
+
+def test_an_unrelated_ann_is_refused() -> None:
+    ann = nn.Sequential(nn.Linear(4, 6), ecl.ThresholdClip(4, 1.0), nn.Linear(6, 3)).eval()
+    data = [(torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1]))]
+    settings: dict[str, Any] = {"num_steps": 2, "progress": False}
+    for other, words in (
+        (
+            nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3)),
+            "Give the prepared network",
+        ),
+        (nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 3)), r"1: the ANN's activation"),
+        (nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), r"the ANN returns \[5, 2\]"),
+        (nn.Sequential(nn.ReLU(), nn.Linear(4, 3)), "no activation 1"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            ecl.evaluate(ecl.convert(ann), data, ann=other, **settings)
+
+
+def test_an_ann_that_needs_help_to_be_traced_is_given_prepared() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(x) if x.sum() > -1e9 else x
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.relu, self.last = Branching(), nn.ReLU(), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.relu(self.first(x)))
+
+    options: dict[str, Any] = {
+        "leaf_modules": [Branching],
+        "handlers": {Branching: ecl.keep},
+    }
+    model, data = Net().eval(), [(torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1]))]
+    ann = ecl.calibrate(ecl.prepare(model, **options), data, progress=False)
+    snn = ecl.convert(ann, **options)
+    assert ecl.evaluate(snn, data, ann=ann, num_steps=2, progress=False).agreement is not None
+    with pytest.raises(ConfigError, match="Give the prepared network"):
+        ecl.evaluate(snn, data, ann=model, num_steps=2, progress=False)

@@ -34,7 +34,7 @@ def converted(model: nn.Module, threshold: float | None = None) -> ecl.SpikingNe
 
 def check(model: nn.Module, snn: ecl.SpikingNetwork, **options: object) -> Verification:
     data = [(x, 0) for x in inputs().split(15)]
-    return ecl.verify(model, snn, data, num_steps=STEPS, progress=False, **options)  # type: ignore[arg-type]
+    return ecl.verify(snn, model, data, num_steps=STEPS, progress=False, **options)  # type: ignore[arg-type]
 
 
 def test_its_figures_are_those_counted_neuron_by_neuron() -> None:
@@ -119,14 +119,14 @@ def test_nothing_that_was_given_changes() -> None:
 def test_bad_input_is_refused() -> None:
     model, snn = network(), converted(network())
     with pytest.raises(DataError, match="the data is empty"):
-        ecl.verify(model, snn, [], num_steps=4)
+        ecl.verify(snn, model, [], num_steps=4)
     with pytest.raises(DataError, match="batch 0 must be a tensor"):
-        ecl.verify(model, snn, [3], num_steps=4, progress=False)
+        ecl.verify(snn, model, [3], num_steps=4, progress=False)
     with pytest.raises(ConfigError, match="num_steps"):
-        ecl.verify(model, snn, [inputs()], num_steps=0)
+        ecl.verify(snn, model, [inputs()], num_steps=0)
     other = nn.Sequential(nn.Linear(5, 3), nn.ReLU())
     with pytest.raises(ConfigError, match="the ANN has no activation 3: give the network"):
-        ecl.verify(other, snn, [inputs()], num_steps=4)
+        ecl.verify(snn, other, [inputs()], num_steps=4)
 
 
 def test_a_network_without_neurons_has_nothing_to_compare() -> None:
@@ -135,4 +135,4 @@ def test_a_network_without_neurons_has_nothing_to_compare() -> None:
     plain = {ecl.ThresholdClip: lambda module, site: snntorch.Leaky(0.9, init_hidden=True)}
     snn = ecl.convert(ann, handlers=plain)
     with pytest.raises(ConfigError, match="no dual-threshold neuron: there is nothing to compare"):
-        ecl.verify(model, snn, [inputs()], num_steps=4)
+        ecl.verify(snn, model, [inputs()], num_steps=4)

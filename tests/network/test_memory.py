@@ -77,7 +77,7 @@ VERBS: dict[str, Verb] = {
     "evaluate": lambda relu, ann, snn, data, t: ecl.evaluate(
         snn, data, num_steps=t, ann=ann, **QUIET
     ),
-    "verify": lambda relu, ann, snn, data, t: ecl.verify(ann, snn, data, num_steps=t, **QUIET),
+    "verify": lambda relu, ann, snn, data, t: ecl.verify(snn, ann, data, num_steps=t, **QUIET),
     "energy": lambda relu, ann, snn, data, t: ecl.energy(snn, data, num_steps=t, **QUIET),
     "exit_curve": lambda relu, ann, snn, data, t: exit_curve(snn, data, max_steps=t, **QUIET),
     "summary": lambda relu, ann, snn, data, t: snn.summary(data[0][0]),

@@ -56,7 +56,7 @@ def steps(snn: SpikingNetwork, *inputs: Tensor, count: int = 3) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "reset", [utils.reset, ecl.reset, lambda snn: snn.reset(), 
+    "reset", [utils.reset, ecl.reset, lambda snn: snn.reset(),
               lambda snn: [m.reset_mem() for m in snn.modules() if isinstance(m, Leaky)]],
     ids=["snntorch", "ecl", "method", "later snntorch"],
 )  # fmt: skip
@@ -490,3 +490,43 @@ def test_neurons_are_named_in_running_order() -> None:
     snn = spiking("residual")[1]
     assert list(snn.neurons) == ["1", "2.relu", "2.relu_1", "3.relu", "3.relu_1"]
     assert all(isinstance(n, DualThreshold) for n in snn.neurons.values())
+
+
+# ------------------------------------------------------------------- steps and what resets them
+
+
+def test_steps_go_on_where_no_neuron_is_dual_threshold() -> None:
+    def leaky(module: nn.Module, site: Any) -> nn.Module:
+        return snntorch.Leaky(1.0, init_hidden=True, reset_delay=False)
+
+    ann = nn.Sequential(nn.Linear(4, 6), ecl.ThresholdClip(4, 1.0), nn.Linear(6, 3)).eval()
+    snn = ecl.convert(ann, handlers={ecl.ThresholdClip: leaky})
+    x = torch.rand(5, 4)
+    whole = snn(x, num_steps=4)
+    snn.reset()
+    torch.testing.assert_close(torch.stack(steps(snn, x, count=4)).mean(0), whole)
+
+
+def test_a_membrane_assigned_after_a_reset_is_where_the_sequence_begins() -> None:
+    ann = nn.Sequential(nn.Identity(), ecl.ThresholdClip(4, 1.0)).eval()
+    snn = ecl.convert(ann)
+    snn.step(torch.zeros(1, 2))
+    snn.reset()
+    (neuron,) = snn.neurons.values()
+    neuron.mem = torch.tensor([[0.4, 0.0]])
+    assert snn.step(torch.full((1, 2), 0.2)).tolist() == [[1.0, 0.0]]
+
+
+def test_the_state_of_a_sequence_moves_with_the_network() -> None:
+    snn, x = ecl.convert(nested()), torch.randn(2, 1, 6, 6)
+    steps(snn, x, count=2)
+    third = copy.deepcopy(snn)  # copies begin anew, so the truth is a run of its own
+    expected = steps(third, x, count=3)[-1]
+    snn.double()
+    torch.testing.assert_close(snn.step(x.double()).float(), expected)
+
+
+def test_a_model_that_does_not_prepare_is_an_error_of_the_file(tmp_path: Path) -> None:
+    path = convert("sequential").save(tmp_path / "a")
+    with pytest.raises(ecl.errors.CheckpointError, match="does not convert"):
+        ecl.load(path, nn.Linear(4, 2))

@@ -123,7 +123,7 @@ def test_no_verb_hooks_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.Module, "register_forward_pre_hook", guarded)
     settings: dict[str, Any] = {"num_steps": 2, "progress": False}
     ecl.evaluate(snn, data, ann=ann, **settings)
-    ecl.verify(ann, snn, data, **settings)
+    ecl.verify(snn, ann, data, **settings)
     ecl.energy(snn, data, **settings)
     ecl.compensate(snn, ann, data, **settings)
     exit_curve(snn, data, max_steps=2, progress=False)

@@ -398,3 +398,16 @@ def test_printing_shows_levels_and_lambda(threshold: float | Tensor | None, show
 def test_a_threshold_below_the_floor_is_refused_rather_than_lifted() -> None:
     with pytest.raises(ConfigError, match="threshold must be >= 1e-06; got 1e-07"):
         ThresholdClip(threshold=1e-7)
+
+
+def test_a_channel_that_hardly_activates_starts_like_the_layer() -> None:
+    clip = ThresholdClip(4, per_channel=True).train()
+    clip(torch.tensor([[1.0, 1e-8]]))
+    assert clip.threshold.tolist() == [1.0, 1.0]
+
+
+def test_a_batch_that_hardly_activates_starts_nothing() -> None:
+    clip = ThresholdClip(4).train()
+    x = torch.tensor([1e-8, -1.0])
+    assert torch.equal(clip(x), x.relu())
+    assert not clip.is_set

@@ -269,3 +269,7 @@ def test_after_a_reset_any_batch_is_welcome(reset) -> None:
     run(net, CURRENTS)
     reset(net)
     assert torch.equal(run(net, CURRENTS[:, :2]), SPIKES[:, :2])
+
+
+def test_before_the_first_step_there_is_no_membrane() -> None:
+    assert DualThreshold(torch.ones(3)).membrane.shape == (0,)

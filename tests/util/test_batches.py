@@ -31,7 +31,7 @@ def two_inputs() -> nn.Module:
 ENTRIES: dict[str, Callable[[nn.Module, Any], object]] = {
     "calibrate": lambda net, data: ecl.calibrate(net, data),
     "compensate": lambda net, data: ecl.compensate(ecl.convert(net), net, data, num_steps=2),
-    "verify": lambda net, data: ecl.verify(net, ecl.convert(net), data, num_steps=2),
+    "verify": lambda net, data: ecl.verify(ecl.convert(net), net, data, num_steps=2),
     "energy": lambda net, data: ecl.energy(ecl.convert(net), data, num_steps=2),
 }
 LABELLED: dict[str, Callable[[nn.Module, Any], object]] = {
@@ -62,7 +62,7 @@ def test_labels_of_another_form_are_refused(entry: str, labels: Tensor) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda net, snn, x: ecl.verify(snn, net, [x], num_steps=2),
+        lambda net, snn, x: ecl.verify(net, snn, [x], num_steps=2),
         lambda net, snn, x: ecl.compensate(net, snn, [x], num_steps=2),
         lambda net, snn, x: ecl.energy(net, [x], num_steps=2),
         lambda net, snn, x: ecl.evaluate(net, [(x, x.argmax(1))], num_steps=2),
@@ -77,7 +77,7 @@ def test_an_ann_in_place_of_the_spiking_network_is_named(call: Any) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda net, snn, x: ecl.verify(net, snn, [x], num_steps=2),
+        lambda net, snn, x: ecl.verify(snn, net, [x], num_steps=2),
         lambda net, snn, x: ecl.energy(snn, [x], num_steps=2),
         lambda net, snn, x: ecl.evaluate(snn, [(x, x.flatten(1).argmax(1) % 3)], num_steps=2),
         lambda net, snn, x: exit_curve(snn, [(x, x.flatten(1).argmax(1) % 3)], max_steps=2),
