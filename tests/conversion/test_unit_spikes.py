@@ -413,12 +413,36 @@ def rewritten(path: Path, change: Any) -> Path:
     return write_tensors(path, tensors, {**metadata, "settings": json.dumps(settings)})
 
 
-def test_a_damaged_setting_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [{"unit_spikes": "yes"}, {"unit_spikes": 1}, {"norms": "some"}])
+def test_a_damaged_setting_is_named(damage: dict[str, Any], tmp_path: Path) -> None:
     net = BY_NAME["sequential"]
     path = ecl.convert(net.prepared()).save(tmp_path / "a")
-    rewritten(path, lambda settings: settings.update(unit_spikes="yes"))
-    with pytest.raises(CheckpointError, match="unit_spikes='yes'"):
+    rewritten(path, lambda settings: settings.update(damage))
+    ((name, value),) = damage.items()
+    with pytest.raises(CheckpointError, match=f"{name}={value!r}"):
         ecl.load(path, net.model())
+
+
+@pytest.mark.parametrize("norms", ["folded", "kept", "folded later"])
+def test_the_file_says_how_its_network_was_converted(
+    norms: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = BY_NAME["residual"]
+    snn = ecl.convert(net.prepared(), fold_batchnorms=norms == "folded")
+    if norms == "folded later":
+        snn.fold_batchnorms()
+    path = snn.save(tmp_path / "a")
+    calls: list[Any] = []
+
+    def convert(*args: Any, **options: Any) -> ecl.SpikingNetwork:
+        calls.append(options["fold_batchnorms"])
+        return ecl.convert(*args, **options)
+
+    monkeypatch.setattr("snntorch_ecl.conversion._load.convert", convert)
+    loaded = ecl.load(path, net.model())
+    assert calls == [norms == "folded"]  # once: nothing is tried
+    assert loaded.norms == norms
+    assert torch.equal(loaded(*net.inputs(), num_steps=3), snn(*net.inputs(), num_steps=3))
 
 
 # ------------------------------------------------------------------------------- what reads it
