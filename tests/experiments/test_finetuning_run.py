@@ -1,6 +1,8 @@
 """Fine-tuning the converted network: it learns, goes on, and leaves the ANN alone."""
 
+import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -9,10 +11,19 @@ from typing import Any, get_args
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Subset
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import CheckpointError, ConfigError
-from snntorch_ecl.experiments import MeasureConfig, TuneConfig, run_training, run_tuning
+from snntorch_ecl.experiments import (
+    MeasureConfig,
+    Split,
+    TuneConfig,
+    _data,
+    digits,
+    run_training,
+    run_tuning,
+)
 from snntorch_ecl.experiments._finetuning_run import Surrogate
 from snntorch_ecl.models import load_ann, load_pretrained, save_ann
 from snntorch_ecl.settings import ExperimentConfig, TrainConfig, from_dict, load_config
@@ -33,6 +44,21 @@ def config(checkpoint: Path, **train: Any) -> TuneConfig:
         measure=MeasureConfig(checkpoint=str(checkpoint), steps=(1, 2)),
         train=TrainConfig(**recipe),
     )
+
+
+@pytest.fixture(scope="module")
+def tuned(
+    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., dict[str, torch.Tensor]]:
+    """The weights after one epoch with some settings; each fine-tuning is made once."""
+
+    @functools.cache
+    def tune(**settings: Any) -> dict[str, torch.Tensor]:
+        folder = tmp_path_factory.mktemp("tuned")
+        run_tuning(replace(config(checkpoint, epochs=1), **settings), folder, progress=False)
+        return state(folder, checkpoint)
+
+    return tune
 
 
 def state(folder: Path, checkpoint: Path) -> dict[str, torch.Tensor]:
@@ -107,8 +133,13 @@ def test_batch_norms_learn_too(
         *(pytest.param(s, marks=pytest.mark.slow) for s in get_args(Surrogate)[1:]),
     ],
 )
-def test_one_epoch_repairs_what_one_step_loses(surrogate: Surrogate, tmp_path: Path) -> None:
+def test_one_epoch_repairs_what_one_step_loses(
+    surrogate: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On real digits: converted, one step is right on four of five, which the zoo states."""
+    train, test = digits()
+    some = Split(Subset(train, range(0, 4000, 4)), Subset(test, range(0, 1000, 4)))
+    monkeypatch.setattr(_data, "digits", lambda seed: some)
     name = "digitnet-digits-l4"
     stated = load_pretrained(name).figures["accuracy"]["1"]
     with resources.as_file(
@@ -118,29 +149,25 @@ def test_one_epoch_repairs_what_one_step_loses(surrogate: Surrogate, tmp_path: P
             measure=MeasureConfig(checkpoint=str(file), steps=(1,)),
             num_steps=1,
             surrogate=surrogate,
-            train=TrainConfig(epochs=1, lr=0.05, gradient_clip=1.0),
+            train=TrainConfig(epochs=1, batch_size=32, lr=0.05, gradient_clip=1.0),
         )
         tuned = run_tuning(settings, tmp_path, progress=False).accuracy[0]
     assert stated < 0.85 < 0.9 < tuned
 
 
-def test_it_trains_at_the_steps_that_are_asked_for(checkpoint: Path, tmp_path: Path) -> None:
-    for steps in (1, 2):
-        settings = replace(config(checkpoint, epochs=1), num_steps=steps)
-        run_tuning(settings, tmp_path / str(steps), progress=False)
-    one, two = (state(tmp_path / name, checkpoint) for name in ("1", "2"))
+def test_it_trains_at_the_steps_that_are_asked_for(
+    tuned: Callable[..., dict[str, torch.Tensor]],
+) -> None:
+    one, two = tuned(num_steps=1), tuned()
     assert not torch.equal(one["net.fc.weight"], two["net.fc.weight"])
 
 
 def test_the_answers_of_the_ann_are_learned_as_far_as_asked(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, tuned: Callable[..., dict[str, torch.Tensor]]
 ) -> None:
-    tuned = {}
-    for share in (0.0, 0.7):
-        settings = replace(config(checkpoint, epochs=1), distillation=share)
-        run_tuning(settings, tmp_path / str(share), progress=False)
-        tuned[share] = state(tmp_path / str(share), checkpoint)
-    assert not torch.equal(tuned[0.0]["net.fc.weight"], tuned[0.7]["net.fc.weight"])
+    some, none = tuned(), tuned(distillation=0.0)
+    assert config(checkpoint).distillation > 0
+    assert not torch.equal(some["net.fc.weight"], none["net.fc.weight"])
     with pytest.raises(ConfigError, match=r"share of a teacher must lie in \[0, 1\]; got 1.5"):
         replace(config(checkpoint), distillation=1.5)
 
@@ -160,33 +187,33 @@ def test_a_network_to_measure_is_no_start() -> None:
         TuneConfig(measure=MeasureConfig(checkpoint="a", tuned="b"))
 
 
-def test_the_gradient_of_a_spike_is_chosen(checkpoint: Path, tmp_path: Path) -> None:
-    tuned = {}
-    for surrogate in get_args(Surrogate):
-        settings = replace(config(checkpoint, epochs=1), surrogate=surrogate)
-        run_tuning(settings, tmp_path / surrogate, progress=False)
-        tuned[surrogate] = state(tmp_path / surrogate, checkpoint)
-    weights = [network["net.fc.weight"] for network in tuned.values()]
+def test_the_gradient_of_a_spike_is_chosen(
+    checkpoint: Path, tuned: Callable[..., dict[str, torch.Tensor]]
+) -> None:
+    default, *others = get_args(Surrogate)
+    assert config(checkpoint).surrogate == default
+    networks = [tuned(), *(tuned(surrogate=name) for name in others)]
+    weights = [network["net.fc.weight"] for network in networks]
     for one, other in itertools.combinations(weights, 2):
         assert not torch.equal(one, other)
     with pytest.raises(ConfigError, match="one of triangular, rectangular, atan; got 'sine'"):
         from_dict(TuneConfig, {"measure": {"checkpoint": "a"}, "surrogate": "sine"})
 
 
-def test_other_networks_teach_as_well(checkpoint: Path, tmp_path: Path) -> None:
+def test_other_networks_teach_as_well(
+    checkpoint: Path, tmp_path: Path, tuned: Callable[..., dict[str, torch.Tensor]]
+) -> None:
     other = load_ann(checkpoint)
     with torch.no_grad():
         other.ann.fc.bias.add_(torch.tensor([4.0, -4.0]))  # type: ignore[union-attr, operator]
     path = save_ann(tmp_path / "b.safetensors", other.ann, other.config, classes=other.classes)
     twin = save_ann(tmp_path / "a.safetensors", *_parts(checkpoint), classes=other.classes)
-    tuned = {}
-    for name, teachers in {"none": (), "twin": (str(twin),), "other": (str(path),)}.items():
-        settings = replace(config(checkpoint, epochs=1), teachers=teachers)
-        run_tuning(settings, tmp_path / name, progress=False)
-        tuned[name] = state(tmp_path / name, checkpoint)["net.fc.weight"]
     # Its ANN twice is its ANN; one that leans to a class is another teacher.
-    assert torch.equal(tuned["none"], tuned["twin"])
-    assert not torch.equal(tuned["none"], tuned["other"])
+    alone = tuned()["net.fc.weight"]
+    assert torch.equal(alone, tuned(teachers=(str(twin),))["net.fc.weight"])
+    settings = replace(config(checkpoint, epochs=1), teachers=(str(path),))
+    run_tuning(settings, tmp_path / "other", progress=False)
+    assert not torch.equal(alone, state(tmp_path / "other", checkpoint)["net.fc.weight"])
     assert load_config(TuneConfig, tmp_path / "other" / "tuning.json").teachers == (str(path),)
 
 

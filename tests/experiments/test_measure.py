@@ -1,4 +1,4 @@
-"""Evaluation and ablation of a checkpoint, by one process and by two."""
+"""Evaluation and ablation of a checkpoint."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ from snntorch_ecl.models import load_ann, save_ann
 from snntorch_ecl.models._checkpoint import build_ann
 from snntorch_ecl.settings import load_config
 
-from ..helpers.runs import CLASSES, experiment, image_folder, python
+from ..helpers.runs import CLASSES, experiment, image_folder
 
 ALONE = Place(0, 1)
 
@@ -76,32 +76,6 @@ def test_it_can_be_repeated_from_its_own_json(checkpoint: Path, tmp_path: Path) 
     stored = json.loads((tmp_path / "a" / "evaluation.json").read_text())
     assert stored["figures"]["accuracy"] == list(first.accuracy)
     assert stored["versions"]["torch"] == torch.__version__
-
-
-def test_two_processes_measure_what_one_measures(checkpoint: Path, tmp_path: Path) -> None:
-    alone = run_evaluation(config(checkpoint), tmp_path / "one", progress=False)
-    done = python(
-        """
-        import sys
-        from pathlib import Path
-        from snntorch_ecl.experiments import MeasureConfig, run_evaluation
-
-        config = MeasureConfig(checkpoint=sys.argv[2], steps=(1, 2, 4))
-        run_evaluation(config, Path(sys.argv[1]) / "two", progress=False)
-        """,
-        tmp_path,
-        checkpoint,
-        processes=2,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    together = json.loads((tmp_path / "two" / "evaluation.json").read_text())["figures"]
-    expected = json.loads((tmp_path / "one" / "evaluation.json").read_text())["figures"]
-    layers, expected_layers = together.pop("layers"), expected.pop("layers")
-    assert together == expected
-    assert together["samples"] == alone.samples == 18
-    for one, other in zip(layers, expected_layers, strict=True):
-        assert one.pop("name") == other.pop("name")
-        assert one == pytest.approx(other, rel=1e-6)
 
 
 def test_the_ablation_compares_six_neurons_on_one_checkpoint(

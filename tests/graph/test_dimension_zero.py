@@ -130,11 +130,21 @@ def test_every_operation_of_the_table_with_dimensions_is_tried_here() -> None:
     assert reaching == ALONG.keys() | OTHERWISE
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["rank told", "rank not told"])
+@pytest.mark.parametrize(
+    ("told", "ranks"),
+    [
+        pytest.param(True, (2, 4), id="rank told"),
+        pytest.param(False, (2, 3), id="rank not told"),
+        pytest.param(True, (3,), id="rank 3 told", marks=pytest.mark.slow),
+        pytest.param(False, (4,), id="rank 4 not told", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("name", ALONG)
-def test_an_operation_converts_along_every_dimension_but_0(name: str, told: bool) -> None:
+def test_an_operation_converts_along_every_dimension_but_0(
+    name: str, told: bool, ranks: tuple[int, ...]
+) -> None:
     extra, call = ALONG[name]
-    for rank in RANKS:
+    for rank in ranks:
         count = rank + extra
         for dim in range(-count, count):
             # Swapping the last dimension with itself, or cutting one that is not there, is fine.
@@ -201,7 +211,7 @@ def indices() -> Iterator[tuple[Any, ...]]:
                 yield index
 
 
-@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("rank", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_an_index_converts_or_is_refused(rank: int) -> None:
     """None that converts is wrong; and none is refused that begins with ``:`` and has one list."""
     x = batch(rank)
@@ -259,6 +269,9 @@ def row_by_row_is_right(model: nn.Module, x: Tensor) -> bool:
 
 
 OPERANDS = [shape for n in range(5) for shape in itertools.product((1, 4), repeat=n)]
+# Of every length; a 4 in every place, alone and among others.
+SOME_OPERANDS = [(), (1,), (4,), (1, 4), (4, 1), (4, 4), (1, 4, 1), (4, 1, 1), (4, 1, 4),
+                 (1, 4, 4, 4), (4, 1, 1, 1), (4, 4, 1, 1)]  # fmt: skip
 BINARY: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
     "add": lambda x, w: x + w,
     "sub": lambda x, w: torch.sub(w, x),
@@ -270,10 +283,15 @@ BINARY: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["rank told", "rank not told"])
+@pytest.mark.parametrize(
+    "operands", [SOME_OPERANDS, pytest.param(OPERANDS, marks=pytest.mark.slow)], ids=["some", "all"]
+)
 @pytest.mark.parametrize("name", BINARY)
-def test_a_parameter_converts_where_broadcasting_leaves_rows_alone(name: str, told: bool) -> None:
-    """Every shape of it: a batch of 4 hides a mistake that one of 3 would show."""
-    for rank, shape in itertools.product(RANKS, OPERANDS):
+def test_a_parameter_converts_where_broadcasting_leaves_rows_alone(
+    name: str, told: bool, operands: list[tuple[int, ...]]
+) -> None:
+    """Shapes of many kinds, weekly every one: a batch of 4 hides what one of 3 would show."""
+    for rank, shape in itertools.product(RANKS, operands):
         weight = torch.rand(shape, generator=torch.Generator().manual_seed(2)) + 0.5
         model = network(lambda m, x: BINARY[name](x, m.w), rank, told=told, w=nn.Parameter(weight))
         if runs(model, batch(rank)):

@@ -310,4 +310,11 @@ def spiking(name: str) -> tuple[nn.Module, ecl.SpikingNetwork]:
     return ann, ecl.convert(ann)
 
 
-over_catalogue = pytest.mark.parametrize("net", CATALOGUE, ids=lambda net: net.name)
+def over(nets: list[Any]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("net", nets, ids=lambda net: net.name)
+
+
+over_all = over(CATALOGUE)
+over_catalogue = over(
+    [pytest.param(net, marks=pytest.mark.slow) if net.big else net for net in CATALOGUE]
+)

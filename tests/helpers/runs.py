@@ -9,9 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from snntorch_ecl.settings._data import DataConfig
-from snntorch_ecl.settings._experiment import ExperimentConfig
-from snntorch_ecl.settings._train import TrainConfig
+from snntorch_ecl.settings import DataConfig, ExperimentConfig, TrainConfig
 
 CLASSES = ("blue", "red")
 

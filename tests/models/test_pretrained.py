@@ -65,6 +65,7 @@ def test_the_stated_agreement_is_measured_again(shipped: Checkpoint) -> None:
     assert len(set(map(int, shipped.ann(patterns(shipped)).argmax(1)))) > 3  # no constant answer
 
 
+@pytest.mark.slow
 def test_the_stated_accuracy_on_digits_is_measured_again() -> None:
     shipped = ecl.models.load_pretrained("digitnet-digits-l4")
     test = digits(seed=shipped.config.data.seed).test

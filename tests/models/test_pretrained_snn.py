@@ -69,6 +69,7 @@ def test_the_stated_agreement_is_measured_again(shipped: PretrainedSNN) -> None:
     assert agreement_on_patterns(shipped.source, shipped.snn) == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_stated_accuracy_on_digits_is_measured_again() -> None:
     shipped = ecl.models.load_pretrained_snn("digitnet-digits-l4-t2")
     test = digits(seed=shipped.source.config.data.seed).test
