@@ -1,7 +1,7 @@
-"""Surrogate gradients that end: the clip's own, a rectangle, and a triangle.
+"""Surrogate gradients without tails: a rectangle, as the clip's gradient, and a triangle.
 
-snnTorch's own surrogates have tails: potentials far from the threshold, where the clip of the
-trained network passes nothing, still pass gradient. These have none.
+snnTorch's surrogates have tails: potentials far from the threshold still pass gradient, where the
+trained network's clip passes none. These are zero there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["rectangular", "triangular"]
 
 
 class _Spike(torch.autograd.Function):
-    """The step itself; its gradient's shape is each surrogate's own."""
+    """The step function; each subclass defines its gradient."""
 
     @staticmethod
     def forward(x: Tensor, width: float) -> Tensor:
@@ -31,7 +31,7 @@ class _Rectangular(_Spike):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         x, ctx.width = inputs
-        # One byte each, and numbers throughout: compiled for a CPU, masks are stored one by one.
+        # Saved as bytes, not as a mask: on CPUs, compiled code stores masks slowly.
         outside = (x.abs() * (2 / ctx.width)).floor().clamp(max=1)
         ctx.save_for_backward((1 - outside).to(torch.uint8))
 
@@ -55,14 +55,14 @@ class _Triangular(_Spike):
 
 
 def rectangular(width: float = 1.0) -> SurrogateGradient:
-    r"""Gradient ``1/width`` within ``width/2`` of a threshold, and none beyond.
+    r"""Gradient ``1/width`` within ``width/2`` of a threshold, and zero beyond.
 
-    A neuron that starts at θ/2 lies within θ/2 of its threshold at the first step exactly where
-    its current lies between 0 and θ. So with ``width = 1`` one step has the gradient of
-    :class:`~snntorch_ecl.ThresholdClip`, and fine-tuning goes on as the ANN's training did.
+    A neuron that starts at θ/2 is within θ/2 of its threshold at the first step exactly if its
+    current is between 0 and θ. So with ``width = 1`` one step has the gradient of
+    :class:`~snntorch_ecl.ThresholdClip`, and fine-tuning continues as the ANN's training did.
 
     Args:
-        width: Of the rectangle, in units of θ, > 0.
+        width: Width of the rectangle, in units of θ, > 0.
 
     Returns:
         A spike function for ``spike_grad``, like those of :mod:`snntorch.surrogate`.
@@ -84,14 +84,14 @@ def rectangular(width: float = 1.0) -> SurrogateGradient:
 
 
 def triangular(width: float = 2.0) -> SurrogateGradient:
-    r"""Gradient ``2/width`` at a threshold, falling to none at ``width/2`` from it.
+    r"""Gradient ``2/width`` at a threshold, falling to zero at ``width/2`` from it.
 
-    Potentials near the threshold learn most: they are the ones whose spikes a small change of the
-    weights turns. With ``width = 2`` a quarter of the gradient comes from beyond the clip's ends,
-    so that neurons which never fire, or always, learn as well.
+    Potentials near the threshold get the largest gradient: there a small change of the weights
+    changes spikes. With ``width = 2`` a quarter of the gradient comes from beyond the clip's ends,
+    so that neurons that never fire, or always fire, learn as well.
 
     Args:
-        width: Of the triangle's base, in units of θ, > 0.
+        width: Width of the triangle's base, in units of θ, > 0.
 
     Returns:
         A spike function for ``spike_grad``, like those of :mod:`snntorch.surrogate`.

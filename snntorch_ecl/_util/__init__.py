@@ -1,1 +1,1 @@
-"""Small helpers without knowledge of networks: checks, batches, files, tables, processes."""
+"""Small helpers that know nothing of networks: checks, batches, files, tables, processes."""

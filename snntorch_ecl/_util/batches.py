@@ -1,4 +1,4 @@
-"""Data as users give it, batch by batch: found, checked, and shown with a progress bar."""
+"""Read users' data batch by batch: find the tensors, check them, show a progress bar."""
 
 from __future__ import annotations
 
@@ -15,19 +15,7 @@ from ..errors import ConfigError, DataError
 def images_in(
     data: Iterable[Any], *, key: str | None = None, desc: str = "", progress: bool = False
 ) -> Iterator[Tensor]:
-    """The input in each batch.
-
-    Args:
-        data: Batches: tensors ``[B, ...]``, tuples or lists that begin with one, or dicts.
-        key: Name of the input in a dict.
-        desc: What is being done, for the progress bar.
-        progress: Show one.
-
-    Yields:
-        The inputs, ``[B, ...]``.
-
-    Raises:
-        DataError: A batch has no such input, or ``data`` is one tensor, whose rows are no batches.
+    """The input ``[B, ...]`` of each batch: a tensor, a tuple's first item, or a dict's ``key``.
 
     Example:
         >>> import torch
@@ -41,19 +29,7 @@ def images_in(
 def pairs_in(
     data: Iterable[Any], *, desc: str = "", progress: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and labels of each batch.
-
-    Args:
-        data: Batches ``(images [B, ...], labels [B])``.
-        desc: What is being done, for the progress bar.
-        progress: Show one.
-
-    Yields:
-        The pairs.
-
-    Raises:
-        DataError: A batch has another form.
-    """
+    """Each batch as a pair of images ``[B, ...]`` and labels ``[B]``, checked."""
     for index, batch in enumerate(_with_bar(data, desc, progress)):
         pair = isinstance(batch, (tuple, list)) and len(batch) == 2
         if not pair or not all(isinstance(part, Tensor) for part in batch):
@@ -71,12 +47,7 @@ def pairs_in(
 
 
 def check_one_input(network: nn.Module, what: str) -> None:
-    """Raise :class:`ConfigError` if a network needs more than one input: a batch gives one.
-
-    Args:
-        network: The ANN, or the graph of a spiking network.
-        what: Who asks, for the error.
-    """
+    """Raise :class:`ConfigError` if a network needs more than one input; ``what`` asks for it."""
     parameters = inspect.signature(network.forward).parameters.values()
     needed = [
         p.name

@@ -1,4 +1,4 @@
-"""Checks of settings, shared by everything that takes them. Each raises ``ConfigError``."""
+"""Checks of settings that many functions share. Most raise ``ConfigError``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from ..errors import ConfigError, InputError
 
 SMALLEST_THRESHOLD = 1e-6
-"""What a trained threshold cannot fall below."""
+"""The lower bound of a trained threshold."""
 
 
 def at(name: str) -> str:
-    """How an error begins: with the layer's qualified name, if it has been told one."""
+    """The start of an error message: the layer's qualified name, if it is known."""
     return f"{name}: " if name else ""
 
 
@@ -46,7 +46,7 @@ def check_threshold(
             f"{name} of shape {list(threshold.shape)} does not broadcast to {list(like.shape)}"
         )
     cast = threshold.to(device=like.device, dtype=like.dtype)
-    # Reading a value back from an accelerator would stall it at every layer of every step.
+    # Reading values back from an accelerator would stall it, at every layer and step.
     readable = threshold.device.type == "cpu" and not torch.compiler.is_compiling()
     if readable and not bool(((cast > 0) & cast.isfinite()).all()):
         raise ConfigError(
@@ -81,7 +81,7 @@ def check_neuron(negative_threshold: float, initial_membrane: float) -> None:
 
 
 def _worst(threshold: Tensor, cast: Tensor) -> str:
-    """The first value of a threshold that is not allowed, and where it stands."""
+    """The first value of a threshold that is not allowed, and its index."""
     bad = (~((cast > 0) & cast.cpu().isfinite())).nonzero()
     value = threshold[tuple(bad[0])].item()
     return f"{value:g}" if threshold.ndim == 0 else f"{value:g} at index {bad[0].tolist()}"
@@ -96,14 +96,14 @@ def check_num_steps(num_steps: int) -> None:
 
 
 def check_seed(name: str, seed: int) -> None:
-    """Raise :class:`ConfigError` unless ``seed`` is an integer that torch's generators take."""
+    """Raise :class:`ConfigError` unless ``seed`` is an integer in [0, 2**63)."""
     check_whole_numbers(name, (seed,), lowest=0)
     if seed >= 2**63:
         raise ConfigError(f"{name} must be less than 2**63; got {seed}")
 
 
 def check_whole_numbers(name: str, values: Sequence[Any], *, lowest: int) -> None:
-    """Raise :class:`ConfigError` unless there are values, all of them integers ≥ ``lowest``."""
+    """Raise :class:`ConfigError` unless ``values`` are integers ≥ ``lowest``, at least one."""
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
             raise ConfigError(f"{name} must be an integer >= {lowest}; got {value!r}")

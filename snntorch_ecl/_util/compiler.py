@@ -1,4 +1,4 @@
-"""``torch.compile`` for single loops: with room for all kinds of input, and a way without it."""
+"""``torch.compile`` for single loops, and whether it works on a device."""
 
 from __future__ import annotations
 
@@ -10,32 +10,26 @@ from typing import Any
 
 import torch
 
-# One compilation for each of: steps in a piece, rank, type, fresh or not, sizes that are 1.
+from .torch_internals import recompile_limit
+
+# A loop is compiled once for each combination of: steps in a piece, rank, type, fresh or not,
+# sizes that are 1.
 _COMPILATIONS = 64
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile for all shapes, and for many kinds of input: Dynamo's own limit is 8.
+    """A function of tensors, compiled on first use for all shapes and many kinds of input.
 
-    Beyond that limit it would go back to plain code without a word.
-
-    Args:
-        function: Takes and returns tensors.
-
-    Returns:
-        The same, compiled on first use.
+    Dynamo's default limit is 8 kinds; beyond it, it falls back to plain code without a warning.
     """
     compile_: Any = torch.compile
     if "recompile_limit" in inspect.signature(compile_).parameters:
         own: Callable[..., Any] = compile_(function, dynamic=True, recompile_limit=_COMPILATIONS)
         return own
     plain = compile_(function, dynamic=True)
-    config = torch._dynamo.config
-    known = ("recompile_limit", "cache_size_limit")  # renamed between releases
-    limit = next(name for name in known if hasattr(config, name))
 
     def with_room(*args: Any) -> Any:
-        with config.patch({limit: _COMPILATIONS}):
+        with recompile_limit(_COMPILATIONS):
             return plain(*args)
 
     return with_room
@@ -43,14 +37,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def works_on(device: str) -> bool:
-    """Try once on a device whether anything can be compiled for it; warn where nothing can.
-
-    Args:
-        device: Type of device, such as ``"cpu"``.
-
-    Returns:
-        Whether :func:`compiled` functions run there.
-    """
+    """Whether code can be compiled for a type of device (``"cpu"``): tried once; warns if not."""
     try:
         with torch.no_grad():
             compiled(_probe)(torch.zeros(2, device=device))

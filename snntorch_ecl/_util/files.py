@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the file's place when the block ends.
+    """A temporary path to write to; it replaces the file when the block ends.
 
-    Until then, and if the block fails, the file is as it was. A folder that is missing is made.
+    If the block fails, the file stays as it was. Missing folders are made.
 
     Example:
         >>> import tempfile

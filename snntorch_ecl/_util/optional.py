@@ -1,4 +1,4 @@
-"""Optional packages, imported where they are used and not before."""
+"""Import optional packages only when they are used."""
 
 from __future__ import annotations
 
@@ -9,17 +9,7 @@ from ..errors import MissingDependencyError
 
 
 def require(name: str, *, extra: str) -> ModuleType:
-    """Import an optional package.
-
-    Args:
-        name: The module's name.
-        extra: The extra of this package that brings it.
-
-    Returns:
-        The module.
-
-    Raises:
-        MissingDependencyError: It is not installed; says what to run.
+    """Import an optional module; if it is missing, say which extra of this package installs it.
 
     Example:
         >>> require("math", extra="demo").pi > 3

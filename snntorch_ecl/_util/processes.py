@@ -1,7 +1,6 @@
 """Several processes that share one run (``torchrun``, Lightning's DDP): roles, shares and sums.
 
-The only module that uses ``torch.distributed``: a torch that is built for one process has it, but
-with hardly a name in it.
+Only this module uses ``torch.distributed``, which is almost empty in some builds of torch.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ T = TypeVar("T")
 
 
 class Place(NamedTuple):
-    """Which of how many processes this one is."""
+    """This process' rank, and the number of processes."""
 
     rank: int
     world_size: int
 
 
 def is_main(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether this process is the one that writes files and talks to the user.
+    """Whether this process is the one that writes files and prints.
 
-    Works before the processes have met, by the variables of torchrun, Slurm or Lightning's
-    launcher, so that only one of them makes the folder of a run.
+    It reads the variables of torchrun, Slurm or Lightning's launcher, and so works before the
+    process group exists.
 
     Example:
         >>> is_main({}), is_main({"RANK": "2", "LOCAL_RANK": "0"}), is_main({"LOCAL_RANK": "1"})
@@ -45,12 +44,12 @@ def is_main(environment: Mapping[str, str] | None = None) -> bool:
 
 
 def have_met() -> bool:
-    """Whether this process belongs to a group; never where torch was built for one alone."""
+    """Whether this process belongs to a process group."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def place_here() -> Place:
-    """This process' place; ``(0, 1)`` where it is alone."""
+    """This process' place; ``(0, 1)`` without a process group."""
     return Place(distributed.get_rank(), world_size()) if have_met() else Place(0, 1)
 
 
@@ -61,7 +60,7 @@ def world_size() -> int:
 
 @contextmanager
 def joined() -> Iterator[Place]:
-    """Meet the processes that ``torchrun`` started, unless they have met; yields one's place."""
+    """Join the process group of ``torchrun``, unless that is done; yields this process' place."""
     started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
     if not started or have_met():
         yield place_here()
@@ -82,7 +81,7 @@ def joined() -> Iterator[Place]:
 
 @contextmanager
 def main_first(place: Place) -> Iterator[None]:
-    """Let the first process do something before the others, such as download data."""
+    """Run the block in the first process before the others, for a download for example."""
     if place.rank > 0:
         distributed.barrier()
     yield
@@ -91,7 +90,7 @@ def main_first(place: Place) -> Iterator[None]:
 
 
 def share(data: Dataset[T], place: Place) -> Dataset[T]:
-    """This process' part of the data: every sample is in exactly one.
+    """This process' part of the data; each sample is in exactly one part.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -105,20 +104,20 @@ def share(data: Dataset[T], place: Place) -> Dataset[T]:
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sums over all processes, element by element; the values themselves for a single one."""
+    """The sums over all processes, element by element; unchanged for a single process."""
     return _reduced(values, "SUM")
 
 
 def largest(values: Tensor) -> Tensor:
-    """The largest over all processes, element by element; otherwise as :func:`summed`."""
+    """The maxima over all processes, element by element; unchanged for a single process."""
     return _reduced(values, "MAX")
 
 
 def _reduced(values: Tensor, operation: str) -> Tensor:
-    """One number for each element, from those of all processes."""
+    """Reduce over all processes, element by element."""
     if not have_met():
         return values
-    # NCCL works on its own device only.
+    # NCCL reduces only tensors on its device.
     device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
     total = values.to(device, copy=True)
     distributed.all_reduce(total, getattr(distributed.ReduceOp, operation))

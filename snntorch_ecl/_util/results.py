@@ -1,4 +1,4 @@
-"""One kind of result: shows itself as tables, plain data and a picture."""
+"""The base of all results: tables, plain data and a figure."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Result"]
 
 
 class Result:
-    """Base of the frozen dataclasses that measuring returns.
+    """Base of the frozen dataclasses that measurements return.
 
     ``print`` shows its tables, a notebook shows them as HTML, :meth:`to_dict` is for programs.
     """
 
     def table(self) -> Table:
-        """The main figures, for people."""
+        """The main figures as a table."""
         raise NotImplementedError
 
     def tables(self) -> tuple[Table, ...]:
-        """All that ``print`` shows."""
+        """All tables that ``print`` shows."""
         return (self.table(),)
 
     def to_dict(self) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class Result:
         return values
 
     def plot(self) -> Figure:
-        """A picture of it (needs matplotlib)."""
+        """Draw the result (needs matplotlib)."""
         raise NotImplementedError
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Random numbers of a run's own."""
+"""Random numbers that do not depend on the caller's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 @contextmanager
 def own_random_numbers(seed: int) -> Iterator[None]:
-    """Random numbers of a run's own from a seed; the caller's go on as if nothing had happened."""
-    # Where no accelerator was used so far there is nothing to restore, nor a reason to start one.
+    """Seed random numbers for the block; afterwards restore the caller's generators."""
+    # If no accelerator was used so far, there is nothing to restore; do not start one.
     used = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if used else []):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Tables for people: rich renderings of the package's result objects."""
+"""Draw the tables of results, as text and as HTML."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from rich.text import Text
 def table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, note: str | None = None
 ) -> Table:
-    """A table whose first column is text and whose others are numbers; the note stands below."""
+    """A table whose first column is text and whose others are numbers, with a note below."""
     made = Table(title=escape(title), title_justify="left", title_style="bold")
     made.caption, made.caption_justify = note, "left"
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        made.add_row(*map(escape, row))  # names may hold brackets, which rich would read
+        made.add_row(*map(escape, row))  # rich would interpret brackets in names
     return made
 
 
 def render(*tables: Table) -> str:
     """Tables as plain text, for ``str()`` and ``print``."""
-    # Not even in a notebook: rich would display the capture there as well.
+    # In a notebook, rich would also display what is captured.
     console = Console(width=110, color_system=None, force_terminal=False, force_jupyter=False)
     with console.capture() as capture:
         for each in tables:
@@ -58,5 +58,5 @@ def _html_table(table_: Table) -> str:
 
 
 def percent(share: float | None, digits: int = 2) -> str:
-    """A share as per cent; a dash where it is unknown."""
+    """A share in per cent; a dash if it is unknown."""
     return "–" if share is None else f"{100 * share:.{digits}f}"

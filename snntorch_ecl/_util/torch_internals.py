@@ -1,11 +1,12 @@
-"""Names of torch that are not public: all that this package uses of them stand here.
+"""The private names of torch that this package uses; no other module uses any.
 
-Each is the only way to what it gives. Tested with torch 2.6 (the oldest allowed) and 2.14.
+No public name gives the same. Tested with torch 2.6 (the oldest allowed) and 2.14.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -37,10 +38,16 @@ __all__ = [
     "multiplies_bfloat16",
     "observed_globally",
     "own_parameter",
+    "recompile_limit",
+    "traced_assert",
     "tree_leaves",
     "tree_map",
     "uncompile",
+    "uncompiled",
 ]
+
+traced_assert = torch._assert
+"""What fx writes into a graph for an ``assert``."""
 
 _HOOKS = (
     "_forward_hooks",
@@ -52,7 +59,7 @@ _HOOKS = (
 
 
 def has_hooks(*modules: nn.Module) -> bool:
-    """Whether a module has forward hooks: they might look on, or rewrite weights and outputs."""
+    """Whether a module has forward hooks: they may observe, or change weights and outputs."""
     return any(m._forward_hooks or m._forward_pre_hooks for m in modules)
 
 
@@ -63,23 +70,23 @@ def copy_hooks(source: nn.Module, target: nn.Module) -> None:
 
 
 def call_with_hooks(module: nn.Module) -> Callable[..., Any]:
-    """What calling a module does, but for the compiled code: its hooks and its ``forward``."""
+    """A function that runs a module's hooks and its ``forward``, but not its compiled code."""
     call: Callable[..., Any] = type(module)._call_impl
     return call
 
 
 def memory_of(tensor: Tensor) -> StorageWeakRef:
-    """What tells a tensor's memory apart, whoever holds it, without keeping it alive."""
+    """A weak key for the tensor's storage."""
     return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 def is_gone(memory: StorageWeakRef) -> bool:
-    """Whether no tensor has that memory any more."""
+    """Whether the storage behind a key of :func:`memory_of` has been freed."""
     return bool(memory.expired())  # type: ignore[no-untyped-call]
 
 
 def observed_globally() -> bool:
-    """Whether hooks look on at every module of the process."""
+    """Whether global forward hooks observe every module of the process."""
     return bool(_global_forward_hooks or _global_forward_pre_hooks)
 
 
@@ -89,14 +96,14 @@ def inside_ddp() -> bool:
 
 
 def own_parameter(module: nn.Module, name: str) -> nn.Parameter | None:
-    """A parameter that a module holds itself, not one that it computes under that name."""
+    """The parameter that a module stores under a name; None if it has none, or computes it."""
     return module._parameters.get(name)
 
 
 def compile_once(module: nn.Module, ready: Callable[[], bool]) -> None:
-    """Compile a module in place, as ``module.compile()`` does, from the first call that is ready.
+    """Compile a module in place, as ``module.compile()`` does, once ``ready()`` is true at a call.
 
-    Copies and pickles of the module are not compiled: torch leaves this out of them.
+    Copies and pickles of the module are not compiled: torch does not copy the compiled code.
     """
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -113,8 +120,22 @@ def uncompile(module: nn.Module) -> None:
     module._compiled_call_impl = None
 
 
+def uncompiled(module: Any) -> Any:
+    """The module inside what ``torch.compile(module)`` returns; anything else as it is."""
+    return getattr(module, "_orig_mod", module)
+
+
+def recompile_limit(limit: int) -> AbstractContextManager[None]:
+    """Let Dynamo compile one function up to ``limit`` times, in releases without that option."""
+    config: Any = torch._dynamo.config
+    names = ("recompile_limit", "cache_size_limit")  # renamed between releases
+    name = next(name for name in names if hasattr(config, name))
+    context: AbstractContextManager[None] = config.patch({name: limit})
+    return context
+
+
 def multiplies_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 fast; yes where torch cannot tell."""
+    """Whether this processor multiplies bfloat16 fast; true where torch cannot tell."""
     try:
         supported: Any = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     except (AttributeError, RuntimeError):  # a torch without oneDNN

@@ -15,13 +15,13 @@ from .._util.devices import device_of
 from .._util.processes import summed
 from ..errors import ConfigError, DataError, InputError, NotPreparedError
 from ..graph._trace import copied
-from ..nn._threshold_clip import ThresholdClip
+from ..nn._threshold_clip import ThresholdClip, clips_of
 from ._histogram import Histogram
-from ._reference import clips_of, watching
+from ._reference import watching
 
 Method = Literal["mse", "percentile", "max"]
 
-# Activations: some 40 MiB of bins and their numbers.
+# Activations counted at once; counting them takes some 40 MiB.
 _COUNTED_AT_ONCE = 1_000_000
 
 
@@ -30,11 +30,12 @@ class CalibrateConfig:
     """How thresholds are chosen.
 
     Attributes:
-        method: ``mse``: the λ whose L levels are closest to the activations; ``percentile``: what
-            a share of the positive activations does not exceed; ``max``: the largest activation.
+        method: ``mse``: the λ whose L levels are closest to the activations; ``percentile``: the
+            value that a share of the positive activations does not exceed; ``max``: the largest
+            activation.
         percentile: That share, in per cent.
-        num_steps: Number of levels that ``mse`` reckons with, if not each clip's own L: the T at
-            which the network will run.
+        num_steps: Number of levels that ``mse`` uses instead of each clip's L: the T at which the
+            network will run.
     """
 
     method: Method = "mse"
@@ -64,20 +65,20 @@ def calibrate(
 ) -> nn.Module:
     """Set every threshold of a prepared network from unlabelled data.
 
-    One pass over the data, in eval mode, with the activations as they are without thresholds. They
-    are counted in fixed bins, so memory does not grow with the data and the order of the batches
-    does not matter.
+    The data is run once, in eval mode, and without thresholds. Activations are counted in fixed
+    bins, so memory does not grow with the data, and the order of the batches does not matter.
 
     Args:
-        model: What :func:`~snntorch_ecl.prepare` returned for a trained ReLU network; with
-            ``per_channel=True`` there, each channel gets a threshold of its own. It stays as it is.
+        model: What :func:`~snntorch_ecl.prepare` returned for a trained ReLU network; if it was
+            prepared with ``per_channel=True``, each channel gets its own threshold. It is not
+            changed.
         data: Batches as a loader gives them: tensors ``[B, ...]``, tuples that begin with one, or
             dicts.
         method: ``mse``, ``percentile`` or ``max``; see :class:`CalibrateConfig`.
         percentile: For ``percentile``, within (0, 100].
-        num_steps: For ``mse``: reckon with T levels in place of each clip's L.
+        num_steps: For ``mse``: use T levels instead of each clip's L.
         key: Name of the input in batches that are dicts.
-        distributed: Add up over all processes of ``torch.distributed``; each gives its own share
+        distributed: Add up over all processes of ``torch.distributed``; each passes its own share
             of the data.
         progress: Show a progress bar.
 
@@ -115,7 +116,7 @@ def calibrate(
     watchers = {name: _Watcher(name, clip) for name, clip in clips.items()}
     _watch(model, watchers, data, key, progress)
     unseen = [name for name, watcher in watchers.items() if not watcher.seen]
-    # Counted over all processes before any of them goes on: the others would wait for it.
+    # Summed before any process raises: otherwise the others would wait for it forever.
     lacking = int(summed(torch.tensor(len(unseen)))) if distributed else len(unseen)
     if len(unseen) == len(watchers):
         raise DataError("the data is empty: there is no batch to calibrate on")
@@ -126,7 +127,7 @@ def calibrate(
     if distributed:
         for watcher in watchers.values():
             watcher.gather()
-    # All are chosen before the first is set: a dead layer leaves nothing half done.
+    # Choose all before setting the first, so that an error at a dead layer changes nothing.
     chosen = {name: watcher.choose(config) for name, watcher in watchers.items()}
     for name, threshold in chosen.items():
         clips[name].threshold = threshold
@@ -140,7 +141,7 @@ def _watch(
     key: str | None,
     progress: bool,
 ) -> None:
-    """Run all data through the model, with every clip a plain ReLU."""
+    """Run all data through the model with every clip unset, a plain ReLU."""
     device = device_of(model)
     for watcher in watchers.values():
         watcher.clip.unset()
@@ -155,7 +156,7 @@ def _watch(
 
 
 class _Watcher:
-    """Counts what one clip lets through while it is a plain ReLU."""
+    """Counts the output of one clip while it is a plain ReLU."""
 
     def __init__(self, name: str, clip: ThresholdClip) -> None:
         self.name = name
@@ -168,7 +169,7 @@ class _Watcher:
         return self.histogram is not None
 
     def see(self, output: Tensor) -> None:
-        """Count a batch of activations, a few images at a time: counting takes room."""
+        """Count a batch of activations, a few images at a time to save memory."""
         if not bool(output.isfinite().all()):
             raise InputError(
                 f"{self.name}: activations of shape {list(output.shape)} hold NaN or infinity; "
@@ -187,7 +188,7 @@ class _Watcher:
             self.histogram.add(rows.flatten(1))
 
     def gather(self) -> None:
-        """Add what other processes have seen."""
+        """Add what the other processes have counted."""
         if self.histogram is not None:
             self.histogram.gather()
 
@@ -209,6 +210,6 @@ class _Watcher:
                 f"largest is {float(self.histogram.maximum.max()):g}): the layer is dead, or the "
                 "data is not what the network was trained on"
             )
-        # A channel that is silent in all the data gets its layer's largest: it will hardly fire.
+        # A channel that was never active gets the layer's largest threshold: it will hardly fire.
         chosen = torch.where(alive, chosen, chosen.max())
         return chosen if self.clip.per_channel else chosen.squeeze(0)

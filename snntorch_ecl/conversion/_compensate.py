@@ -1,4 +1,4 @@
-"""``compensate``: what thresholds alone cannot mend, the layers between them can."""
+"""``compensate``: correct weights or biases so that the SNN's currents match the ANN's."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ def compensate(
 ) -> SpikingNetwork:
     """Correct a converted network, layer by layer, from a few hundred unlabelled images.
 
-    The layers are taken in the network's order; later ones see the corrected ones before them. At
-    last the logits are corrected. ``weights`` and ``biases`` leave the network's shape as it is:
-    it costs nothing more to run.
+    Layers are corrected in the network's order, so later ones see the corrected ones before them.
+    The logits come last. ``weights`` and ``biases`` add no layers, so the network costs the same
+    to run.
 
-    - ``weights``: least squares fit the weights and bias before each neuron, so that its mean
-      current is its ANN's, image by image, though what comes in are spikes. Best for networks
+    - ``weights``: fits the weights and bias before each neuron by least squares, so that the mean
+      current is the ANN's for each image, although the layer reads spikes. Best for networks
       trained with ReLU, above all at T = 2.
-    - ``biases``: the bias of each channel is moved until the mean spike output over ``num_steps``
-      is the ANN's mean activation.
-    - ``steps``: each channel gets a bias for every time step, so that the mean current of each
-      step is the ANN's; ``[T, C]`` numbers more a layer, and one addition before each neuron.
-      Best for networks trained with clips, and at T = 1.
+    - ``biases``: moves the bias of each channel until the mean spike output over ``num_steps`` is
+      the ANN's mean activation.
+    - ``steps``: gives each channel a bias for every time step, so that the mean current of each
+      step is the ANN's. This adds ``[T, C]`` numbers to a layer, and one addition before each
+      neuron. Best for networks trained with clips, and at T = 1.
 
-    All images go through a layer, in groups, before the next layer is corrected: memory is that of
-    what one layer hands on, times images and steps, and, for ``weights``, of all the ANN's
-    activations for these images. Give fewer to large networks.
+    All images go through a layer, in groups, before the next layer is corrected. Memory holds the
+    outputs of one layer for all images and steps, and, for ``weights``, all the ANN's activations
+    for these images. Use fewer images for large networks.
 
     Args:
-        snn: The converted network. It stays as it is.
-        ann: What it should agree with: the ReLU network it came from, or the prepared one. (After
-            ``calibrate``, give the ReLU network: thresholds clip what it is to be corrected to.)
+        snn: The converted network. It is not changed.
+        ann: The network to agree with: the ReLU network it came from, or the prepared one. After
+            ``calibrate``, give the ReLU network, as the thresholds clip the activations.
         data: A few hundred unlabelled images in batches: tensors ``[B, ...]``, tuples that begin
             with one, or dicts.
-        num_steps: T at which it will run; the correction is for this T.
-        method: What is corrected.
+        num_steps: T at which the network will run; the correction is for this T.
+        method: What to correct: ``weights``, ``biases`` or ``steps``.
         key: Name of the input in batches that are dicts.
         progress: Show a progress bar.
 
@@ -78,8 +78,8 @@ def compensate(
         A corrected copy of the network.
 
     Raises:
-        ConfigError: num_steps < 1, an unknown method, the ANN has other layers than the network,
-            or the network is corrected step by step already.
+        ConfigError: num_steps < 1, an unknown method, an ANN with other layers than the network,
+            or a network that is already corrected step by step.
         DataError: No data, or batches of another form.
 
     Example:
@@ -107,7 +107,7 @@ def compensate(
     images = list(images_in(data, key=key))
     if not images:
         raise DataError("the data is empty: there is no batch to compensate with")
-    # Least squares differentiate, which an inference mode around this would not let them.
+    # Least squares need gradients, which an inference mode around this call would forbid.
     with torch.inference_mode(False), torch.no_grad():
         device = device_of(snn)
         images = [(x.clone() if x.is_inference() else x).to(device) for x in images]
@@ -122,7 +122,7 @@ def _corrected(
     num_steps: int,
     progress: bool,
 ) -> SpikingNetwork:
-    """The network, which is ours to change, corrected."""
+    """Correct the network in place."""
     groups = [part for batch in images for part in pieces.groups(snn.net, batch, num_steps)]
     correctors = {
         name: kind(snn.net, neuron, layer_before(snn.net, name), num_steps, snn.spike_worth(name))
@@ -148,12 +148,12 @@ def _corrected(
 
 
 class _Walk(Interpreter):
-    """Runs a graph with time inserted node by node, each over all groups of images.
+    """Runs a graph with time inserted node by node, each for all groups of images.
 
-    So a layer can be corrected from all images before any of them goes on.
+    So a layer can be corrected with all images before any of them goes on to the next layer.
     """
 
-    held = 1  # how the currents are held that reach the running neuron
+    held = 1  # how many steps the currents of the present neuron stand for
 
     def __init__(
         self,
@@ -165,10 +165,10 @@ class _Walk(Interpreter):
         super().__init__(net)
         self.correctors, self.num_steps = correctors, num_steps
         fitted = [c for c in (*correctors.values(), last) if isinstance(c, Weights)]
-        self.fitted = {id(c.site): c for c in fitted if c.site is not None}
+        self.fitted = {id(c.layer): c for c in fitted if c.layer is not None}
 
     def over(self, groups: list[Tensor], *, progress: bool) -> list[Any]:
-        """What the graph returns for each group."""
+        """The output of the graph for each group."""
         image, steps, held = (n for n in self.graph.nodes if n.op == "placeholder")
         envs: list[dict[Node, Any]] = [
             {image: group, steps: self.num_steps, held: self.num_steps} for group in groups
@@ -192,7 +192,7 @@ class _Walk(Interpreter):
         return outputs
 
     def _step(self, node: Node, env: dict[Node, Any], current: Tensor | None) -> Any:
-        """Run one node for one group, and forget what no later node reads."""
+        """Run one node for one group, and drop values that no later node reads."""
         self.env = env
         layer = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
         if isinstance(layer, Temporal):
@@ -212,11 +212,11 @@ class _Walk(Interpreter):
         return value
 
     def _corrected(self, node: Node, envs: list[dict[Node, Any]]) -> list[Tensor]:
-        """Correct the layer before a neuron; the currents that then reach the neuron."""
+        """Correct the layer before a neuron; returns the currents that now reach the neuron."""
         source, given = node.args[0], node.kwargs.get("held", 1)
         held: Any = envs[0][given] if isinstance(given, Node) else given
         corrector = self.correctors[str(node.target)]
         currents = [env[source] for env in envs]  # type: ignore[index]
         currents, self.held = corrector.corrected(currents, held)
-        corrector.inputs, corrector.targets = [], []  # they take room, and have served
+        corrector.inputs, corrector.targets = [], []  # no longer needed; free the memory
         return currents

@@ -18,9 +18,9 @@ from ..errors import (
 )
 from ..graph._fold import drop_identities, fold_batchnorm
 from ..graph._names import unique_name as unused_name
+from ..graph._refusals import refuse, unsupported
 from ..graph._registry import Handlers, handler_for
 from ..graph._site import ConvertConfig, Site
-from ..graph._support import refuse, unsupported
 from ..graph._trace import finish
 from ..graph._values import activations
 from ..network._layer import Layer, Norms
@@ -31,7 +31,7 @@ from ..nn._dual_threshold import DualThreshold
 from ..nn._pool import SignedMaxPool
 from ..nn._stepwise import Stepwise
 from ..nn._temporal import Temporal
-from ..nn._threshold_clip import ThresholdClip
+from ..nn._threshold_clip import clips_of
 from ._prepare import normalise
 from ._unit_spikes import unit_spikes as with_unit_spikes
 
@@ -54,18 +54,18 @@ def convert(
 
     Args:
         model: What :func:`prepare` returned, trained; or a network written with
-            ``ThresholdClip``. It is copied and stays as it is.
+            ``ThresholdClip``. It is copied, not changed.
         negative_threshold: θ′ ≤ 0, absolute; ``-inf`` gives plain integrate-and-fire neurons.
         initial_membrane: v(0) in units of θ.
         spike_grad: Surrogate gradient of every neuron, for fine-tuning.
-        fold_batchnorms: Make batch norms part of the convolutions before them. A network that is
-            to be fine-tuned learns faster with them: keep them, and fold them after the training
-            with :meth:`SpikingNetwork.fold_batchnorms`.
-        unit_spikes: Spikes are −1, 0 and +1, as chips and event counters want them, instead of
-            worth θ; θ is multiplied into the next layers' weights, and where the graph does not
-            allow it an explicit layer ``Scale`` multiplies. Outputs stay as they are.
-        handlers: Handlers by module type that win over the registered ones in this call.
-        leaf_modules: Types of your own that tracing must not look into; they need a handler.
+        fold_batchnorms: Fold batch norms into the convolutions before them. A network that you
+            will fine-tune learns faster with batch norms: keep them, and fold them after the
+            training with :meth:`SpikingNetwork.fold_batchnorms`.
+        unit_spikes: Spikes are −1, 0 and +1, as chips and event counters expect, instead of worth
+            θ. θ is multiplied into the next layers' weights; where the graph does not allow that,
+            an explicit layer ``Scale`` multiplies. Outputs stay the same.
+        handlers: Handlers by module type, used instead of the registered ones in this call.
+        leaf_modules: Your own types that tracing must not look into; they need a handler.
 
     Returns:
         The spiking network, in eval mode.
@@ -80,6 +80,7 @@ def convert(
 
     Example:
         >>> import torch
+        >>> from snntorch_ecl import ThresholdClip
         >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
         >>> snn = convert(ann)
         >>> snn(torch.rand(3, 8), num_steps=4).shape
@@ -102,7 +103,7 @@ def convert(
 
 
 def _check_ready(gm: GraphModule, model_name: str) -> None:
-    clips = {n: m for n, m in gm.named_modules() if isinstance(m, ThresholdClip)}
+    clips = clips_of(gm)
     if not clips:
         raise NotPreparedError(
             f"{model_name} has no ThresholdClip whose threshold could become a firing threshold; "
@@ -129,19 +130,19 @@ def _check_ready(gm: GraphModule, model_name: str) -> None:
 def _swap(
     gm: GraphModule, config: ConvertConfig, handlers: Handlers | None
 ) -> tuple[GraphModule, tuple[Layer, ...]]:
-    """Replace each call's module by what its handler returns: one module a call site."""
+    """Replace each call's module by what its handler returns: one module for each call."""
     layers: list[Layer] = []
     refused: list[str] = []
     live = activations(gm)
     calls = [node for node in gm.graph.nodes if node.op == "call_module"]
-    # Layers of parameters alone stay: what they give is the same at every step.
+    # Layers that only read parameters stay: their output is the same at every step.
     replaced = {str(node.target) for node in calls if node not in live}
     originals = dict(gm.named_modules(remove_duplicate=False))
     for node in (node for node in calls if node in live):
         name = str(node.target)
         module = originals[name]
         handler = handler_for(type(module), handlers)
-        assert handler is not None  # refuse() has seen to it
+        assert handler is not None  # refuse() has checked it
         try:
             new = _with_time(handler(module, Site(name, node, config)), name)
         except UnsupportedError as error:
@@ -165,7 +166,7 @@ def _swap(
 
 
 def _with_time(module: nn.Module, name: str) -> nn.Module:
-    """Let other neurons, at any depth, run step by step: they do not know time-major batches."""
+    """Wrap other neurons, at any depth, to run step by step: they cannot take ``[T·B, ...]``."""
     if not isinstance(module, nn.Module):
         raise ConfigError(f"the handler for {name} must return an nn.Module; got {module!r}")
     if isinstance(module, snntorch.SpikingNeuron) and (not module.init_hidden or module.output):
@@ -178,7 +179,7 @@ def _with_time(module: nn.Module, name: str) -> nn.Module:
 
 
 def with_step_biases(snn: SpikingNetwork, biases: Mapping[str, Tensor]) -> SpikingNetwork:
-    """The network with a :class:`~snntorch_ecl.nn.StepBias` ``[T, C]`` ahead of some neurons."""
+    """The network with a :class:`~snntorch_ecl.nn.StepBias` ``[T, C]`` before some neurons."""
     net = insert_step_biases(snn.net, biases)
     twin = SpikingNetwork(net, snn.layers, unit_spikes=snn.unit_spikes, norms=snn.norms)
     return twin.train(snn.training)

@@ -1,7 +1,7 @@
-"""Counting activations in bounded memory, so that thresholds can be chosen from all of them.
+"""Count activations in bounded memory, to choose thresholds from all of them.
 
-Bins are fixed before any data is seen, equally wide on a logarithmic scale: counts of integers do
-not depend on the order of the batches, and can be added up over processes.
+Bins are fixed in advance and have about equal width on a logarithmic scale. So counts do not
+depend on the order of the batches, and can be added up over processes.
 """
 
 from __future__ import annotations
@@ -12,23 +12,21 @@ from torch import Tensor
 from .. import functional as F
 from .._util.processes import largest, summed
 
-# A float's upper bits are its exponent and the start of its mantissa: shifted right they number
-# bins that are 1/64 of an octave's start wide.
+# The upper bits of a float are its exponent and the start of its mantissa. Shifted right, they are
+# the number of a bin, 64 to an octave, each 1/64 of the octave's start wide.
 _MANTISSA_BITS = 6
 _SHIFT = 23 - _MANTISSA_BITS
 _LOWEST, _HIGHEST = -20, 20  # octaves; what lies beyond is counted in the outermost bins
 _FIRST = (127 + _LOWEST) << _MANTISSA_BITS
 _BINS = (_HIGHEST - _LOWEST) << _MANTISSA_BITS
 
-# Thresholds tried at first, as shares of the largest activation, and how finely around the best.
+# Number of thresholds to try, from a smallest share of the largest activation, and then around the
+# best.
 _COARSE, _FINE, _SMALLEST_SHARE = 64, 16, 0.02
 
 
 class Histogram:
-    """Positive activations of one layer: a row of bins for each channel, or one for all.
-
-    Args:
-        rows: Number of channels, or 1.
+    """Counts of one layer's positive activations: a row of bins for each channel, or one row.
 
     Example:
         >>> histogram = Histogram(1)
@@ -42,11 +40,7 @@ class Histogram:
         self.maximum = torch.zeros(rows)
 
     def add(self, values: Tensor) -> None:
-        """Count a batch.
-
-        Args:
-            values: ``[rows, N]``, finite, ≥ 0; zeros are not counted.
-        """
+        """Count a batch of values ``[rows, N]``, finite and ≥ 0; zeros are not counted."""
         values = values.detach().float()
         rows = torch.arange(len(values), device=values.device).unsqueeze(1).expand_as(values)
         bits = values.contiguous().view(torch.int32) >> _SHIFT
@@ -56,7 +50,7 @@ class Histogram:
         self.maximum = torch.maximum(self.maximum, values.amax(1).cpu())
 
     def gather(self) -> None:
-        """Add what other processes have counted."""
+        """Add what the other processes have counted."""
         self.counts = summed(self.counts)
         self.maximum = largest(self.maximum)
 
@@ -68,13 +62,9 @@ class Histogram:
         return (values[1:] + values[:-1]) / 2
 
     def quantile(self, share: float) -> Tensor:
-        """The value that a share of the positive activations does not exceed.
+        """The quantile at a share in (0, 1] of each row's positive activations, ``[rows]``.
 
-        Args:
-            share: Within (0, 1].
-
-        Returns:
-            ``[rows]``, within 1 % of the exact quantile; 0 where nothing was counted.
+        It is within 1 % of the exact one, and 0 where nothing was counted.
         """
         total = self.counts.sum(1, keepdim=True)
         reached = self.counts.cumsum(1) >= (total * share).ceil().clamp_min(1)
@@ -82,14 +72,7 @@ class Histogram:
         return torch.where(total.squeeze(1) > 0, values.minimum(self.maximum), 0.0)
 
     def least_error(self, levels: int) -> Tensor:
-        """The threshold λ whose L levels are closest to the activations, in mean square.
-
-        Args:
-            levels: L.
-
-        Returns:
-            ``[rows]``; 0 where nothing was counted.
-        """
+        """The λ whose L levels are closest to the activations in mean square; 0 without any."""
         shares = torch.logspace(0, 1, _COARSE, base=_SMALLEST_SHARE, dtype=torch.float64)
         best = self._best(shares.expand(len(self.maximum), -1), levels)
         step = float(shares[0] / shares[1])
@@ -98,12 +81,12 @@ class Histogram:
         return (best * self.maximum).float()
 
     def _best(self, shares: Tensor, levels: int) -> Tensor:
-        """Of the shares of the maximum tried, ``[rows, tries]``, that of least squared error."""
+        """The share of the maximum, of ``[rows, tries]``, with the least squared error."""
         used = self.counts.sum(0).nonzero().squeeze(1)
         counts, centres = self.counts[:, used].double(), self.centres[used]
         errors = []
         for share in shares.unbind(1):
-            # Rows in which nothing was counted have no maximum; any threshold does for them.
+            # Rows without counts have the maximum 0; any positive threshold will do for them.
             threshold = (share * self.maximum).clamp_min(torch.finfo(torch.float32).tiny)
             levelled = F.threshold_clip(
                 centres.expand_as(counts), threshold.unsqueeze(1), levels=levels

@@ -1,4 +1,4 @@
-"""Which layer of a converted network feeds a neuron, alone enough to be corrected."""
+"""Find the layer before a neuron that can be corrected without affecting anything else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from ..graph._names import has_own
+from ..graph._names import has_own, module_of
 from ..graph._values import is_idle, is_size
 from ..nn._stepwise import Hold
 
@@ -16,28 +16,22 @@ _ADDITIONS = (operator.add, operator.iadd, torch.add)
 
 
 def layer_before(net: GraphModule, neuron: str | None) -> nn.Module | None:
-    """The layer whose output is added, value by value, to a neuron's current.
+    """The layer whose output is added to a neuron's current (None: to the network's output).
 
-    Args:
-        net: The graph of a spiking network.
-        neuron: Name of the neuron; None for the network's output.
-
-    Returns:
-        A layer with a bias of its own that runs once and reaches nothing else; None if there is
-        no such layer.
+    It must run once, feed nothing else and hold a bias that it does not share; None if there is
+    no such layer.
     """
     calls = [node.target for node in net.graph.nodes if node.op == "call_module"]
     end = next(n for n in net.graph.nodes if _is_end(n, neuron))
     waiting = [end.args[0]]
     while waiting:
         node = waiting.pop()
-        # A value that goes elsewhere too would take the correction along.
+        # A value that is also read elsewhere would carry the correction there.
         if not isinstance(node, Node) or sum(not is_size(user) for user in node.users) != 1:
             continue
         if node.op == "call_function" and node.target in _ADDITIONS and not node.kwargs:
             waiting += [source for source in node.args if isinstance(source, Node)]
-        elif node.op == "call_module":
-            module = net.get_submodule(str(node.target))
+        elif (module := module_of(net, node)) is not None:
             if is_idle(module) or isinstance(module, Hold):
                 waiting.append(node.args[0])
             elif calls.count(node.target) == 1 and has_own(net, module, "bias"):
@@ -46,7 +40,7 @@ def layer_before(net: GraphModule, neuron: str | None) -> nn.Module | None:
 
 
 def _is_end(node: Node, neuron: str | None) -> bool:
-    # Not by name alone: layers may be called "output", and inputs like layers.
+    # Not by name alone: a layer may be called "output", and an input like a layer.
     if neuron is None:
         return node.op == "output"
     return node.op == "call_module" and node.target == neuron

@@ -36,11 +36,11 @@ def load(
 
     Args:
         path: What :meth:`SpikingNetwork.save` wrote.
-        model: A network of the architecture that was converted, with any weights: the ReLU
-            network, or the prepared one. It stays as it is.
-        handlers: As they were given to ``convert``.
-        leaf_modules: As they were given to ``convert``.
-        spike_grad: Surrogate gradient; a function is not stored.
+        model: A network of the same architecture, with any weights: the ReLU network, or the
+            prepared one. It is not changed.
+        handlers: The handlers that ``convert`` was given.
+        leaf_modules: The types that ``convert`` was given.
+        spike_grad: Surrogate gradient, which is not stored in the file.
 
     Returns:
         The network, with the weights, thresholds and settings of the file.
@@ -48,6 +48,17 @@ def load(
     Raises:
         CheckpointError: The file is missing, damaged, foreign or of a newer version, or it
             belongs to another architecture.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from snntorch_ecl import convert
+        >>> def network():
+        ...     return nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
+        >>> snn, images = convert(network()), torch.rand(3, 8)
+        >>> path = snn.save(pathlib.Path(tempfile.mkdtemp()) / "snn.safetensors")
+        >>> loaded = load(path, network())
+        >>> torch.equal(loaded(images, num_steps=4), snn(images, num_steps=4))
+        True
     """
     path = Path(path)
     tensors, settings = _read(path)
@@ -84,7 +95,7 @@ def load(
 def _layers_and_neurons(
     path: Path, settings: dict[str, Any]
 ) -> tuple[tuple[Layer, ...], dict[str, tuple[float, float]]]:
-    """The settings of a file, checked: its layers, and (θ′, v(0)) of each neuron."""
+    """The layers and each neuron's (θ′, v(0)) from a file's settings, checked."""
     try:
         layers = tuple(Layer(**entry) for entry in settings["layers"])
         neurons = {name: _neuron(**entry) for name, entry in settings["neurons"].items()}
@@ -96,7 +107,7 @@ def _layers_and_neurons(
 
 
 def _checked(path: Path, settings: dict[str, Any], name: str, allowed: tuple[Any, ...]) -> Any:
-    """One of a file's settings, which must be one of a few values."""
+    """One of a file's settings, checked to be an allowed value."""
     value = settings.get(name)
     if not any(value is option or value == option != 1 for option in allowed):
         raise CheckpointError(f"the settings in {path} are damaged: {name}={value!r}")
@@ -104,7 +115,7 @@ def _checked(path: Path, settings: dict[str, Any], name: str, allowed: tuple[Any
 
 
 def _step_biases(path: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
-    """Room for the corrections that the file holds."""
+    """Zeros in the shapes of the corrections that the file holds."""
     try:
         shapes = settings.get("step_biases", {})
         return {name: torch.zeros(shape) for name, shape in shapes.items()}
@@ -134,7 +145,7 @@ def _rebuild(
     norms: Norms,
     biases: dict[str, Tensor],
 ) -> SpikingNetwork:
-    """Convert the architecture with stand-in thresholds, as the file says that it was converted."""
+    """Convert the architecture with stand-in thresholds, as the file's settings say."""
     try:
         if any(isinstance(module, ThresholdClip) for module in model.modules()):
             ann = copy.deepcopy(model)
@@ -152,7 +163,7 @@ def _rebuild(
 
 @torch.no_grad()
 def _stand_in(ann: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Set thresholds that will be overwritten, one a channel where the file has one a channel."""
+    """Set stand-in thresholds, in the shapes that the file has; they are overwritten later."""
     for name, module in ann.named_modules():
         if not isinstance(module, ThresholdClip):
             continue

@@ -16,8 +16,8 @@ from ..errors import (
 from ..graph._functionalise import functionalise
 from ..graph._insert_checks import insert_checks
 from ..graph._rectifiers import rectifiers_to_clips
+from ..graph._refusals import refuse, unsupported
 from ..graph._registry import Handlers, registered_types
-from ..graph._support import refuse, unsupported
 from ..graph._to_modules import functional_to_module
 from ..graph._trace import trace
 from ..nn._threshold_clip import ThresholdClip
@@ -33,17 +33,17 @@ def prepare(
 ) -> nn.Module:
     """Give every ReLU of a network, functional or not, a learnable ``ThresholdClip`` of its own.
 
-    The result computes what ``model`` computes until its thresholds are set: train it (the first
-    batch in training mode starts them), or assign them. Code that depends on ``self.training``
-    is recorded for the mode the model is in.
+    The result computes the same as ``model`` until its thresholds are set: train it (the first
+    batch in training mode sets them), or assign them. Code that depends on ``self.training`` is
+    recorded for the model's current mode.
 
     Args:
         model: A network with ReLU, ReLU6 or Hardtanh(0, a), as modules or as functions. It is
-            copied and stays as it is.
+            copied, not changed.
         levels: L of every clip; None clips without quantising.
-        per_channel: One threshold for each channel, not for each layer.
-        leaf_modules: Types of your own that tracing must not look into; they need a handler.
-        handlers: As for :func:`convert`; what will be refused there is refused here, before
+        per_channel: One threshold for each channel, instead of one for each layer.
+        leaf_modules: Your own types that tracing must not look into; they need a handler.
+        handlers: As for :func:`convert`; what ``convert`` would refuse is refused here, before
             any training.
 
     Returns:
@@ -53,7 +53,7 @@ def prepare(
     Raises:
         ConfigError: levels < 1.
         TraceError: The network's control flow depends on its data.
-        UnsupportedError: Layers or operations that no spiking network can hold; lists them all.
+        UnsupportedError: Layers or operations that have no spiking counterpart; lists them all.
 
     Example:
         >>> ann = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
@@ -79,7 +79,7 @@ def normalise(
     *,
     training: bool | None,
 ) -> GraphModule:
-    """A copy of a network as a graph of modules, without operations in place."""
+    """A copy of a network as a graph of modules, without in-place operations."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model must be an nn.Module; got {type(model).__name__}")
     leaf_modules = tuple(leaf_modules)
@@ -89,5 +89,5 @@ def normalise(
     own = (ThresholdClip, snntorch.SpikingNeuron, *registered_types())
     gm = trace(model, (*own, *leaf_modules, *(handlers or {})), training=training)
     gm = functionalise(gm)
-    gm.graph.eliminate_dead_code()  # what nothing reads would be a layer without a threshold
+    gm.graph.eliminate_dead_code()  # an unused clip would never get a threshold
     return insert_checks(functional_to_module(gm), handlers or {})

@@ -12,12 +12,12 @@ from .._util.devices import device_of
 from ..errors import ConfigError, EclError
 from ..graph._trace import copied
 from ..network import SpikingNetwork
-from ..nn import ThresholdClip
+from ..nn._threshold_clip import ThresholdClip, clips_of
 from ._prepare import prepare
 
 
 class Activation(NamedTuple):
-    """What reaches one of the ANN's activations, and what it makes of it; both ``[B, ...]``."""
+    """Input and output of one of the ANN's activations, both ``[B, ...]``."""
 
     current: Tensor
     output: Tensor
@@ -27,7 +27,7 @@ class Activation(NamedTuple):
 def watching(
     clips: Mapping[str, ThresholdClip], see: Callable[[str, Activation], None]
 ) -> Iterator[None]:
-    """Show what reaches and leaves some clips, while a network of ours runs."""
+    """Call ``see`` with input and output of some clips whenever their network runs."""
     with ExitStack() as stack:
         for name, clip in clips.items():
 
@@ -39,19 +39,14 @@ def watching(
 
 
 class Reference:
-    """A private copy of an ANN in eval mode, whose activations are looked at as it runs.
+    """A copy of an ANN in eval mode, on the SNN's device, whose activations are recorded.
 
-    Args:
-        ann: A ReLU network, or a prepared one. It stays as it is.
-        snn: The spiking network that it is compared with; the copy is where that one is.
-
-    Raises:
-        ConfigError: The ANN lacks activations that the spiking network has; they are named.
+    The ANN may be a ReLU network or a prepared one; it must have the activations of the SNN.
     """
 
     def __init__(self, ann: nn.Module, snn: SpikingNetwork) -> None:
         ann = copied(ann).eval()
-        # An unset clip passes ReLU through, at the same names as the spiking layers.
+        # Prepared, a ReLU network computes the same, and its clips are named like the SNN's layers.
         self._ann = ann if snn.neurons.keys() <= clips_of(ann).keys() else _prepared(ann)
         self._ann.to(device_of(snn))
         self._clips = _activations(self._ann, snn.neurons.keys())
@@ -83,8 +78,3 @@ def _activations(ann: nn.Module, names: Collection[str]) -> dict[str, ThresholdC
             "one was converted from"
         )
     return {name: clips[name] for name in names}
-
-
-def clips_of(ann: nn.Module) -> dict[str, ThresholdClip]:
-    """The clips of a network by name."""
-    return {name: m for name, m in ann.named_modules() if isinstance(m, ThresholdClip)}

@@ -1,4 +1,4 @@
-r"""Spikes of −1, 0 and +1: what a spike is worth moves into the layers that read it.
+r"""Spikes of −1, 0 and +1: θ moves from the neurons into the layers that read them.
 
 A converted neuron emits θ·s(t) with s(t) ∈ {−1, 0, +1}. Whatever lies between neurons is affine,
 so θ may be multiplied in later:
@@ -19,9 +19,10 @@ from torch.fx import GraphModule, Node
 
 from .._util.torch_internals import Convolution, TransposedConvolution, has_hooks
 from ..errors import UnsupportedError
-from ..graph._names import has_own, unique_name
-from ..graph._ndims import flattens, module_of, ndims
+from ..graph._names import has_own, module_of, unique_name
+from ..graph._ndims import flattens, ndims
 from ..graph._registry import kind_of
+from ..graph._trace import finish
 from ..graph._values import is_size, read_by_code
 from ..nn._dual_threshold import DualThreshold
 from ..nn._pool import SignedMaxPool
@@ -29,24 +30,12 @@ from ..nn._scale import Scale
 
 
 def unit_spikes(gm: GraphModule) -> GraphModule:
-    """Make every neuron's spikes −1, 0 or +1, and move θ to where they are read.
+    """Make every neuron's spikes −1, 0 or +1, and move θ to where they are read, in place.
 
-    Where a :class:`Scale` goes depends on the graph alone, never on values; with one θ a channel
-    it depends on the number of dimensions too, wherever that decides which axis the channels
-    are. Where it cannot be known without an example (linear layers and pooling that no
-    convolution or flattening precedes) θ per channel gets a :class:`Scale`, and one θ a layer
-    none.
-
-    Args:
-        gm: A graph of neurons without time, ours to change. Neurons other than
-            :class:`DualThreshold` stay as they are.
-
-    Returns:
-        The same graph module.
-
-    Raises:
-        UnsupportedError: A handler's neuron emits spikes that are not worth θ, or learns what
-            they are worth; lists them all.
+    Where a :class:`Scale` is inserted depends on the graph alone, never on values. With one θ a
+    channel it also depends on the number of dimensions, as that decides which axis the channels
+    are. Where the number is not known (linear layers and pooling that no convolution or
+    flattening precedes), θ per channel gets a :class:`Scale`, and one θ a layer does not.
 
     Example:
         >>> graph = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)))
@@ -64,9 +53,7 @@ def unit_spikes(gm: GraphModule) -> GraphModule:
     pushing = _Pushing(gm)
     for node, scale in worth.items():
         pushing.behind(node, scale)
-    gm.graph.lint()
-    gm.recompile()
-    return gm
+    return finish(gm)
 
 
 def _neurons(gm: GraphModule) -> dict[Node, DualThreshold]:
@@ -91,7 +78,7 @@ def _neurons(gm: GraphModule) -> dict[Node, DualThreshold]:
 
 
 class _Pushing:
-    """Pushes scales along a graph, from reader to reader."""
+    """Moves scales along a graph, from reader to reader."""
 
     def __init__(self, gm: GraphModule) -> None:
         self.gm = gm
@@ -100,7 +87,7 @@ class _Pushing:
         self.read = read_by_code(gm)
 
     def behind(self, source: Node, scale: Tensor) -> None:
-        """Let all that reads a value read it scaled."""
+        """Make all readers of a value read it scaled."""
         others = []
         for reader in list(source.users):
             if is_size(reader):
@@ -115,7 +102,7 @@ class _Pushing:
             self.insert(source, others, scale)
 
     def insert(self, source: Node, readers: list[Node], scale: Tensor) -> None:
-        """One :class:`Scale` for all readers that cannot take the scale themselves."""
+        """Insert one :class:`Scale` for all readers that cannot take the scale themselves."""
         start = source.target if source.op == "call_module" else source.name
         name = unique_name(self.gm, f"{start}_scale")
         self.gm.add_submodule(name, Scale(scale))
@@ -125,7 +112,7 @@ class _Pushing:
             reader.replace_input_with(source, scaled)
 
     def absorbs(self, reader: Node, source: Node, scale: Tensor) -> bool:
-        """Whether a reader's weights can take the scale, and it alone would be scaled."""
+        """Whether a reader's weights can take the scale without affecting anything else."""
         module = module_of(self.gm, reader)
         if module is None or kind_of(module).scale != "weight":
             return False
@@ -149,7 +136,7 @@ class _Pushing:
         if module is not None and has_hooks(module):
             return False
         if flattens(self.gm, reader):
-            # A scale for all of the flattened values needs their number: a linear layer knows it.
+            # A scale of the flattened values needs their number, which only a linear layer knows.
             return all(is_size(r) or self.absorbs(r, reader, scale) for r in reader.users)
         kind = kind_of(module.pool if isinstance(module, SignedMaxPool) else module)
         if kind.scale != "passes":
@@ -158,7 +145,7 @@ class _Pushing:
 
 
 def _fold(module: nn.Module | None, scale: Tensor) -> None:
-    """Multiply a layer's weight by the scale of its input channels, in a copy."""
+    """Replace a layer's weight by a copy, multiplied by the scale of its input channels."""
     assert module is not None
     weight = module.weight
     assert isinstance(weight, nn.Parameter)
@@ -171,7 +158,7 @@ def _fold(module: nn.Module | None, scale: Tensor) -> None:
 
 def _along_inputs(module: nn.Module, weight: Tensor, factor: Tensor) -> Tensor:
     """A factor ``[C]`` of the input channels, shaped like a weight."""
-    if isinstance(module, nn.Linear):  # flattened channels lie together
+    if isinstance(module, nn.Linear):  # the values of a flattened channel are adjacent
         return factor.repeat_interleave(module.in_features // len(factor))
     places = [1] * (weight.ndim - 2)
     if isinstance(module, TransposedConvolution):  # [in, out / groups, ...]

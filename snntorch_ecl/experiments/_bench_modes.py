@@ -18,6 +18,7 @@ from ..graph._fold import drop_identities, fold_batchnorm
 from ..graph._trace import trace
 from ..models import build
 from ..nn import ThresholdClip
+from ..nn._threshold_clip import clips_of
 
 Run = Callable[[int], Any]
 """Runs T steps from a fresh state."""
@@ -101,8 +102,7 @@ def _step_by_step(subject: Subject, images: Tensor) -> Run:
 def _leaky(subject: Subject, images: Tensor) -> Run:
     """What one would write with snnTorch alone: its plain integrate-and-fire neuron, in a loop."""
     net = folded(subject.ann)
-    clips = {n: m for n, m in net.named_modules() if isinstance(m, ThresholdClip)}
-    for name, clip in clips.items():
+    for name, clip in clips_of(net).items():
         theta = clip.threshold.detach()
         neuron = snntorch.Leaky(
             beta=1.0,

@@ -14,17 +14,8 @@ from .._util.checks import SMALLEST_THRESHOLD, check_levels, check_threshold
 
 
 def quantise(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
-    """``h(x)``, without checks and gradients.
-
-    Args:
-        x: ``[B, C, ...]``.
-        threshold: λ, of the type of ``x``; broadcasts to it.
-        levels: L, or None to clip without quantising.
-
-    Returns:
-        A new tensor like ``x``.
-    """
-    # In place on one new tensor: fetching memory takes longer than computing.
+    """``h(x)`` as a new tensor, without checks and gradients; λ broadcasts to ``x``."""
+    # In place on one new tensor: memory access takes longer than the arithmetic.
     if levels is None:
         clipped = x.clamp_min(0)
         return torch.minimum(clipped, threshold, out=clipped)
@@ -34,40 +25,24 @@ def quantise(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
 
 
 def inside(kept: Tensor, threshold: Tensor) -> Tensor:
-    """Where gradients pass: strictly between 0 and λ.
-
-    Args:
-        kept: The input, or without levels the output.
-        threshold: λ.
-    """
+    """Where gradients pass: where the input (without levels, the output) is between 0 and λ."""
     return (kept > 0) & (kept < threshold)
 
 
 def gradient_of_threshold(
     grad: Tensor, kept: Tensor, passes: Tensor, threshold: Tensor, levels: int | None
 ) -> Tensor:
-    """λ's gradient: ``Σ grad · dh/dλ``.
-
-    Args:
-        grad: Of the output.
-        kept: The input; without levels the output serves as well.
-        passes: :func:`inside` of it.
-        threshold: λ.
-        levels: L, or None.
-
-    Returns:
-        Tensor shaped like λ.
-    """
+    """λ's gradient ``Σ grad · dh/dλ``, shaped like λ; ``passes`` is :func:`inside` of ``kept``."""
     if levels is None:
         clipped = (kept >= threshold).to(grad.dtype)
         return clipped.mul_(grad).sum_to_size(threshold.shape)
-    # λ · dh/dλ = h − x where gradients pass, and h elsewhere: what rounding and clipping changed.
+    # λ · dh/dλ is h − x where gradients pass, and h elsewhere.
     error = quantise(kept, threshold, levels).sub_(torch.where(passes, kept, 0))
     return error.mul_(grad).sum_to_size(threshold.shape) / threshold
 
 
 class _ThresholdClip(torch.autograd.Function):
-    """``h(x)`` with straight-through gradients; keeps one tensor, where it can the output."""
+    """``h(x)`` with straight-through gradients; saves one tensor, the output if it can."""
 
     @staticmethod
     def forward(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
@@ -77,8 +52,8 @@ class _ThresholdClip(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int | None], output: Tensor) -> None:
         x, threshold, levels = inputs
         ctx.levels = levels
-        # dh/dλ of rounded values needs the rounding error of each, which only x tells. Else the
-        # output does, which the next layer keeps anyway, as it does ReLU's.
+        # With levels, dh/dλ needs the rounding error of each value, and so x. Without, the output
+        # is enough, and the next layer saves it anyway, as it does ReLU's.
         if levels is None:
             ctx.save_for_backward(output, threshold)
         elif ctx.needs_input_grad[1]:
@@ -134,9 +109,9 @@ def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4)
 def positive(raw: Tensor) -> Tensor:
     """The positive threshold that a freely trained parameter stands for.
 
-    ``max(|raw|, 1e-6)``: exact for every threshold from 1e-6 on, and where an optimiser steps
-    across zero the threshold is reflected instead of vanishing with its layer. The gradient is
-    the sign of ``raw``, also below the floor, so that no value is a trap.
+    ``max(|raw|, 1e-6)``: exact for every threshold from 1e-6 on. If an optimiser steps across
+    zero, the threshold is reflected, so the layer stays alive. The gradient is the sign of
+    ``raw``, also below 1e-6, so that a threshold can always grow again.
 
     Args:
         raw: Any finite tensor, in the unit of the activations.

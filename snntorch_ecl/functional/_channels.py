@@ -1,4 +1,4 @@
-"""One threshold a channel, laid along dimension 1."""
+"""Thresholds of channels, which are dimension 1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import InputError
 
 
 def over_channels(threshold: Tensor, x: Tensor, name: str = "") -> Tensor:
-    """View a threshold ``[]`` or ``[C]`` so that it broadcasts over dimension 1 of ``x``."""
+    """View a threshold ``[]`` or ``[C]`` so that it broadcasts along dimension 1 of ``x``."""
     if threshold.ndim == 0:
         return threshold
     if threshold.numel() == 1:

@@ -92,21 +92,11 @@ def unchecked_step(
     spike_grad: SurrogateGradient | None,
     out: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """:func:`dual_threshold_step` without its checks, for time loops that have checked already.
+    """:func:`dual_threshold_step` without checks; no state is a fresh one, ``out`` takes spikes.
 
-    Args:
-        current: ``[B, ...]``.
-        state: Membrane and count; None is fresh, and nothing is read.
-        threshold: θ as a tensor that broadcasts to ``current``.
-        negative_threshold: θ′.
-        initial_membrane: v(0) in units of θ.
-        spike_grad: Surrogate gradient, or None.
-        out: Takes the spikes of a run without gradients.
-
-    Returns:
-        Spikes and the next state.
+    ``out`` is for runs without gradients.
     """
-    # The start v(0) is carried by the comparisons, so that zero state means a fresh neuron.
+    # The comparisons include the start v(0), so that zero state means a fresh neuron.
     start = initial_membrane * threshold
     upper, lower = threshold - start, negative_threshold - start
     mem = current if state is None else state.mem + current
@@ -126,23 +116,23 @@ def unchecked_step(
         soft = spike_grad((mem - upper) / threshold)
         if gate is not None:
             soft = soft - spike_grad((lower - mem) / threshold) * _ones(gate, mem.dtype)
-        # Surrogates fire on strict >; their gradient is taken, their value cancels exactly.
+        # Surrogates fire on strict >: only their gradient is used, their value cancels exactly.
         spikes = hard + (soft - soft.detach()).to(hard.dtype)
     return spikes, State(torch.addcmul(mem, hard, threshold, value=-1), count)
 
 
 def _ones(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """1 where the mask holds; compiled for a CPU, masks turn into numbers one by one."""
+    """1 where the mask is true, in a form that compiles to fast code on CPUs."""
     if torch.compiler.is_compiling():
         return torch.where(mask, 1.0, 0.0).to(dtype)
     return mask.to(dtype)
 
 
 def _without(numbers: Tensor, mask: Tensor) -> Tensor:
-    """Subtract 1 where the mask holds, in place; booleans themselves cannot be subtracted."""
+    """Subtract 1 where the mask is true, in place if not compiling."""
     if torch.compiler.is_compiling():
         return numbers - _ones(mask, numbers.dtype)
-    return numbers.sub_(mask.view(torch.uint8))  # as bytes, without a copy
+    return numbers.sub_(mask.view(torch.uint8))  # torch does not subtract booleans
 
 
 def fresh_state(current: Tensor) -> State:

@@ -54,7 +54,7 @@ def scan(
     )
     settings = (threshold, negative_threshold, initial_membrane, spike_grad)
     recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    # Without gradients the spikes are written where they belong, which saves a copy of all.
+    # Without gradients each step writes into the result, which saves a copy of all spikes.
     out = None if recorded else torch.empty_like(current, memory_format=torch.contiguous_format)
     spikes = []
     for step, step_current in enumerate(current):
@@ -73,21 +73,7 @@ def checked(
     negative_threshold: float,
     initial_membrane: float,
 ) -> Tensor:
-    """Check what a time loop is given.
-
-    Args:
-        current: ``[T, B, ...]``.
-        threshold: θ.
-        state: State to go on from; fresh if None.
-        negative_threshold: θ′.
-        initial_membrane: v(0) in units of θ.
-
-    Returns:
-        θ as a tensor that broadcasts to ``current``.
-
-    Raises:
-        ConfigError, InputError, StateError: As :func:`scan`.
-    """
+    """Check a time loop's arguments as :func:`scan` documents; θ as a tensor of current's type."""
     if current.ndim < 1 or current.shape[0] < 1:
         raise InputError(f"scan needs currents of shape [T ≥ 1, B, ...], not {list(current.shape)}")
     threshold = check_threshold(threshold, like=current)

@@ -1,6 +1,6 @@
 """Networks as graphs: tracing, small passes, and the table of what each layer and operation is.
 
-Nothing here knows of time.
+This room knows nothing of time.
 """
 
 from . import _layers as _layers  # fills the table

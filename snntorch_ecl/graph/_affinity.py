@@ -1,4 +1,4 @@
-"""Whether a layer of one's own that descends from a linear one is linear still."""
+"""Test numerically whether a subclass of Linear or Conv is still affine."""
 
 from __future__ import annotations
 
@@ -9,28 +9,22 @@ from torch import Tensor, nn
 
 from .._util.torch_internals import Convolution
 
-_SIDE = 12  # of the images it is tried on; kernels that are larger stay untried
+_SIDE = 12  # of the test images; layers with larger kernels are not tested
 _TOLERANCE = 2e-2  # a layer may compute in half precision
 
 
-def bends(layer: nn.Module) -> bool:
-    """Whether a linear layer or convolution with a ``forward`` of its own proves not to be affine.
+def is_not_affine(layer: nn.Module) -> bool:
+    """Whether a subclass of Linear or Conv with its own ``forward`` is found not to be affine.
 
-    Tried in eval mode, on a copy, with random inputs: ``f(a + b) + f(0) = f(a) + f(b)`` holds for
-    affine layers alone. (A subclass that normalises its weights or pads is affine; one that
-    rectifies what it returns is not.)
-
-    Args:
-        layer: Any module.
-
-    Returns:
-        True if it is not affine; False if it is, or cannot be tried.
+    A copy in eval mode is run on random inputs: only for affine layers is
+    ``f(a + b) + f(0) = f(a) + f(b)``. A layer that cannot be tested counts as affine. (A subclass
+    that normalises its weights or pads is affine; one that rectifies its output is not.)
 
     Example:
         >>> class Rectified(nn.Linear):
         ...     def forward(self, input):
         ...         return super().forward(input).relu()
-        >>> bends(Rectified(8, 8)), bends(nn.Linear(8, 8))
+        >>> is_not_affine(Rectified(8, 8)), is_not_affine(nn.Linear(8, 8))
         (True, False)
     """
     plain = nn.Linear if isinstance(layer, nn.Linear) else _plain_convolution(layer)
@@ -44,12 +38,12 @@ def bends(layer: nn.Module) -> bool:
             difference: Tensor = trial(a + b) + trial(torch.zeros_like(a)) - of_a - of_b
             size = of_a.abs().amax() + of_b.abs().amax()
             return bool(difference.abs().amax() > _TOLERANCE * size)
-    except Exception:  # code of the user's, on inputs it may not be for
+    except Exception:  # the user's code, perhaps on inputs it is not made for
         return False
 
 
 def _plain_convolution(layer: nn.Module) -> type[nn.Module] | None:
-    """The convolution of torch's own that a layer descends from."""
+    """The class of torch.nn that a convolution derives from; None for other layers."""
     kinds = (k for k in type(layer).__mro__ if issubclass(k, Convolution))
     return next((k for k in kinds if k.__module__.startswith("torch.nn.modules")), None)
 

@@ -8,20 +8,15 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from .._util.torch_internals import Dropout as AnyDropout
+from ._names import module_of
 from ._operations import operation_of
 from ._values import is_idle
 
 
 def aliases(gm: GraphModule, node: Node) -> tuple[set[Node], set[Node]]:
-    """Nodes whose values share memory with a node's: the very same tensor, and views of it.
+    """Nodes with the same tensor as a node (itself included), and nodes with a view of it.
 
-    Args:
-        gm: The graph.
-        node: A node of it.
-
-    Returns:
-        Nodes with the same tensor (``node`` among them), and nodes with a view, in either
-        direction.
+    A node also counts as a view where ``node`` is a view of it.
     """
     same: set[Node] = {node}
     views: set[Node] = set()
@@ -40,9 +35,9 @@ def aliases(gm: GraphModule, node: Node) -> tuple[set[Node], set[Node]]:
 
 
 def _aliasing(gm: GraphModule, node: Node) -> Literal["same", "view"] | None:
-    """Whether a node hands on its input's memory."""
-    if node.op == "call_module":
-        module = gm.get_submodule(str(node.target))
+    """Whether a node's output shares memory with its input."""
+    module = module_of(gm, node)
+    if module is not None:
         dropout = isinstance(module, AnyDropout)
         if is_idle(module) and not (dropout and module.training):
             return "same"

@@ -1,4 +1,4 @@
-"""What stands in the arguments of a call: by position or by name, numbers or sizes."""
+"""Read the arguments of a call: by position or by name, numbers or sizes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from torch.fx import Node
 
-# NumPy's names, which PyTorch takes as well.
+# Names of the first argument; PyTorch accepts NumPy's names as well.
 _INPUT = {"input", "a", "x", "x1", "tensors", "self"}
 
 
 def argument(node: Node, position: int, *names: str, default: Any = None) -> Any:
-    """An argument, whichever way it was passed."""
+    """An argument, passed by position or by one of its names."""
     for name in names:
         if name in node.kwargs:
             return node.kwargs[name]
@@ -21,7 +21,7 @@ def argument(node: Node, position: int, *names: str, default: Any = None) -> Any
 
 
 def flat(values: Any) -> Iterator[Any]:
-    """What stands in nested tuples, lists and slices."""
+    """The items of nested tuples, lists and slices, one by one."""
     if isinstance(values, slice):
         values = (values.start, values.stop, values.step)
     if isinstance(values, (tuple, list)):
@@ -32,23 +32,23 @@ def flat(values: Any) -> Iterator[Any]:
 
 
 def beyond_input(node: Node) -> tuple[Any, ...]:
-    """Every argument but the first, the operation's input."""
+    """Every argument except the first, which is the operation's input."""
     named = [value for name, value in node.kwargs.items() if name not in _INPUT]
     return tuple(flat([*node.args[1:], *named]))
 
 
 def operands(node: Node) -> list[Any]:
-    """All arguments of a call, those in lists one by one."""
+    """All arguments of a call, with lists and tuples flattened."""
     return list(flat([*node.args, *node.kwargs.values()]))
 
 
-def reached_value(node: Node, live: set[Node]) -> Node | None:
-    """The activation whose dimensions a call's dimensions are."""
+def first_activation(node: Node, live: set[Node]) -> Node | None:
+    """The first activation that a call reads: dimensions given to the call are its dimensions."""
     return next((a for a in operands(node) if isinstance(a, Node) and a in live), None)
 
 
 def sizes_read(size: Any) -> Iterator[tuple[Node, int | None]]:
-    """Whose sizes a number is computed from, and of which dimension; None: of any."""
+    """The values whose sizes a number is computed from, and which dimension's; None: any."""
     if not isinstance(size, Node):
         return
     source = size.args[0] if size.args else None
@@ -75,7 +75,7 @@ def _is_shape(node: Node) -> bool:
 
 
 def first_size(shape: Any) -> Any:
-    """The first entry of a shape, put together as it may be."""
+    """The first entry of a shape, which may be a sum of tuples."""
     while True:
         if isinstance(shape, (tuple, list)) and shape:
             shape = shape[0]

@@ -1,8 +1,8 @@
-"""Checks that stand in a graph and run with it: of what nobody can know before.
+"""Runtime checks in the graph, for what tracing cannot tell.
 
 A converted network runs on ``[T·B, ...]``, so no operation may reach dimension 0. Which dimension
-``dim=-2`` is depends on how many there are, and a graph does not always tell. Where it does not,
-a check stands ahead of the operation. It returns nothing, and costs next to nothing.
+``dim=-2`` is depends on how many there are, and the graph does not always tell. Where it does
+not, a check runs before the operation. It returns nothing and costs almost nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHECKS: set[Check] = set()
 
 
 def _check(function: Check) -> Check:
-    """Let a function record itself while it is traced, and stay although nothing reads it."""
+    """Make a function a check: traced, it is recorded as one call and never removed as unused."""
 
     @functools.wraps(function)
     def check(value: Any, *args: Any) -> None:
@@ -44,7 +44,7 @@ def _check(function: Check) -> Check:
 
 @_check
 def check_dims(value: Any, dims: Any, extra: int, what: str) -> None:
-    """Refuse dimensions that are dimension 0; ``extra``: how many more the result has."""
+    """Refuse dimension 0 among ``dims``; the result has ``extra`` dimensions more than value."""
     ndim = _first(value).dim()
     for dim in _flat(dims):
         if dim + (ndim + extra if dim < 0 else 0) <= 0:
@@ -56,10 +56,10 @@ def check_dims(value: Any, dims: Any, extra: int, what: str) -> None:
 
 @_check
 def check_operand(value: Tensor, other: Any, inner: int, kind: str, where: str) -> None:
-    """Refuse an operand whose dimensions do not lie over those of a value.
+    """Refuse an operand whose dimensions do not align with those of a value.
 
-    ``inner``: how many of its last dimensions are not broadcast; ``kind``: whether it is an
-    ``activation``, or ``fixed``, or ``sized`` after the batch.
+    Its last ``inner`` dimensions are not broadcast. ``kind`` says whether it is an
+    ``activation``, ``fixed``, or ``sized`` (computed from sizes, the batch's perhaps).
     """
     if (
         not isinstance(other, Tensor)
@@ -74,7 +74,7 @@ def check_operand(value: Tensor, other: Any, inner: int, kind: str, where: str) 
 
 @_check
 def check_floating(value: Tensor, where: str) -> None:
-    """Refuse a value that has become integers."""
+    """Refuse a value that was turned into integers."""
     if not (value.is_floating_point() or value.is_complex()):
         raise UnsupportedError(
             [f"{where}: {ROUNDS}: {value.dtype}"], "Keep activations in a floating-point dtype."
@@ -82,7 +82,7 @@ def check_floating(value: Tensor, where: str) -> None:
 
 
 def misaligned(ndim: int, other: Tensor, inner: int, kind: str) -> str | None:
-    """Why an operand does not fit over a value of some number of dimensions; None if it does."""
+    """Why an operand does not align with a value of ``ndim`` dimensions; None if it does."""
     if kind == "activation":
         return None if other.dim() == ndim else ALIGNS
     if other.dim() <= inner or other.dim() < ndim:
@@ -93,7 +93,7 @@ def misaligned(ndim: int, other: Tensor, inner: int, kind: str) -> str | None:
 
 
 def _first(value: Any) -> Tensor:
-    """A tensor, or the first of several."""
+    """A tensor, or the first one in nested tuples or lists."""
     while isinstance(value, (tuple, list)):
         value = value[0]
     tensor: Tensor = value

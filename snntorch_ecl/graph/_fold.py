@@ -1,4 +1,4 @@
-"""Removing what does nothing at inference: batch norms are folded, dropout goes."""
+"""Fold batch norms and remove dropout before conversion."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch.fx import GraphModule, Node
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .._util.torch_internals import TransposedConvolution, has_hooks
+from ._names import module_of
 from ._trace import finish
 from ._values import is_idle, read_by_code
 
@@ -14,7 +15,8 @@ from ._values import is_idle, read_by_code
 def drop_identities(gm: GraphModule) -> GraphModule:
     """Remove dropout and ``nn.Identity``, which do nothing at inference."""
     for node in list(gm.graph.nodes):
-        if node.op == "call_module" and is_idle(gm.get_submodule(str(node.target))):
+        module = module_of(gm, node)
+        if module is not None and is_idle(module):
             node.replace_all_uses_with(node.args[0])
             gm.graph.erase_node(node)
     return finish(gm)
@@ -32,12 +34,12 @@ _FOLDS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def fold_batchnorm(gm: GraphModule) -> GraphModule:
-    """Fold each batch norm into the convolution that alone feeds it.
+    """Fold each batch norm into the convolution before it.
 
-    Where the layer is shared, has other readers, is of a type of its own or has a weight that the
-    network's code reads as well, the batch norm stays: at inference it is affine, so the converted
-    network is right either way. It stays after a linear layer too, which acts on the last
-    dimension: the norm acts on dimension 1, and only for input ``[B, features]`` are they the same.
+    A batch norm stays where the convolution is shared, has other readers, is a subclass, or has a
+    weight that the network's code reads as well. At inference it is affine, so the converted
+    network is right either way. It also stays after a linear layer: that acts on the last
+    dimension, the norm on dimension 1, and only for input ``[B, features]`` are these the same.
     """
     read = read_by_code(gm)
     calls: dict[str, int] = {}
@@ -57,7 +59,7 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
             continue
         transpose = isinstance(layer, TransposedConvolution)
         folded: nn.Module = fuse_conv_bn_eval(layer, norm, transpose=transpose)  # type: ignore[arg-type, type-var]
-        # torch freezes the bias it adds; it came from a trainable norm.
+        # torch freezes the bias that it adds, though the norm it comes from was trainable.
         for parameter in folded.parameters():
             parameter.requires_grad_(next(layer.parameters()).requires_grad)
         gm.add_submodule(str(source.target), folded)
@@ -68,7 +70,7 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
 
 
 def _fits(layer: nn.Module, norm: nn.Module) -> bool:
-    """Whether a layer is a convolution of torch's own that a batch norm can be folded into."""
+    """Whether a layer is one of torch's convolutions and the norm can be folded into it."""
     if _FOLDS.get(type(layer)) is not type(norm):
         return False
     # torch's fusion scales the wrong axis of a grouped transposed convolution.

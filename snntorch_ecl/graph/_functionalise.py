@@ -1,4 +1,4 @@
-"""In-place operations become operations that return a new tensor."""
+"""Replace in-place operations by operations that return a new tensor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.fx import GraphModule, Node
 
 from ..errors import UnsupportedError
 from ._aliases import aliases
-from ._names import owner
+from ._names import function_name, owner
 from ._operations import OUT_OF_PLACE
 from ._trace import finish
 from ._values import is_size
@@ -45,7 +45,7 @@ def functionalise(gm: GraphModule) -> GraphModule:
 
 
 def _reroute(gm: GraphModule, write: Node, overwritten: Node) -> list[str]:
-    """Let later readers of the overwritten tensor read what was written; tell which cannot."""
+    """Make later readers of the overwritten tensor read the new one; list those that cannot."""
     position = {node: index for index, node in enumerate(gm.graph.nodes)}
     same, views = aliases(gm, overwritten)
     refused = []
@@ -64,17 +64,17 @@ def _reroute(gm: GraphModule, write: Node, overwritten: Node) -> list[str]:
 
 
 def _overwrites(node: Node) -> bool:
-    """Whether a call writes into a tensor, by PyTorch's naming, in a way not known here."""
+    """Whether a call that is not in the table overwrites its input, judged by its name."""
     if node.op not in ("call_function", "call_method") or not node.all_input_nodes:
         return False
     if node.target in (operator.ifloordiv, operator.ipow, operator.imod):
         return not is_size(node.all_input_nodes[0])
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    name = function_name(node)
     return name.endswith("_") and not name.endswith("__")
 
 
 def _rewrite(node: Node) -> bool:
-    """Make one function or method call out-of-place; tell whether it was in-place."""
+    """Make a function or method call out-of-place; return whether it was in-place."""
     if node.op in ("call_function", "call_method") and node.target in OUT_OF_PLACE:
         node.target = OUT_OF_PLACE[node.target]
     elif node.op == "call_function" and node.kwargs.get("inplace") is True:

@@ -1,4 +1,4 @@
-"""Checks are put into a graph where it does not tell what an operation does to dimension 0."""
+"""Insert runtime checks where the graph does not tell what an operation does to dimension 0."""
 
 from __future__ import annotations
 
@@ -9,40 +9,34 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from ._checks import CHECKS, Check, check_dims, check_floating, check_operand
-from ._names import call_of
-from ._ndims import module_of
-from ._objections import Known, laid_over, reached, takes_a_dtype
+from ._names import call_of, module_of
+from ._objections import GraphFacts, broadcast_operands, takes_a_dtype, used_dims
 from ._trace import finish
 
 
 def insert_checks(gm: GraphModule, own: Collection[type[nn.Module]] = ()) -> GraphModule:
-    """Let operations that may reach dimension 0 be checked when the network runs.
+    """Insert a check at each operation that may reach dimension 0; replace earlier checks.
 
-    Args:
-        gm: A graph of modules, ours to change; checks that it has already are made anew.
-        own: Types of layers for which the user has a handler: these know what they do.
-
-    Returns:
-        The same graph module.
+    Layers whose types are in ``own``, for which the user has given a handler, are not checked.
     """
     for node in list(gm.graph.nodes):
         if node.target in CHECKS:
             gm.graph.erase_node(node)
-    known = Known(gm)
+    facts = GraphFacts(gm)
     for node in list(gm.graph.nodes):
         module = module_of(gm, node)
-        if node in known.live and node.op.startswith("call_") and type(module) not in own:
-            _check(node, known)
+        if node in facts.live and node.op.startswith("call_") and type(module) not in own:
+            _check(node, facts)
     return finish(gm)
 
 
-def _check(node: Node, known: Known) -> None:
-    call = call_of(node, module_of(known.gm, node))
-    for r in reached(node, known):
-        if dims := r.unsettled(known):
+def _check(node: Node, facts: GraphFacts) -> None:
+    call = call_of(node, module_of(facts.gm, node))
+    for r in used_dims(node, facts):
+        if dims := r.unsettled(facts):
             _insert(node, check_dims, (r.value, dims, r.extra, f"{call}: {r.why}"))
-    for o in laid_over(node, known):
-        if o.unsettled(known):
+    for o in broadcast_operands(node, facts):
+        if o.unsettled(facts):
             _insert(node, check_operand, (o.value, o.other, o.inner, o.kind, call))
     if node.op != "call_module" and takes_a_dtype(node):
         with node.graph.inserting_after(node):

@@ -1,7 +1,7 @@
 """The table of layers: one entry for each kind, read by conversion, unit spikes and energy.
 
-To teach the package a layer, add a line here (or call ``ecl.register`` from outside); what the
-columns mean is said at :class:`~snntorch_ecl.graph._registry.LayerKind`.
+To teach the package a layer, add a line here (or call ``ecl.register`` from outside);
+:class:`~snntorch_ecl.graph._registry.LayerKind` explains the columns.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ._site import Site
 
 
 def _clip(module: nn.Module, site: Site) -> nn.Module:
-    """λ becomes θ; spikes are worth θ."""
+    """The clip's λ becomes the neuron's θ; spikes are worth θ."""
     assert isinstance(module, ThresholdClip)
     theta = module.threshold.detach()
     return DualThreshold(
@@ -39,7 +39,7 @@ def _max_pool(module: nn.Module, site: Site) -> nn.Module:
 
 
 def _batch_norm(module: nn.Module, site: Site) -> nn.Module:
-    """What could not be folded stays: with running statistics it is affine."""
+    """A batch norm that was not folded stays: with running statistics it is affine."""
     if getattr(module, "running_var", None) is None:
         raise UnsupportedError(
             [f"{site.name} ({type(module).__name__}): track_running_stats=False"],

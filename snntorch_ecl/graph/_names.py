@@ -1,4 +1,4 @@
-"""Names of modules in a graph, and who else uses what they hold."""
+"""Names of calls and modules in a graph, and whether modules share parameters."""
 
 from __future__ import annotations
 
@@ -16,15 +16,24 @@ def owner(node: Node) -> str:
 
 
 def call_of(node: Node, module: nn.Module | None = None) -> str:
-    """A call as errors name it: what is called, and where."""
+    """A call as errors show it: what is called, and where."""
     if module is not None:
         return f"{node.target} ({type(module).__name__})"
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "?")
-    return f"{name}() in {owner(node) or 'forward'}, as {node.name}"
+    return f"{function_name(node)}() in {owner(node) or 'forward'}, as {node.name}"
+
+
+def function_name(node: Node) -> str:
+    """Name of the function or method that a node calls."""
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "?")
+
+
+def module_of(gm: GraphModule, node: Node) -> nn.Module | None:
+    """The module that a node calls, if it calls one."""
+    return gm.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def unique_name(gm: GraphModule, wanted: str) -> str:
-    """``wanted``, or ``wanted_1``, ``wanted_2``, … if something of that name exists."""
+    """``wanted``, or the first of ``wanted_1``, ``wanted_2``, … that is free."""
     name, count = wanted, 0
     while _exists(gm, name):
         count += 1
@@ -41,13 +50,7 @@ def _exists(gm: GraphModule, name: str) -> bool:
 
 
 def has_own(net: nn.Module, module: nn.Module, name: str) -> bool:
-    """Whether a module has a parameter of a name that no other module shares, nor computes.
-
-    Args:
-        net: The network.
-        module: A module of it.
-        name: ``weight`` or ``bias``.
-    """
+    """Whether the module holds this parameter itself and shares it with no other."""
     own = own_parameter(module, name)
     users = [m for m in net.modules() if any(p is own for p in m.parameters(recurse=False))]
     return own is not None and len(users) == 1

@@ -1,4 +1,4 @@
-"""How many dimensions the values of a graph have, as far as its layers tell.
+"""How many dimensions the values of a graph have, where its layers tell.
 
 Channels are dimension 1, but ``nn.Linear`` acts on the last dimension, and ``nn.AvgPool2d`` takes
 ``[B, C, L]`` for one image of B channels: whether they treat channels one by one depends on that.
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
+from ._names import module_of
 from ._registry import kind_of
 
 _COMBINE = {operator.add, operator.sub, torch.add, torch.sub, torch.cat}
@@ -19,7 +20,7 @@ _RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Hardtanh)  # before they become clips
 
 
 def ndims(gm: GraphModule) -> dict[Node, int]:
-    """Numbers of dimensions, that of the batch included; nodes that nothing tells are left out.
+    """Number of dimensions of each node's value, with the batch's; unknown ones are left out.
 
     Example:
         >>> graph = torch.fx.symbolic_trace(nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten()))
@@ -41,7 +42,7 @@ def ndims(gm: GraphModule) -> dict[Node, int]:
 
 
 def keeps_dims(gm: GraphModule, node: Node) -> bool:
-    """Whether what a node returns has as many dimensions as what it reads."""
+    """Whether a node's output has as many dimensions as its inputs."""
     module = module_of(gm, node)
     if module is None:
         return node.op == "call_function" and node.target in _COMBINE
@@ -49,7 +50,7 @@ def keeps_dims(gm: GraphModule, node: Node) -> bool:
 
 
 def flattens(gm: GraphModule, node: Node) -> bool:
-    """Whether a node makes ``[B, N]`` of ``[B, ...]``."""
+    """Whether a node turns ``[B, ...]`` into ``[B, N]``."""
     module = module_of(gm, node)
     if type(module) is nn.Flatten:
         return (module.start_dim, module.end_dim) == (1, -1)
@@ -58,8 +59,3 @@ def flattens(gm: GraphModule, node: Node) -> bool:
     given = dict(zip(("start_dim", "end_dim"), node.args[1:], strict=False))
     dims = {"start_dim": 0, "end_dim": -1, **given, **node.kwargs}
     return (dims["start_dim"], dims["end_dim"]) == (1, -1)
-
-
-def module_of(gm: GraphModule, node: Node) -> nn.Module | None:
-    """The module that a node calls, if it calls one."""
-    return gm.get_submodule(str(node.target)) if node.op == "call_module" else None

@@ -1,4 +1,4 @@
-"""Why a call cannot run in a converted network, and what can be seen only when it runs."""
+"""Why a call cannot run in a converted network, and what only a run can tell."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from ._arguments import operands, reached_value, sizes_read
+from ._arguments import first_activation, operands, sizes_read
 from ._checks import COUNTS, MIXES, ROUNDS, misaligned
-from ._ndims import keeps_dims, module_of, ndims
+from ._names import module_of
+from ._ndims import keeps_dims, ndims
 from ._operations import operation_of
 from ._rules import Dims, padded_dims
 from ._values import activations, is_size
@@ -23,14 +24,15 @@ _PADS = (
 )
 
 
-class Known:
+class GraphFacts:
     """What is known of a graph: its activations, and how many dimensions they have."""
 
     def __init__(self, gm: GraphModule) -> None:
         self.gm = gm
         self.live = activations(gm)
         self.ndims = ndims(gm)
-        self.origins: dict[Node, Node] = {}  # of as many dimensions, whatever their number
+        # An earlier value with as many dimensions, even where their number is not known.
+        self.origins: dict[Node, Node] = {}
         for node in gm.graph.nodes:
             self.origins[node] = self._origin(node)
 
@@ -44,14 +46,14 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Reached:
+class UsedDims:
     """Dimensions that a call works along.
 
     Attributes:
-        value: Whose dimensions they are.
-        dims: As they are written; None: all of them.
-        extra: How many more there are than the value has.
-        why: Why 0 must not be among them.
+        value: The value whose dimensions they are.
+        dims: The dimensions, as they are written in the call; None means all.
+        extra: How many dimensions the result has more than the value.
+        why: Why dimension 0 must not be among them.
     """
 
     value: Node
@@ -59,40 +61,41 @@ class Reached:
     extra: int = 0
     why: str = MIXES
 
-    def is_batch(self, known: Known) -> bool:
+    def is_batch(self, facts: GraphFacts) -> bool:
         """Whether dimension 0 is known to be among them."""
-        return self.dims is None or any(self._settled(dim, known) == 0 for dim in self.dims)
+        return self.dims is None or any(self._settled(dim, facts) == 0 for dim in self.dims)
 
-    def unsettled(self, known: Known) -> Dims:
-        """Those that nobody knows yet."""
-        return tuple(dim for dim in self.dims or () if self._settled(dim, known) is None)
+    def unsettled(self, facts: GraphFacts) -> Dims:
+        """Dimensions that are known only when the network runs."""
+        return tuple(dim for dim in self.dims or () if self._settled(dim, facts) is None)
 
-    def _settled(self, dim: Any, known: Known) -> int | None:
+    def _settled(self, dim: Any, facts: GraphFacts) -> int | None:
         if not isinstance(dim, int) or dim >= 0:
             return dim if isinstance(dim, int) else None
-        from_start = dim + known.ndims.get(self.value, 1) + self.extra  # the batch's there is
-        return max(0, from_start) if self.value in known.ndims or from_start > 0 else None
+        # A value whose number of dimensions is not known has at least the batch's.
+        from_start = dim + facts.ndims.get(self.value, 1) + self.extra
+        return max(0, from_start) if self.value in facts.ndims or from_start > 0 else None
 
 
-def reached(node: Node, known: Known) -> Iterator[Reached]:
-    """All dimensions that matter to a call that reads activations."""
-    value = reached_value(node, known.live)
+def used_dims(node: Node, facts: GraphFacts) -> Iterator[UsedDims]:
+    """All dimensions that a call uses: those it works along, and those whose sizes it reads."""
+    value = first_activation(node, facts.live)
     if value is None:
         return
-    module = module_of(known.gm, node)
+    module = module_of(facts.gm, node)
     if module is not None:
-        yield Reached(value, _layer_dims(module))
+        yield UsedDims(value, _layer_dims(module))
         return
     operation = operation_of(node)
-    yield Reached(value, operation.reach(node, known.live), operation.extra)
+    yield UsedDims(value, operation.reach(node, facts.live), operation.extra)
     if not operation.reshapes:
         for size in (a for a in operands(node) if isinstance(a, Node) and is_size(a)):
             for tensor, dim in sizes_read(size):
-                yield Reached(tensor, None if dim is None else (dim,), why=COUNTS)
+                yield UsedDims(tensor, None if dim is None else (dim,), why=COUNTS)
 
 
 def _layer_dims(module: nn.Module) -> Dims:
-    """The dimensions that a layer works along, where they depend on its settings."""
+    """The dimensions that a layer works along, where its settings say so."""
     if isinstance(module, nn.Flatten):
         return (module.start_dim,)
     if isinstance(module, nn.Unflatten) and isinstance(module.dim, int):
@@ -104,13 +107,14 @@ def _layer_dims(module: nn.Module) -> Dims:
 
 @dataclass(frozen=True)
 class Operand:
-    """Something that broadcasting lays over an activation.
+    """A value that is broadcast together with an activation.
 
     Attributes:
         value: The activation.
-        other: What is laid over it.
-        inner: How many of its last dimensions are not broadcast.
-        kind: Another ``activation``; ``fixed``; or ``sized``, computed from sizes.
+        other: The other value.
+        inner: How many of the last dimensions are not broadcast.
+        kind: What the other value is: an ``activation``, ``fixed``, or ``sized`` (computed from
+            sizes).
     """
 
     value: Node
@@ -118,53 +122,53 @@ class Operand:
     inner: int
     kind: str
 
-    def misfit(self, known: Known) -> str | None:
-        """Why it is known not to fit."""
-        ndim, tensor = known.ndims.get(self.value), _tensor(known.gm, self.other)
+    def misfit(self, facts: GraphFacts) -> str | None:
+        """Why the shapes do not fit; None if they do, or if that is not known."""
+        ndim, tensor = facts.ndims.get(self.value), _tensor(facts.gm, self.other)
         if ndim is not None and tensor is not None:
             return misaligned(ndim, tensor, self.inner, self.kind)
-        if ndim is not None and self.other in known.ndims:
-            stand_in = torch.empty([1] * known.ndims[self.other])
+        if ndim is not None and self.other in facts.ndims:
+            stand_in = torch.empty([1] * facts.ndims[self.other])
             return misaligned(ndim, stand_in, self.inner, self.kind)
         return None
 
-    def unsettled(self, known: Known) -> bool:
-        """Whether nobody knows yet."""
-        if known.origins[self.value] is known.origins[self.other]:
+    def unsettled(self, facts: GraphFacts) -> bool:
+        """Whether only a run can tell if the shapes fit."""
+        if facts.origins[self.value] is facts.origins[self.other]:
             return False
-        tensor = _tensor(known.gm, self.other)
+        tensor = _tensor(facts.gm, self.other)
         if tensor is not None and tensor.dim() <= self.inner:
             return False
-        other_known = tensor is not None or self.other in known.ndims
-        return not (self.value in known.ndims and other_known)
+        is_other_known = tensor is not None or self.other in facts.ndims
+        return not (self.value in facts.ndims and is_other_known)
 
 
-def laid_over(node: Node, known: Known) -> Iterator[Operand]:
-    """What a call broadcasts together with an activation."""
-    value, inner = reached_value(node, known.live), operation_of(node).broadcasts
+def broadcast_operands(node: Node, facts: GraphFacts) -> Iterator[Operand]:
+    """The values that a call broadcasts together with an activation."""
+    value, inner = first_activation(node, facts.live), operation_of(node).broadcasts
     if value is None or inner is None or node.op == "call_module":
         return
     for other in operands(node):
         if isinstance(other, Node) and other is not value and not is_size(other):
             sized = "sized" if _is_sized(other) else "fixed"
-            yield Operand(value, other, inner, "activation" if other in known.live else sized)
+            yield Operand(value, other, inner, "activation" if other in facts.live else sized)
 
 
 def _is_sized(node: Node) -> bool:
-    """Whether a value is made from a size, at any distance."""
+    """Whether a value is computed from a size, directly or not."""
     todo, seen = [node], {node}
     while todo:
         for source in todo.pop().all_input_nodes:
             if is_size(source):
                 return True
-            if source not in seen:  # graphs branch and meet: each node once
+            if source not in seen:  # branches may join again: visit each node once
                 seen.add(source)
                 todo.append(source)
     return False
 
 
 def _tensor(gm: GraphModule, node: Node) -> Tensor | None:
-    """The parameter or buffer that a node reads."""
+    """The parameter or buffer that a node reads, if it reads one."""
     if node.op != "get_attr":
         return None
     parent, _, name = str(node.target).rpartition(".")
@@ -173,15 +177,15 @@ def _tensor(gm: GraphModule, node: Node) -> Tensor | None:
 
 
 def takes_a_dtype(node: Node) -> bool:
-    """Whether a call is told by another tensor which dtype to give."""
+    """Whether a call takes the dtype of its result from another tensor."""
     dtypes = [a for a in operands(node)[1:] if isinstance(a, Node)]
     asked = [a for a in dtypes if a.target is getattr and a.args[1] == "dtype"]
     return bool(asked) or (node.target == "to" and bool(dtypes))
 
 
-def objection(node: Node, known: Known) -> str | None:
+def objection(node: Node, facts: GraphFacts) -> str | None:
     """Why a call cannot run in a converted network; None if it can, as far as is known."""
-    if node not in known.live:
+    if node not in facts.live:
         return None
     if node.op != "call_module":
         rule = operation_of(node).rule
@@ -191,13 +195,15 @@ def objection(node: Node, known: Known) -> str | None:
             return "it overwrites another tensor (out=)"
         if any(_is_integer(value) for value in operands(node)):
             return ROUNDS
-        if (why := rule(node, known.live)) is not None:
+        if (why := rule(node, facts.live)) is not None:
             return why
-    reasons = [r.why for r in reached(node, known) if r.is_batch(known)]
-    reasons += [why for o in laid_over(node, known) if (why := o.misfit(known)) is not None]
+    reasons = [r.why for r in used_dims(node, facts) if r.is_batch(facts)]
+    reasons += [
+        why for o in broadcast_operands(node, facts) if (why := o.misfit(facts)) is not None
+    ]
     return reasons[0] if reasons else None
 
 
 def _is_integer(value: Any) -> bool:
-    """Whether an argument is a dtype that holds no fractions."""
+    """Whether an argument is a dtype of integers or booleans."""
     return isinstance(value, torch.dtype) and not (value.is_floating_point or value.is_complex)

@@ -1,9 +1,9 @@
-"""The table of functional operations: one entry each, for everything that asks.
+"""The table of functional operations: one entry for each.
 
-A converted network runs on time-major batches ``[T·B, ...]`` and averages over time, so whatever
+A converted network runs on time-major batches ``[T·B, ...]`` and averages over time. So whatever
 is not a neuron must (1) be affine in the activations and (2) leave dimension 0 alone. To teach
-the package an operation, add an entry; what the columns mean is said at :class:`Operation`.
-Functions, operators and methods of one name share an entry.
+the package an operation, add an entry; :class:`Operation` explains the columns. Functions,
+operators and methods of the same name share an entry.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from ._names import function_name
 from ._rules import (
     Reach,
     Rule,
@@ -41,15 +42,16 @@ class Operation:
     """What is known about a functional operation.
 
     Attributes:
-        rule: Whether a call is affine in the activations; None: it never is, or nobody knows.
+        rule: Whether a call is affine in the activations; None: it is not known to be.
         reach: The dimensions that a call works along; dimension 0 must not be among them.
-        extra: How many dimensions more its result has, where they count in the result.
+        extra: How many dimensions the result has more than the input, where ``reach`` counts
+            those of the result.
         broadcasts: How many of its operands' last dimensions are not broadcast; None: it does
             not broadcast.
-        reshapes: It may be given the batch's size.
-        free: It moves values, or does nothing, at inference.
-        view: Its result may share memory with its input.
-        in_place: Its spellings that overwrite their input, each with the one that does not.
+        reshapes: Whether the batch's size is allowed among its arguments.
+        free: Whether it only moves values, or does nothing, at inference.
+        view: Whether its result may share memory with its input.
+        in_place: Its in-place variants, each with the variant that returns a new tensor.
     """
 
     rule: Rule | None = None
@@ -97,7 +99,7 @@ TABLE: dict[str, Operation] = {
     "conv1d": Operation(rule=weighted, reach=last(2)),
     "conv2d": Operation(rule=weighted, reach=last(3)),
     "conv3d": Operation(rule=weighted, reach=last(4)),
-    "interpolate": Operation(rule=always),  # it takes [B, C, ...] alone
+    "interpolate": Operation(rule=always),  # it takes only [B, C, ...]
     **{f"avg_pool{d}d": _POOLS for d in (1, 2, 3)},
     **{f"adaptive_avg_pool{d}d": _POOLS for d in (1, 2, 3)},
     "pixel_shuffle": Operation(rule=always, reach=last(3)),
@@ -145,16 +147,13 @@ OUT_OF_PLACE = {
 
 
 def operation_of(node: Node) -> Operation:
-    """What is known about a functional call."""
-    name = node.target if isinstance(node.target, str) else name_of(node.target)
-    return TABLE.get(name, Operation())
-
-
-def name_of(function: Any) -> str:
-    """A function's name in the table; a user's own of such a name has none."""
-    package = (getattr(function, "__module__", None) or "").split(".")[0]
-    known = package in {"torch", "_operator", "builtins"}
-    return str(function.__name__) if known else ""
+    """The table's entry for a functional call; an empty entry if there is none."""
+    if not isinstance(node.target, str):
+        # A user's function may have the name of one of torch's.
+        package = (getattr(node.target, "__module__", None) or "").split(".")[0]
+        if package not in {"torch", "_operator", "builtins"}:
+            return Operation()
+    return TABLE.get(function_name(node), Operation())
 
 
 def moves_values(node: Node) -> bool:

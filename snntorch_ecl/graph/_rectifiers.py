@@ -1,4 +1,4 @@
-"""From rectifiers to :class:`~snntorch_ecl.nn.ThresholdClip`."""
+"""Replace rectifiers by :class:`~snntorch_ecl.nn.ThresholdClip`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from torch.fx import GraphModule
 from .._util.devices import device_of
 from ..nn._threshold_clip import ThresholdClip
 from ._names import unique_name
+from ._trace import finish
 from ._values import activations
 
 
 def clip_for(module: nn.Module, *, levels: int | None, per_channel: bool) -> ThresholdClip | None:
-    """The clip that takes a rectifier's place; None if the module is no rectifier.
+    """The clip that replaces a rectifier; None if the module is not one.
 
     Exact types only: a subclassed ReLU need not be a ReLU.
     """
@@ -26,9 +27,9 @@ def clip_for(module: nn.Module, *, levels: int | None, per_channel: bool) -> Thr
 
 
 def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: bool) -> GraphModule:
-    """Give every call of a rectifier, or of a clip that is there already, a clip of its own.
+    """Give every call of a rectifier, or of an existing clip, a separate clip.
 
-    One that rectifies parameters alone stays: what it gives does not depend on the input.
+    A rectifier of parameters alone stays: its output does not depend on the input.
     """
     live, device = activations(gm), device_of(gm)
     calls = [node for node in gm.graph.nodes if node.op == "call_module"]
@@ -39,7 +40,7 @@ def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: boo
         name = str(node.target)
         module = gm.get_submodule(name)
         if isinstance(module, ThresholdClip):
-            # At a second call of one rectifier, this is the clip that its first call was given.
+            # At a rectifier's second call, the module is the clip that its first call got.
             clip = _twin(module) if name in placed else module
         else:
             made = clip_for(module, levels=levels, per_channel=per_channel)
@@ -51,12 +52,11 @@ def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: boo
         placed.add(node.target)
         clip.qualified_name = node.target
         gm.add_submodule(node.target, clip)
-    gm.graph.lint()
-    gm.recompile()
-    return gm
+    return finish(gm)
 
 
 def _twin(clip: ThresholdClip) -> ThresholdClip:
+    """A clip with the same settings and threshold."""
     twin = ThresholdClip(clip.levels, per_channel=clip.per_channel, ceiling=clip.ceiling)
     if clip.is_set:
         twin.threshold = clip.threshold

@@ -1,7 +1,7 @@
-"""What the package knows about kinds of layers: one entry each, for everything that asks.
+"""What the package knows about kinds of layers: one entry for each kind.
 
-Conversion asks what becomes of a layer, unit spikes how a scale of its input passes, energy what
-it costs. The entries themselves are in :mod:`snntorch_ecl.graph._layers`; a user's come from
+Conversion looks up what replaces a layer, unit spikes how a scale of its input passes, energy what
+it costs. The package's entries are in :mod:`snntorch_ecl.graph._layers`; users add theirs with
 :func:`register`.
 """
 
@@ -25,14 +25,14 @@ class LayerKind:
     """What is known about a kind of layer.
 
     Attributes:
-        handler: What becomes of it at conversion; None for layers that exist only after it.
+        handler: Returns what replaces it at conversion; None for layers that conversion makes.
         cost: ``synapses``: each value it reads is multiplied by weights, or added where it is a
             spike; ``neurons``: it spikes; ``free``: it moves values, or does nothing; ``other``:
             it computes, and ``energy`` names it as not counted.
-        scale: What becomes of a positive scale of each input channel: the ``weight`` can take it,
+        scale: What happens to a positive scale of each input channel: the ``weight`` can take it,
             it ``passes`` on to the output, or it ``stops`` here.
-        dims: Dimensions behind the channels, for layers to which they matter; None: any number.
-        fixed_dims: Whether its input always has that many: the layer tells their number.
+        dims: Number of dimensions behind the channels, if it matters to the layer; None: any.
+        fixed_dims: Whether its input always has that many.
         keeps_dims: Whether its output has as many dimensions as its input.
     """
 
@@ -52,11 +52,18 @@ def keep(module: nn.Module, site: Site) -> nn.Module:
 
     Args:
         module: The layer.
-        site: Where it stands.
+        site: Where it is in the network, and the settings of the conversion.
 
     Returns:
-        The same layer. Subclasses inherit this handler, and only this one; those of linear layers
-        and convolutions are tried, and refused if they are not affine.
+        The same layer. Subclasses inherit this handler, and only this one. Subclasses of linear
+        layers and convolutions are tested, and refused if they are not affine.
+
+    Example:
+        >>> from snntorch_ecl import register
+        >>> class Doubles(nn.Module):
+        ...     def forward(self, x):
+        ...         return 2 * x
+        >>> _ = register(Doubles)(keep)
     """
     return module
 
@@ -64,17 +71,17 @@ def keep(module: nn.Module, site: Site) -> nn.Module:
 def register(
     *types: type[nn.Module], like: type[nn.Module] | None = None
 ) -> Callable[[Handler], Handler]:
-    """Tell what a type of layer is; use it as a decorator, or with :func:`keep`.
+    """Say how a type of layer converts; use it as a decorator, or with :func:`keep`.
 
-    One entry serves everything: a layer registered with :func:`keep` converts, its synapses are
-    counted by ``energy`` (it has as many as there are ways from a value through its weights), and
+    One entry serves everything: a layer registered with :func:`keep` converts, ``energy`` counts
+    its synapses (as many as there are ways from a value through its weights), and
     ``unit_spikes`` puts an explicit ``Scale`` before it.
 
     Args:
         *types: Module types; each may be registered once.
-        like: A known type that they behave like, such as ``nn.Conv2d`` for a convolution with a
-            ``forward`` of its own: all that is known of it holds for them as well, but for the
-            handler. Unit spikes then scale their ``weight``.
+        like: A known type that they behave like, such as ``nn.Conv2d`` for a convolution with
+            its own ``forward``: all that is known of it, except the handler, holds for them as
+            well. Unit spikes then scale their ``weight``.
 
     Returns:
         A decorator that registers the handler and returns it.
@@ -116,43 +123,47 @@ def add(*types: type[nn.Module], kind: LayerKind) -> None:
 
 
 def registered_types() -> Iterator[type[nn.Module]]:
-    """Every type that converts."""
+    """Every type that has a handler."""
     return (kind for kind, known in _TABLE.items() if known.handler is not None)
 
 
 def kind_of(module: nn.Module | None) -> LayerKind:
-    """What is known about a layer: of its exact type; else of the nearest ancestor, if it is kept.
+    """What is known about a layer, by its type or one it inherits from (see :func:`_entry`).
 
-    A subclassed convolution is linear as a rule (those that are found not to be are refused where
-    it converts), with weights that only it knows to use; a subclassed ReLU need not be a ReLU.
+    A subclass may use its weights in its own way, so unit spikes do not scale them.
     """
-    kinds = type(module).__mro__
-    if kinds[0] in _TABLE:
-        return _TABLE[kinds[0]]
-    inherited = next((_TABLE[base] for base in kinds if base in _TABLE), LayerKind())
-    if inherited.handler not in (keep, None):
+    handlers = {kind: known.handler for kind, known in _TABLE.items()}
+    entry = _entry(type(module), handlers)
+    if entry is None:
         return LayerKind()
-    return replace(inherited, scale="stops")
+    return _TABLE[entry] if entry is type(module) else replace(_TABLE[entry], scale="stops")
+
+
+def _entry(
+    kind: type, handlers: Mapping[type[nn.Module], Handler | None]
+) -> type[nn.Module] | None:
+    """The type whose entry holds for ``kind``: itself, or its nearest ancestor if that is kept.
+
+    A subclassed convolution is usually still linear (one that is found not to be is refused at
+    conversion); a subclassed ReLU need not be a ReLU.
+    """
+    nearest = next((base for base in kind.__mro__ if base in handlers), None)
+    if nearest is None or nearest is kind or handlers[nearest] in (keep, None):
+        return nearest
+    return None
 
 
 def handler_for(kind: type[nn.Module], overrides: Handlers | None = None) -> Handler | None:
-    """Look a handler up: the exact type; else the nearest ancestor's, if that is :func:`keep`.
-
-    Raises:
-        ConfigError: A key of ``overrides`` is no module type.
-    """
+    """The handler of a type (see :func:`_entry`); ``overrides`` win; None if there is none."""
     for key in overrides or {}:
         if not (isinstance(key, type) and issubclass(key, nn.Module)):
             raise ConfigError(f"handlers= takes nn.Module types as keys; got {key!r}")
-    table = {t: known.handler for t, known in _TABLE.items() if known.handler} | dict(
-        overrides or {}
-    )
-    if kind in table:
-        return table[kind]
-    inherited = next((table[base] for base in kind.__mro__ if base in table), None)
-    return keep if inherited is keep else None
+    handlers = {t: known.handler for t, known in _TABLE.items() if known.handler}
+    handlers |= overrides or {}
+    entry = _entry(kind, handlers)
+    return None if entry is None else handlers[entry]
 
 
 def has_own_handler(kind: type[nn.Module], overrides: Handlers | None = None) -> bool:
-    """Whether a type has a handler itself, rather than from an ancestor."""
+    """Whether a type itself is registered or overridden, not only an ancestor."""
     return kind in _TABLE or kind in (overrides or {})

@@ -1,8 +1,8 @@
 """Rules for functional operations: which are affine, and along which dimensions they work.
 
-A rule is called with a node and the activations of its graph. A :data:`Rule` returns None, or the
-reason why the node is not affine. A :data:`Reach` returns the dimensions that the node works
-along, as they are written; None means that it works along all of them.
+A rule takes a node and the activations of its graph. A :data:`Rule` returns None, or the reason
+why the node is not affine. A :data:`Reach` returns the dimensions that the node works along, as
+they are written; None means all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.fx import Node
 
 from ._arguments import argument, beyond_input, first_size, flat, operands, sizes_read
 from ._checks import MIXES
+from ._names import function_name
 
 Rule = Callable[[Node, set[Node]], "str | None"]
 Dims = tuple[Any, ...]
@@ -25,11 +26,11 @@ Reach = Callable[[Node, set[Node]], "Dims | None"]
 
 
 def always(node: Node, live: set[Node]) -> None:
-    """Affine, whatever it is given."""
+    """Always affine."""
 
 
 def one_activation(node: Node, live: set[Node]) -> str | None:
-    """A product: affine in one activation."""
+    """A product: affine if only one factor is an activation."""
     # Not `all_input_nodes`, which would count x · x once.
     if sum(isinstance(a, Node) and a in live for a in operands(node)) > 1:
         return "a product of activations is not affine"
@@ -37,14 +38,14 @@ def one_activation(node: Node, live: set[Node]) -> str | None:
 
 
 def weighted(node: Node, live: set[Node]) -> str | None:
-    """A layer's function: affine in its input; weights that are activations mix the batch."""
+    """A layer's function: affine in its input, but weights must not be activations."""
     why = one_activation(node, live)
     weights = [a for a in beyond_input(node) if isinstance(a, Node) and a in live]
     return why or (f"its weights are activations: {MIXES}" if weights else None)
 
 
 def dividend_only(node: Node, live: set[Node]) -> str | None:
-    """A quotient: affine in the dividend."""
+    """A quotient: affine if only the dividend is an activation."""
     divisor = argument(node, 1, "other", "x2")
     if isinstance(divisor, Node) and divisor in live:
         return "dividing by activations is not affine"
@@ -72,13 +73,13 @@ def keeps_batch_size(node: Node, live: set[Node]) -> str | None:
 
 
 def _is_batch_size(size: Any, live: set[Node]) -> bool:
-    """Whether a number is ``x.shape[0]`` or ``x.size(0)``, not one computed from it."""
+    """Whether a number is ``x.shape[0]`` or ``x.size(0)`` itself, not computed from it."""
     direct = isinstance(size, Node) and size.target in (operator.getitem, "size")
     return direct and any(t in live and dim == 0 for t, dim in sizes_read(size))
 
 
 def plain_indices(node: Node, live: set[Node]) -> str | None:
-    """Slices, numbers and lists, but not tensors; lists apart from each other move in front."""
+    """Slices, numbers and lists, but no tensors; separated lists would move dimensions in front."""
     index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
     if _is_part(node) or isinstance(node.args[1], Node):
         return None
@@ -93,12 +94,12 @@ def plain_indices(node: Node, live: set[Node]) -> str | None:
 
 
 def nowhere(node: Node, live: set[Node]) -> Dims:
-    """Value by value, or along dimensions of its own behind the batch."""
+    """It works value by value, or only along dimensions behind the batch."""
     return ()
 
 
 def along(position: int, *names: str, default: Any = None) -> Reach:
-    """Along the dimension, or dimensions, in one argument; none given is all."""
+    """Along the dimensions in one argument; without it, along all."""
 
     def reach(node: Node, live: set[Node]) -> Dims | None:
         dims = argument(node, position, *names, "axis", default=default)
@@ -108,47 +109,47 @@ def along(position: int, *names: str, default: Any = None) -> Reach:
 
 
 def along_each(node: Node, live: set[Node]) -> Dims | None:
-    """Along every dimension in the arguments; none given is all."""
+    """Along every dimension in the arguments; without any, along all."""
     return beyond_input(node) or None
 
 
 def last(count: int) -> Reach:
-    """Along the last dimensions, so many of them."""
+    """Along the last ``count`` dimensions."""
     return lambda node, live: (-count,)
 
 
 def ordered(node: Node, live: set[Node]) -> Dims | None:
-    """A new order: it says itself how many dimensions there are; the first must stay."""
+    """A new order of all dimensions: the first must stay first."""
     order = beyond_input(node)
     stays = bool(order) and isinstance(order[0], int) and order[0] in (0, -len(order))
     return () if stays else None
 
 
 def multiplied(node: Node, live: set[Node]) -> Dims:
-    """A matrix product sums over the left operand's last dimension, the right one's but last."""
+    """A matrix product: along the left operand's last dimension, the right one's second to last."""
     left = argument(node, 0, "input", "a", "x1")
     return (-1,) if left in live else (-2,)
 
 
 def padded(node: Node, live: set[Node]) -> Dims | None:
-    """As many of the last dimensions as there are pairs of numbers."""
+    """Along the dimensions that are padded; each pair of numbers pads one, from the last on."""
     pad = argument(node, 1, "pad")
     return padded_dims(tuple(pad)) if isinstance(pad, (tuple, list)) else None
 
 
 def padded_dims(pad: tuple[Any, ...]) -> Dims:
-    """The dimensions that get a padding other than 0."""
+    """The dimensions whose padding is not 0."""
     pairs = [pad[start : start + 2] for start in range(0, len(pad), 2)]
     return tuple(-1 - place for place, pair in enumerate(pairs) if any(p != 0 for p in pair))
 
 
 def indexed(node: Node, live: set[Node]) -> Dims | None:
-    """The dimensions that an index does not take whole; behind ``...`` they count from the end."""
+    """The dimensions of which an index takes a part; behind ``...`` they count from the end."""
     if _is_part(node):
         return ()
     index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
     if not index or index[0] is not Ellipsis:
-        # What is behind a first slice lies behind dimension 0.
+        # A first ``:`` leaves dimension 0 whole; the rest of the index is behind it.
         return () if index and _whole(index[0]) else None
     dims, behind = [], 0
     for i in reversed(index[1:]):
@@ -170,10 +171,10 @@ _PARTS = {"chunk", "split", "tensor_split", "unbind"}
 
 
 def _is_part(node: Node) -> bool:
-    """Whether a node picks one of the parts that a tensor was cut into, or some of them."""
+    """Whether a node picks one or some of the parts that a tensor was split into."""
     source = node.args[0]
     if not isinstance(source, Node) or source.op not in ("call_function", "call_method"):
         return False
-    name = source.target if isinstance(source.target, str) else source.target.__name__
+    name = function_name(source)
     some = name == "getitem" and isinstance(source.args[1], slice) and _is_part(source)
     return name in _PARTS or some

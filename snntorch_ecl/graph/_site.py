@@ -1,4 +1,4 @@
-"""What a handler is told: where a layer stands, and the settings of the conversion."""
+"""What a handler is given: the place of a layer, and the settings of the conversion."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ConvertConfig:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a layer stands in the network.
+    """The place of a layer in the network.
 
     Attributes:
         name: Qualified name of the layer, as in ``model.named_modules()``.

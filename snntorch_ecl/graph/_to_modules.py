@@ -1,4 +1,4 @@
-"""From functional calls to modules: ``F.relu(x)`` becomes a layer of its own."""
+"""Replace functional calls by modules: ``F.relu(x)`` becomes an ``nn.ReLU``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from ._names import owner, unique_name
+from ._names import function_name, owner, unique_name
 from ._trace import finish
 from ._values import activations
 
@@ -45,8 +45,8 @@ def _max_pool(kind: type[nn.Module]) -> Builder:
 
 def _dropout(kind: type[nn.Module]) -> Builder:
     def build(a: dict[str, Any], training: bool) -> nn.Module | None:
-        # Traced in eval mode, `training=self.training` is False; one that is True drops always,
-        # which no layer does: leave it.
+        # Traced in eval mode, `training=self.training` is False. If it is True all the same, the
+        # call drops values in eval mode too, which no layer does: leave it.
         always = a.get("training", True) and not training
         return None if always else kind(a.get("p", 0.5))
 
@@ -70,8 +70,8 @@ _BUILDERS: dict[Any, Builder] = {
     F.dropout2d: _dropout(nn.Dropout2d),
     F.dropout3d: _dropout(nn.Dropout3d),
 }
-# Makes the module out of a call's arguments by name and the mode it was traced in; None leaves
-# the call as it is.
+# A builder makes the module from a call's arguments, by name, and the mode of the tracing. If it
+# returns None, the call stays.
 
 _POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
 _PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -85,15 +85,14 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
 
 
 def _arguments(node: Node) -> dict[str, Any]:
-    """The arguments of a functional call by name, whichever way they were passed."""
-    name = node.target if isinstance(node.target, str) else node.target.__name__
-    names = ("input", *_PARAMETERS.get(name, ()))
+    """The arguments of a functional call by name, passed by position or by name."""
+    names = ("input", *_PARAMETERS.get(function_name(node), ()))
     return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
 def functional_to_module(gm: GraphModule) -> GraphModule:
-    """Give every functional activation or pooling a module of its own, named after its place."""
-    live = activations(gm)  # what is computed from parameters alone stays as it is
+    """Replace every functional activation, pooling or dropout by a module named after its place."""
+    live = activations(gm)  # calls on parameters alone stay
     for node in list(gm.graph.nodes):
         known = node in live and node.op in ("call_function", "call_method")
         builder = _BUILDERS.get(node.target) if known else None

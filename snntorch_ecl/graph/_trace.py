@@ -1,4 +1,4 @@
-"""Tracing a network into a graph, on a copy: nothing here can change the user's model."""
+"""Trace a copy of a network into a graph; the user's model is never changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..errors import TraceError
 
 
 class _Proxy(Proxy):
-    """Records ``x += y`` as what it is: fx would fall back to ``x + y``, which writes nothing."""
+    """Records ``x += y`` as in-place addition; fx would record ``x + y``, which writes nothing."""
 
     def __iadd__(self, other: Any) -> Any:
         return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
@@ -42,7 +42,7 @@ class _Proxy(Proxy):
 
 
 class _LeafTracer(Tracer):
-    """Keeps ``torch.nn``'s modules and the given types whole, and knows where it stands."""
+    """Does not look into ``torch.nn``'s modules and the given types; remembers its place."""
 
     def __init__(self, leaves: tuple[type[nn.Module], ...] = ()) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _LeafTracer(Tracer):
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
     ) -> tuple[Any, list[Any]]:
-        """Placeholders for the arguments without default; the others keep theirs."""
+        """Placeholders for arguments without a default; the others are fixed at theirs."""
         args: list[Any] = [self.root]
         keywords = {}
         for p in inspect.signature(self.root.forward).parameters.values():
@@ -70,13 +70,13 @@ class _LeafTracer(Tracer):
             else:
                 args.append(proxy)
         if has_hooks(self.root):
-            # As when the network is called: what its hooks do becomes part of the graph.
+            # As in a normal call: what the hooks do becomes part of the graph.
             root_fn = call_with_hooks(self.root)
 
         def root(*given: Any) -> Any:
             return root_fn(*given, **keywords)
 
-        root.__annotations__ = {}  # the tracer would write them, as text, into the graph
+        root.__annotations__ = {}  # the tracer would write them into the graph, as text
         return root, args
 
     def call_module(
@@ -97,19 +97,9 @@ def trace(
 ) -> GraphModule:
     """Record a network as a graph of module calls and functions, on a copy of it.
 
-    Arguments of ``forward`` that have a default are fixed at that default. Code that depends on
-    ``self.training`` is recorded as it stands for the mode the model is in.
-
-    Args:
-        model: Any module whose control flow does not depend on data.
-        leaves: Module types that are not looked into.
-        training: Mode to trace in; None leaves each module in its own.
-
-    Returns:
-        A graph module with the same submodule and parameter names.
-
-    Raises:
-        TraceError: The code cannot be traced; names the innermost module and the remedy.
+    Submodules and parameters keep their names; ``leaves`` are types that are not looked into.
+    Arguments of ``forward`` with a default are fixed at it. Code that depends on ``self.training``
+    is recorded for the given mode; None leaves each module in its current mode.
     """
     lazy = [n for n, m in model.named_modules() if any(map(is_lazy, m.parameters(recurse=False)))]
     if lazy:
@@ -148,11 +138,7 @@ def trace(
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A deep copy with all its hooks, which torch's copy of a graph module loses.
-
-    Args:
-        model: Any module.
-    """
+    """A deep copy with its hooks, which ``copy.deepcopy`` drops for graph modules."""
     twin = copy.deepcopy(model)
     for own, copied_module in zip(model.modules(), twin.modules(), strict=True):
         if isinstance(own, GraphModule):
@@ -161,7 +147,7 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 def _positional(gm: GraphModule) -> None:
-    """Layers called by keyword, ``relu(input=x)``, are called by position like all others."""
+    """Make layers that are called by keyword, ``relu(input=x)``, be called by position."""
     for node in gm.graph.nodes:
         if node.op == "call_module" and node.kwargs:
             forward = gm.get_submodule(str(node.target)).forward
@@ -170,14 +156,14 @@ def _positional(gm: GraphModule) -> None:
 
 
 def finish(gm: GraphModule) -> GraphModule:
-    """Check a changed graph and generate its code anew: how every pass ends."""
+    """Check a changed graph and generate its code again; every pass ends with this."""
     gm.graph.lint()
     gm.recompile()
     return gm
 
 
 def _remedy(error: Exception) -> str:
-    """What to do about a network that cannot be copied, after what torch says about it."""
+    """What to do about a network that cannot be copied, by torch's error."""
     text = str(error)
     if "graph leaves" in text:
         return (

@@ -1,19 +1,19 @@
-"""What the nodes of a graph stand for: activations, or sizes."""
+"""Which nodes of a graph are activations, and which are sizes."""
 
 from __future__ import annotations
 
 import operator
 
-import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
+from .._util.torch_internals import traced_assert
 from ._checks import CHECKS
 
 _OPERATORS = {
     operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg,
     operator.getitem, operator.mod, operator.eq, operator.ne, operator.lt, operator.le, operator.gt,
-    operator.ge, getattr, torch._assert,
+    operator.ge, getattr, traced_assert,
 }  # fmt: skip
 
 
@@ -21,7 +21,7 @@ _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device"}
 
 
 def is_size(node: Node) -> bool:
-    """Whether the node is a shape, a number computed from one, or the like: not activations."""
+    """Whether a node is a shape, dtype or device, or is computed from those alone."""
     if node.target in CHECKS:
         return True
     if node.op == "call_method":
@@ -53,12 +53,12 @@ _IDLE = {
 
 
 def is_idle(module: nn.Module) -> bool:
-    """Whether a layer does nothing at inference; a subclass with a forward of its own may."""
+    """Whether a layer does nothing at inference; a subclass with its own ``forward`` may."""
     return type(module).forward in _IDLE
 
 
 def read_by_code(gm: GraphModule) -> set[int]:
-    """Ids of the parameters and buffers that the network's code reads itself."""
+    """Ids of the parameters and buffers that the network's code reads directly."""
     tensors: dict[str, Tensor] = dict(gm.named_parameters(remove_duplicate=False))
     tensors.update(gm.named_buffers(remove_duplicate=False))
     return {id(tensors.get(str(n.target))) for n in gm.graph.nodes if n.op == "get_attr"}

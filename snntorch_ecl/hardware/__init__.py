@@ -1,4 +1,4 @@
-"""On the way to chips: adapters to the tools that measure for them."""
+"""Adapters to tools for neuromorphic hardware."""
 
 from ._neurobench import NeuroBenchNet
 

@@ -1,4 +1,4 @@
-"""An adapter to NeuroBench, whose metrics then measure a converted network.
+"""An adapter with which NeuroBench's metrics can measure a converted network.
 
 NeuroBench takes an input of −1, 0 and +1 for spikes and calls what they trigger additions
 ("effective ACs"); anything else multiplies ("effective MACs"). It is not imported here.
@@ -18,16 +18,16 @@ class NeuroBenchNet(nn.Module):
 
     NeuroBench's data is ``[B, T, ...]``; give each image T times:
     ``images.unsqueeze(1).expand(-1, T, -1, -1, -1)``. The outputs that come back, ``[B, T, ...]``,
-    are to be averaged or added up over T. As they are steps, what comes before the first neuron
-    runs, and is counted, T times; :func:`snntorch_ecl.energy` counts it once. No gradients are
-    recorded: NeuroBench measures, and would keep the graph of all steps. Its ``NeuronOperations``
-    has prices for four of snnTorch's neurons, not for dual-threshold ones.
+    must be averaged or added up over T. Layers before the first neuron run at every step here, and
+    are counted T times; :func:`snntorch_ecl.energy` counts them once. No gradients are recorded:
+    NeuroBench would keep the graph of all steps. Its ``NeuronOperations`` knows four of snnTorch's
+    neurons, but not dual-threshold ones.
 
     Args:
         snn: A network converted with ``unit_spikes=True``. It is not copied: its state is reset.
 
     Raises:
-        ConfigError: Its spikes are worth θ, or none of its neurons is dual-threshold.
+        ConfigError: Its spikes are worth θ, or it has no dual-threshold neuron.
 
     Example:
         >>> from snntorch_ecl import ThresholdClip, convert
@@ -58,7 +58,7 @@ class NeuroBenchNet(nn.Module):
 
     @torch.no_grad()
     def forward(self, input_: Tensor) -> tuple[Tensor, Tensor]:
-        """Advance by one step, going on from the present state.
+        """Advance by one step from the present state.
 
         Args:
             input_: ``[B, ...]``, the input of this step.
@@ -82,5 +82,5 @@ class NeuroBenchNet(nn.Module):
         return output, last.mem
 
     def reset(self) -> None:
-        """Forget the running sequence; NeuroBench calls it before each batch."""
+        """Start a new sequence; NeuroBench calls this before each batch."""
         self.snn.reset()

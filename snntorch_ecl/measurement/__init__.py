@@ -1,4 +1,4 @@
-"""What a spiking network does: accuracy over time, departures from its ANN, energy, early exit."""
+"""Measure spiking networks: accuracy over time, errors against the ANN, energy, early exit."""
 
 from ._costs import Constants, Energy, LayerCost
 from ._early_exit import CONFIDENCES, ExitCurve, ExitPoint, exit_curve

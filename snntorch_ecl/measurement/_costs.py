@@ -1,4 +1,4 @@
-"""What ``energy`` returns: operations and joules, layer by layer, as a table and a picture."""
+"""What ``energy`` returns: operations and joules of each layer, as a table and a figure."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Constants:
     """Energy of one operation, in picojoules.
 
     The defaults are those of the literature: 32-bit floating point at 45 nm, 3.7 pJ for a
-    multiplication and 0.9 pJ for an addition. Memory traffic and static power are not in them.
+    multiplication and 0.9 pJ for an addition. They do not include memory traffic and static power.
 
     Attributes:
-        mac: A multiplication with addition.
-        ac: An addition.
-        update: One neuron's update in one step: 0 in the literature; on a chip it is not.
+        mac: A multiplication with addition, pJ.
+        ac: An addition, pJ.
+        update: One neuron's update in one step, pJ; 0 in the literature, but not on a chip.
 
     Source: Horowitz, "Computing's Energy Problem (and What We Can Do About It)", ISSCC 2014.
     """
@@ -44,20 +44,20 @@ class Constants:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one layer does for one image, over all T steps.
+    """The operations of one layer for one image, over all T steps.
 
     Attributes:
         name: Qualified name.
         kind: Type of the layer.
         macs: Multiplications with addition.
         acs: Additions triggered by spikes, of either sign.
-        ann_macs: Multiplications with addition in the ANN.
+        ann_macs: Multiplications with addition in the ANN's layer.
         updates: Neuron updates.
         spikes: Spikes of either sign.
         negative: Spikes taken back.
         neurons: Number of neurons.
         parameters: Number of weights, biases and thresholds.
-        state_bytes: Memory of membranes and spike counts.
+        state_bytes: Memory of membranes and spike counts, in bytes.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Energy(Result):
         samples: Images it was measured on.
         num_steps: T.
         layers: In the order in which they run.
-        not_counted: Everything else that computes, by name.
+        not_counted: Names of layers and operations that compute but are not counted.
         constants: Energy of each operation.
     """
 
@@ -92,11 +92,25 @@ class Energy(Result):
     constants: Constants
 
     def total(self, quantity: str) -> float:
-        """Sum of one of :class:`LayerCost`'s numbers over all layers."""
+        """Sum of a quantity over all layers, for one image and all T steps.
+
+        Args:
+            quantity: Name of a number of :class:`LayerCost`, such as ``"macs"``.
+
+        Returns:
+            The sum, in the unit of the quantity: operations, spikes, neurons or bytes.
+        """
         return float(sum(getattr(layer, quantity) for layer in self.layers))
 
     def joules(self, layer: LayerCost) -> float:
-        """What a layer of the spiking network takes."""
+        """Energy of a layer of the spiking network.
+
+        Args:
+            layer: One of ``layers``.
+
+        Returns:
+            Joules for one image, over all T steps.
+        """
         picojoules = (
             layer.macs * self.constants.mac
             + layer.acs * self.constants.ac
@@ -105,7 +119,14 @@ class Energy(Result):
         return picojoules * 1e-12
 
     def ann_joules(self, layer: LayerCost) -> float:
-        """What the ANN's layer takes."""
+        """Energy of the ANN's layer.
+
+        Args:
+            layer: One of ``layers``.
+
+        Returns:
+            Joules for one image.
+        """
         return layer.ann_macs * self.constants.mac * 1e-12
 
     @property
@@ -119,7 +140,7 @@ class Energy(Result):
         return sum(map(self.ann_joules, self.layers))
 
     def table(self) -> Table:
-        """Operations of each layer for one image, and the energy of the whole."""
+        """Operations of each layer for one image, and the energy of the whole network."""
         rows = [_cells(layer) for layer in self.layers]
         quantities = [self.total(name) for name in ("macs", "acs", "ann_macs")]
         rate = _rate(self.total("spikes"), self.total("neurons"))

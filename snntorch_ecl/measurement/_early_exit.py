@@ -1,4 +1,4 @@
-"""``exit_curve``: accuracy against mean steps, where each image stops when the network is sure."""
+"""``exit_curve``: accuracy against mean steps, if images stop when the network is sure."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
-"""Those that a curve is drawn through."""
+"""The confidences that ``exit_curve`` uses by default."""
 
 
 def check_confidences(confidences: Sequence[float]) -> None:
-    """Raise :class:`ConfigError` unless there are confidences, all within (0, 1]."""
+    """Raise :class:`ConfigError` unless all confidences, at least one, are in (0, 1]."""
     if not confidences:
         raise ConfigError("confidences is empty: give at least one, within (0, 1]")
     for confidence in confidences:
@@ -40,7 +40,7 @@ def check_confidences(confidences: Sequence[float]) -> None:
 
 @dataclass(frozen=True)
 class ExitPoint:
-    """What one confidence costs and brings.
+    """Steps and accuracy at one confidence.
 
     Attributes:
         confidence: Probability at which an image stops.
@@ -61,7 +61,7 @@ class ExitCurve(Result):
         samples: Number of images.
         max_steps: T after which every image stops.
         points: One for each confidence.
-        fixed: Accuracy where all images take t = 1 … T steps.
+        fixed: Accuracy if all images take t steps, for t = 1 … T.
     """
 
     samples: int
@@ -119,7 +119,7 @@ def exit_curve(
         max_steps: T after which every image stops.
         confidences: Each within (0, 1].
         min_steps: As for :meth:`SpikingNetwork.predict`.
-        distributed: Add up over all processes of ``torch.distributed``; each gives its own share
+        distributed: Add up over all processes of ``torch.distributed``; each passes its own share
             of the data.
         progress: Show a progress bar.
 
@@ -136,7 +136,7 @@ def exit_curve(
         >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
         >>> data = [(torch.rand(5, 8), torch.tensor([0, 1, 0, 1, 0]))]
         >>> curve = exit_curve(convert(ann), data, max_steps=4, confidences=(0.5,), progress=False)
-        >>> curve.points[0].mean_steps  # two classes: one is always that sure
+        >>> curve.points[0].mean_steps  # of two classes, one always has at least 0.5
         2.0
     """
     check_num_steps(max_steps)
@@ -148,7 +148,7 @@ def exit_curve(
     fixed = torch.zeros(max_steps, dtype=torch.int64)
     taken, right = torch.zeros(2, len(confidences), dtype=torch.int64)
     samples = torch.zeros(1, dtype=torch.int64)
-    device, nobody = device_of(snn), Observer(())  # looked at, a network keeps no state
+    device, nobody = device_of(snn), Observer(())  # with an observer, the network stores no state
     with measuring(snn), torch.no_grad():
         for images, labels in pairs_in(data, desc="early exit", progress=progress):
             logits = snn.logits_over_time(
@@ -174,14 +174,14 @@ def exit_curve(
 
 
 def _answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest probability, and whether that class is right, ``[T, B]``."""
+    """The largest probability, and whether its class is right, both ``[T, B]``."""
     steps = [logits_of(step).softmax(1).max(1) for step in logits]
     surest = torch.stack([probability for probability, _ in steps])
     return surest, torch.stack([choice for _, choice in steps]) == labels
 
 
 def _first_sure(surest: Tensor, confidence: float, min_steps: int) -> Tensor:
-    """The first step, from 0, at which each image may stop, ``[B]``."""
+    """The first step, counted from 0, at which each image may stop, ``[B]``."""
     sure = surest >= confidence
     sure[: min_steps - 1] = False
     sure[-1] = True

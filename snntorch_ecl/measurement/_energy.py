@@ -1,4 +1,4 @@
-"""``energy``: what a network would cost on a chip that computes only where spikes arrive."""
+"""``energy``: the cost of a network on a chip that computes only where spikes arrive."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def energy(
     distributed: bool = False,
     progress: bool = True,
 ) -> Energy:
-    """Count a network's operations on real data, and what they would cost on a chip.
+    """Count a network's operations on real data, and estimate their energy on a chip.
 
-    What comes before the first neuron multiplies, once for all steps. Behind neurons a spike of
-    either sign triggers one addition at each of its synapses; where values are averages or sums
-    of spikes (behind average pooling, say) those that are not zero multiply.
+    Layers before the first neuron multiply, once for all steps. Behind neurons, a spike of either
+    sign triggers one addition at each of its synapses. Values that are averages or sums of spikes
+    (behind average pooling, for example) multiply where they are not zero.
 
     Args:
         snn: The spiking network. Its state is reset.
         data: Batches: tensors ``[B, ...]``, tuples that begin with one, or dicts.
         num_steps: T ≥ 1.
-        constants: Energy of each operation.
+        constants: Energy of each operation, in picojoules.
         key: Name of the input in batches that are dicts.
-        distributed: Add up over all processes of ``torch.distributed``; each gives its own share
+        distributed: Add up over all processes of ``torch.distributed``; each passes its own share
             of the data.
         progress: Show a progress bar.
 
@@ -82,7 +82,7 @@ def energy(
 
 
 class _Counter(Observer):
-    """Counts at every layer that has an entry in the costs, call by call."""
+    """Counts the operations of each call of the counted layers."""
 
     def __init__(self, net: GraphModule, num_steps: int) -> None:
         super().__init__(tuple(counted_layers(net)))
@@ -107,7 +107,7 @@ class _Counter(Observer):
     def counts(
         self, samples: int, *, distributed: bool
     ) -> tuple[dict[str, Mapping[str, float]], int]:
-        """What each layer has done, and for how many images; over all processes if asked for."""
+        """The counts of each layer and the number of images; if distributed, of all processes."""
         found = {
             name: {key: sum(_of(meter)[key] for meter in calls.values()) for key in _COUNTED}
             for name, calls in self.meters.items()
@@ -117,7 +117,7 @@ class _Counter(Observer):
             first, *others = summed(torch.tensor(flat, dtype=torch.float64)).tolist()
             samples, values = round(first), iter(others)
             found = {name: {key: next(values) for key in _COUNTED} for name in self.order}
-        # These are of one image, in whichever process.
+        # These are for one image, and so not summed over processes.
         for name, calls in self.meters.items():
             for meter in calls.values():
                 if isinstance(meter, NeuronMeter):
@@ -153,6 +153,6 @@ def _cost(name: str, module: nn.Module, counts: Mapping[str, float], samples: in
 def _parameters(module: nn.Module) -> int:
     if isinstance(module, DualThreshold):
         return int(module.threshold.numel())
-    # A Scale's constants, which nobody trains, take a chip's memory like weights.
+    # The constants of a Scale are no parameters, but need memory on a chip like weights.
     own = [module.scale] if isinstance(module, Scale) else module.parameters()
     return sum(p.numel() for p in own)

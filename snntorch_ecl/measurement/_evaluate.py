@@ -1,4 +1,4 @@
-"""``evaluate``: how good a spiking network is at every number of steps, and where it departs."""
+"""``evaluate``: accuracy of a spiking network at every t ≤ T, and the errors of its layers."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def evaluate(
 
     Args:
         snn: The spiking network; its output must be logits ``[B, classes]``. It runs where its
-            parameters are; data is moved there. Its state is reset.
+            parameters are; the data is moved there. Its state is reset.
         data: Batches ``(images [B, ...], labels [B])``, such as a ``DataLoader`` gives.
         num_steps: T ≥ 1.
-        ann: The network it came from (prepared, or the ReLU network): adds its accuracy, the
-            agreement and the layers' errors. It is run in eval mode and left as it was.
-        distributed: Add up over all processes of ``torch.distributed``; each gives its own share
+        ann: The network it came from (prepared, or the ReLU network). It adds its accuracy, the
+            agreement and the layers' errors. It is run in eval mode and not changed.
+        distributed: Add up over all processes of ``torch.distributed``; each passes its own share
             of the data.
         progress: Show a progress bar.
 
@@ -45,7 +45,7 @@ def evaluate(
         The figures; shares lie within [0, 1].
 
     Raises:
-        ConfigError: num_steps < 1, or an ANN that ``snn`` does not come from.
+        ConfigError: num_steps < 1, or an ANN that ``snn`` was not converted from.
         DataError: No data, or batches of another form.
         InputError: Images hold NaN or infinity.
 

@@ -1,4 +1,4 @@
-"""What ``evaluate`` returns, as tables and pictures."""
+"""What ``evaluate`` returns, as tables and figures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerActivity:
-    """What one spiking layer did over the whole data.
+    """Error and spike rates of one spiking layer, over all the data.
 
     Attributes:
         name: Qualified name.
         error: ``‖mean spike output − ANN activation‖ / ‖ANN activation‖`` after T steps; None
-            without an ANN, or where its activation is zero throughout.
+            without an ANN, or if all its activations are zero.
         spike_rate: Spikes of either sign per neuron and step.
         negative_rate: Negative spikes per neuron and step.
     """
@@ -97,14 +97,22 @@ class Evaluation(Result):
 
 
 def accuracy_axes(axes: Axes, evaluations: Mapping[str, Evaluation]) -> None:
-    """Accuracy over time, one line for each neuron, and the ANN as a dashed line.
+    """Draw accuracy over time, a line for each evaluation, and the ANN's as a dashed line.
 
     Args:
-        axes: Where to draw.
-        evaluations: By label; the ANN is taken from the first that knows it.
+        axes: The matplotlib axes to draw on.
+        evaluations: Evaluations by label. The ANN's accuracy is taken from the first that has it.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> result = Evaluation(100, 2, (0.90, 0.95), 0.96, None, ())
+        >>> axes = Figure().subplots()
+        >>> accuracy_axes(axes, {"dual threshold": result})
+        >>> [line.get_label() for line in axes.lines]
+        ['dual threshold', 'ANN']
     """
     longest = max(evaluation.num_steps for evaluation in evaluations.values())
-    # Drawn last to first, so that the first, the main one, lies on top.
+    # Drawn from last to first, so that the first one is on top.
     for index, (label, evaluation) in reversed(list(enumerate(evaluations.items()))):
         steps = range(1, evaluation.num_steps + 1)
         values = [100 * accuracy for accuracy in evaluation.accuracy]
@@ -124,11 +132,19 @@ def accuracy_axes(axes: Axes, evaluations: Mapping[str, Evaluation]) -> None:
 
 
 def error_axes(axes: Axes, evaluations: Mapping[str, Evaluation]) -> None:
-    """Relative error of each layer's mean spike output against the ANN's activation.
+    """Draw the relative error of each layer's mean spike output against the ANN's activation.
 
     Args:
-        axes: Where to draw.
-        evaluations: By label; those without an ANN are left out.
+        axes: The matplotlib axes to draw on.
+        evaluations: Evaluations by label. Layers without an error are left out.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> layer = LayerActivity("relu", error=0.1, spike_rate=0.3, negative_rate=0.05)
+        >>> axes = Figure().subplots()
+        >>> error_axes(axes, {"SNN": Evaluation(100, 1, (0.9,), 0.96, (0.9,), (layer,))})
+        >>> axes.lines[0].get_xdata().tolist()  # per cent
+        [10.0]
     """
     for index, (label, evaluation) in enumerate(evaluations.items()):
         layers = [layer for layer in evaluation.layers if layer.error is not None]
@@ -143,11 +159,19 @@ def error_axes(axes: Axes, evaluations: Mapping[str, Evaluation]) -> None:
 
 
 def rate_axes(axes: Axes, evaluation: Evaluation) -> None:
-    """Spikes per neuron and step of each layer, positive and negative ones apart.
+    """Draw the spikes per neuron and step of each layer, positive and negative ones separately.
 
     Args:
-        axes: Where to draw.
-        evaluation: Whose layers to draw.
+        axes: The matplotlib axes to draw on.
+        evaluation: The evaluation whose layers to draw.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> layer = LayerActivity("relu", error=None, spike_rate=0.3, negative_rate=0.05)
+        >>> axes = Figure().subplots()
+        >>> rate_axes(axes, Evaluation(100, 1, (0.9,), None, None, (layer,)))
+        >>> [round(bar.get_width()) for bar in axes.patches]  # per cent: +1, then −1
+        [25, 5]
     """
     names = [layer.name for layer in evaluation.layers]
     negative = [100 * layer.negative_rate for layer in evaluation.layers]

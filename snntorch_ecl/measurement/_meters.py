@@ -1,4 +1,4 @@
-"""What is counted while a spiking network is measured, and added up over processes."""
+"""Counters for measurements of a spiking network; they can be summed over processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,9 @@ from ..nn import unfold
 
 
 class LayerMeter:
-    """What one spiking layer does, and how far it is from the activation it stands for.
+    """Spikes of one layer, and the error of its mean output against the ANN's activation.
 
-    Args:
-        name: The layer's, for errors.
-        num_steps: T.
-        worth: What an emitted spike stands for; see :meth:`SpikingNetwork.spike_worth`.
+    ``worth`` is what an emitted spike is worth; see :meth:`SpikingNetwork.spike_worth`.
     """
 
     def __init__(self, name: str, num_steps: int, worth: Tensor) -> None:
@@ -57,10 +54,10 @@ class LayerMeter:
         self.compare(mean, activation)
 
     def compare(self, mean: Tensor, activation: Tensor) -> None:
-        """Look closer, where a subclass wants to."""
+        """Hook for subclasses, called once a group."""
 
     def gather(self) -> None:
-        """Add what the other processes have seen."""
+        """Add what the other processes have counted."""
         self._sums = summed(self._sums)
 
     @property
@@ -81,12 +78,7 @@ class LayerMeter:
 
 
 class LayerObserver(Observer):
-    """Hands each spiking layer's steps to its meter, beside the ANN's activation of the group.
-
-    Args:
-        meters: By layer.
-        reference: The ANN, or None.
-    """
+    """Passes each spiking layer's steps, and the ANN's activation if given, to its meter."""
 
     def __init__(self, meters: Mapping[str, LayerMeter], reference: Reference | None) -> None:
         super().__init__(meters.keys())
@@ -101,18 +93,18 @@ class LayerObserver(Observer):
             self._answers.append(answer)
 
     def see(self, seen: Seen) -> None:
-        """Count."""
+        """Count some steps of a layer."""
         self._meters[seen.name].see(seen)
 
     def end(self) -> None:
-        """Compare."""
+        """Compare each layer's mean output with the ANN's activation."""
         for name, meter in self._meters.items():
             known = self._activations.get(name)
             meter.close(None if known is None else known.output)
         self._activations = {}
 
     def take_answers(self) -> Tensor | None:
-        """What the ANN has answered since last asked, ``[B, ...]``; None without one."""
+        """The ANN's outputs since the last call, ``[B, ...]``; None without an ANN."""
         answers, self._answers = self._answers, []
         if not answers:
             return None
@@ -122,28 +114,15 @@ class LayerObserver(Observer):
 
 
 class AnswerMeter:
-    """Right answers at each t, and where SNN and ANN choose alike.
-
-    Args:
-        num_steps: T.
-    """
+    """Counts right answers at each t, and images on which SNN and ANN choose the same class."""
 
     def __init__(self, num_steps: int) -> None:
         self.num_steps = num_steps
-        # Rows: right at each t, agreed at each t; then the ANN's right answers and all samples.
+        # Right at each t; same choice at each t; the ANN's right answers; number of samples.
         self._counts = torch.zeros(2 * num_steps + 2, dtype=torch.int64)
 
     def add(self, logits: Any, labels: Tensor, ann_logits: Tensor | None) -> None:
-        """Count one batch.
-
-        Args:
-            logits: ``[T, B, classes]``.
-            labels: ``[B]``.
-            ann_logits: ``[B, classes]``, or None.
-
-        Raises:
-            DataError: The logits have another form, or a label is no class.
-        """
+        """Count a batch: logits ``[T, B, classes]``, labels ``[B]``, ANN's ``[B, classes]``."""
         if not isinstance(logits, Tensor) or logits.ndim != 3:
             raise DataError("evaluate needs a network with one output, logits [B, classes]")
         classes = logits.shape[2]

@@ -13,14 +13,22 @@ if TYPE_CHECKING:
 
 
 def raster_axes(axes: Axes, spikes: Tensor) -> None:
-    """Spikes of one layer: a mark for each, +1 and −1 in colours of their own.
+    """Draw the spikes of one layer: a mark for each, in different colours for +1 and −1.
 
     Args:
-        axes: Where to draw.
-        spikes: ``[T, neurons]``; any scale, only the sign counts.
+        axes: The matplotlib axes to draw on.
+        spikes: ``[T, neurons]``, in any unit: only their sign is used.
 
     Raises:
         InputError: The spikes are not two-dimensional.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib.figure import Figure
+        >>> axes = Figure().subplots()
+        >>> raster_axes(axes, torch.tensor([[1.0, 0.0], [-1.0, 1.0]]))
+        >>> [marks.get_label() for marks in axes.collections]
+        ['+1 (2)', '−1, taken back (1)']
     """
     if spikes.ndim != 2:
         raise InputError(f"a raster needs spikes [T, neurons]; got shape {list(spikes.shape)}")

@@ -1,4 +1,4 @@
-"""Counting what a spiking network does while it runs: synaptic operations and neuron updates."""
+"""Count synaptic operations and neuron updates while a spiking network runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
 
 from .._util.torch_internals import tree_leaves, tree_map
+from ..graph._names import function_name, module_of
 from ..graph._operations import moves_values
 from ..graph._registry import kind_of
 from ..graph._values import activations
@@ -20,7 +21,7 @@ from ..nn import DualThreshold, Scale
 
 
 def has_synapses(layer: nn.Module | None) -> bool:
-    """Whether a layer multiplies what it reads by weights; else it has no entry in the costs."""
+    """Whether a layer multiplies its input by weights; only then are its synapses counted."""
     weighs = isinstance(layer, Scale) or (
         layer is not None and any(True for _ in layer.parameters())
     )
@@ -28,20 +29,13 @@ def has_synapses(layer: nn.Module | None) -> bool:
 
 
 def fan_out(layer: nn.Module, example: Tensor) -> Tensor:
-    """How many synapses each value of a layer's input has: stride, padding and groups included.
+    """The number of synapses of each value of a layer's input, shaped like one image.
 
-    Each weight is taken as 1 where the layer uses it, so that the gradient of the summed output
-    is the number of ways from a value through the weights, whatever the layer does to them before.
-
-    Args:
-        layer: A layer that is affine in its input.
-        example: Its input, ``[B, ...]``.
-
-    Returns:
-        Counts, shaped like one image's input.
+    Each weight is replaced by 1 where the layer uses it. Then the gradient of the summed output is
+    the number of ways from a value through the weights, with stride, padding and groups.
 
     Example:
-        >>> fan_out(nn.Conv1d(1, 2, 3), torch.rand(1, 1, 4))  # two kernels, at both ends once
+        >>> fan_out(nn.Conv1d(1, 2, 3), torch.rand(1, 1, 4))  # two kernels, once at the ends
         tensor([[2., 4., 4., 2.]])
     """
     bare = _Bare(layer)
@@ -60,7 +54,7 @@ def _float32(value: Tensor) -> Tensor:
 
 
 class _Bare(nn.Module):
-    """A layer without its hooks, which need not know that they are counted."""
+    """Runs a layer without its hooks, which must not see this extra call."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -71,7 +65,7 @@ class _Bare(nn.Module):
 
 
 class _WeightsOfOne(TorchFunctionMode):
-    """Where a function mixes what depends on the probe with constants, these count as 1."""
+    """Replaces constants by 1 in every function that also reads a value of the probe."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -94,21 +88,17 @@ def _one(value: Any) -> Any:
 class SynapseMeter:
     """Operations of one call of a layer with synapses.
 
-    Args:
-        layer: The layer.
-        num_steps: T.
-
     Attributes:
-        dense: What the ANN's layer multiplies.
+        dense: Multiplications with addition in the ANN's layer.
     """
 
     def __init__(self, layer: nn.Module, num_steps: int) -> None:
         self.layer, self.num_steps = layer, num_steps
         self.dense = 0.0
         self._before_neurons = 0.0
-        self._done = 0.0  # every synapse of every value that is not zero
+        self._done = 0.0  # synapses of all values that are not zero
         self._fan_out: dict[torch.Size, Tensor] = {}
-        # Over each channel's values that are not zero.
+        # Of each channel's values that are not zero, by magnitude.
         self._largest: Tensor | None = None
         self._smallest: Tensor | None = None
 
@@ -140,9 +130,9 @@ class SynapseMeter:
 
     @property
     def reads_events(self) -> bool:
-        """Whether each channel knows one amplitude: then nothing has to be multiplied.
+        """Whether each channel's values have one magnitude, as spikes do: then additions suffice.
 
-        Its sign says whether to add or to subtract. Sums and averages of spikes are no events.
+        The sign says whether to add or to subtract. Sums and averages of spikes are not events.
         """
         if self._largest is None or self._smallest is None:
             return True
@@ -153,14 +143,14 @@ class SynapseMeter:
     def macs(self) -> float:
         """Multiplications with addition.
 
-        Every synapse of a layer on the input; behind neurons, every synapse of a value that is
-        not zero, where values are no events.
+        Before the first neuron, all synapses; behind neurons, the synapses of values that are not
+        zero, unless these are events.
         """
         return self._before_neurons + (0.0 if self.reads_events else self._done)
 
     @property
     def acs(self) -> float:
-        """Additions alone: every synapse of an event."""
+        """Additions: the synapses of all events."""
         return self._done if self.reads_events else 0.0
 
 
@@ -168,11 +158,11 @@ class NeuronMeter:
     """Updates and spikes of one spiking layer.
 
     Attributes:
-        neurons: How many there are, for one image.
+        neurons: Number of neurons, for one image.
         updates: Neurons × images × steps.
-        spikes: Of either sign.
-        negative: Spikes taken back.
-        state_bytes: Membrane and net spike count of one image.
+        spikes: Number of spikes of either sign.
+        negative: Number of negative spikes.
+        state_bytes: Size of membranes and net spike counts for one image, in bytes.
     """
 
     def __init__(self, neuron: DualThreshold) -> None:
@@ -186,13 +176,13 @@ class NeuronMeter:
         self.updates += spikes.numel()
         self.spikes += int((spikes != 0).sum())
         self.negative += int((spikes < 0).sum())
-        # A plain integrate-and-fire neuron has no use for a count, an int32.
+        # A plain integrate-and-fire neuron needs no count (an int32).
         counts = self.neuron.negative_threshold != -torch.inf
         self.state_bytes = self.neurons * (self.neuron.mem.element_size() + (4 if counts else 0))
 
 
 def counted_layers(net: GraphModule) -> Iterable[str]:
-    """Names of the layers that have an entry in the costs, in the order in which they run."""
+    """Names of the layers whose operations are counted, in the order in which they run."""
     called = dict.fromkeys(str(n.target) for n in net.graph.nodes if n.op == "call_module")
     for name in called:
         module = net.get_submodule(name)
@@ -201,16 +191,15 @@ def counted_layers(net: GraphModule) -> Iterable[str]:
 
 
 def uncounted(net: GraphModule) -> tuple[str, ...]:
-    """Everything that computes with activations and has no entry in the costs."""
+    """Names of layers and operations that compute with activations but are not counted."""
     live, counted, found = activations(net), set(counted_layers(net)), []
     for node in net.graph.nodes:
         if node not in live:
             continue
-        if node.op == "call_module":
-            module = net.get_submodule(str(node.target))
+        module = module_of(net, node)
+        if module is not None:
             if node.target not in counted and kind_of(module).cost != "free":
                 found.append(f"{node.target} ({type(module).__name__})")
         elif node.op in ("call_function", "call_method") and not moves_values(node):
-            name = node.target if isinstance(node.target, str) else node.target.__name__
-            found.append(f"{node.name} ({name})")
+            found.append(f"{node.name} ({function_name(node)})")
     return tuple(found)

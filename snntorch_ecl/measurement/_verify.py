@@ -1,4 +1,4 @@
-"""``verify``: where a spiking network departs from its ANN, layer by layer."""
+"""``verify``: compare each layer of a spiking network with its ANN's."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """One spiking layer beside the activation it stands for. Shares lie within [0, 1].
+    """One spiking layer compared with the ANN's activation. Shares lie within [0, 1].
 
     Attributes:
         name: Qualified name.
         error: ``‖mean spikes − activation‖ / ‖activation‖``; None where all activations are zero.
-        exact: Neurons, over all images, whose mean output is the activation's nearest level.
-        saturated: Neurons that spike at every step, where the activation is above θ.
-        silent: Neurons that spike on no image, though their activation is above θ/2T on some.
+        exact: Share of neurons, over all images, whose mean output is the level nearest to the
+            activation.
+        saturated: Share of neurons, over all images, that spike at every step although the
+            activation is above θ.
+        silent: Share of neurons that never spike, although the activation of some image is at
+            least θ/2T.
     """
 
     name: str
@@ -125,11 +128,11 @@ def verify(
     key: str | None = None,
     progress: bool = True,
 ) -> Verification:
-    """Compare every spiking layer with its activation: the first thing to run if accuracy is bad.
+    """Compare every spiking layer with the ANN's activation. Run this first if accuracy is bad.
 
     Args:
         snn: The spiking network. Its state is reset.
-        ann: The network that the spiking one came from: ReLU or prepared. It stays as it is.
+        ann: The network that the spiking one came from: ReLU or prepared. It is not changed.
         data: Batches: tensors ``[B, ...]``, tuples that begin with one, or dicts.
         num_steps: T ≥ 1.
         key: Name of the input in batches that are dicts.
@@ -139,14 +142,15 @@ def verify(
         The comparison, with the worst layer named.
 
     Raises:
-        ConfigError: num_steps < 1, the network has no neuron, or the ANN lacks its activation.
+        ConfigError: num_steps < 1, a network without neurons, or an ANN that lacks one of its
+            activations.
         DataError: No data, or batches of another form.
 
     Example:
         >>> from snntorch_ecl import ThresholdClip, convert
         >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
         >>> result = verify(convert(ann), ann, [torch.rand(5, 8)], num_steps=4, progress=False)
-        >>> result.worst.name, result.layers[0].exact  # constant input, T = L: no error at all
+        >>> result.worst.name, result.layers[0].exact  # exact: constant input, and T = L
         ('1', 1.0)
     """
     check_num_steps(num_steps)
@@ -169,7 +173,7 @@ def verify(
 
 
 class _Meter(LayerMeter):
-    """Counts of one layer over all data, beside the sums of its error."""
+    """Counts exact, saturated and silent neurons of one layer."""
 
     def __init__(self, name: str, neuron: DualThreshold, num_steps: int, worth: Tensor) -> None:
         super().__init__(name, num_steps, worth)
@@ -179,13 +183,13 @@ class _Meter(LayerMeter):
         self.active: Tensor | None = None
 
     def see(self, seen: Seen) -> None:
-        """Note which neurons spike at all."""
+        """Also record which neurons spike at all."""
         super().see(seen)
         spiked = (seen.output != 0).any(0)
         self.spiked = spiked if self.spiked is None else self.spiked | spiked
 
     def compare(self, mean: Tensor, activation: Tensor) -> None:
-        """Count neurons that are right, and those that cannot be."""
+        """Count exact and saturated neurons, and record which should spike."""
         theta, steps = over_channels(self.theta, mean), self.num_steps
         level = (mean * steps / theta).round()
         nearest = (activation * steps / theta + 0.5).floor().clamp(0, steps)
@@ -196,7 +200,7 @@ class _Meter(LayerMeter):
         self.active = active if self.active is None else self.active | active
 
     def result(self) -> LayerCheck:
-        """The figures, once all data has been seen."""
+        """The result, once all data has been seen."""
         assert self.spiked is not None
         assert self.active is not None
         silent = self.active & ~self.spiked

@@ -1,4 +1,4 @@
-"""The spiking network: how it runs, is observed, predicts, and is saved."""
+"""The spiking network: running, observing, predicting and saving."""
 
 from ._layer import Layer
 from ._network import SpikingNetwork

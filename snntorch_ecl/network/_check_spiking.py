@@ -1,14 +1,15 @@
-"""Telling a spiking network from its ANN."""
+"""Check that a network is a spiking one, not its ANN."""
 
 from __future__ import annotations
 
+from .._util.torch_internals import uncompiled
 from ..errors import ConfigError
 from ._network import SpikingNetwork
 
 
 def check_spiking(network: object) -> None:
-    """Raise :class:`ConfigError` unless a network is a spiking one."""
-    if not isinstance(getattr(network, "_orig_mod", network), SpikingNetwork):  # compiled
+    """Raise :class:`ConfigError` unless a network, compiled or not, is a spiking one."""
+    if not isinstance(uncompiled(network), SpikingNetwork):
         raise ConfigError(
             "snn must be a SpikingNetwork, what convert returns (ANN and SNN exchanged?); got a "
             f"{type(network).__name__}"

@@ -23,8 +23,8 @@ class Format:
 
     Attributes:
         name: What it holds.
-        version: Raised when older releases could not read it.
-        writer: What writes it, for errors.
+        version: To be raised whenever older releases cannot read the files.
+        writer: The function that writes it, for errors.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Format:
     writer: str
 
     def metadata(self) -> dict[str, str]:
-        """What marks a file as of this format."""
+        """The metadata that marks a file of this format."""
         return {"format": self.name, "format_version": str(self.version)}
 
 
@@ -55,17 +55,7 @@ def write_network(
 
 
 def read_figures(path: str | Path) -> dict[str, Any]:
-    """What was measured on a network in a file, as :meth:`SpikingNetwork.save` was given it.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Plain data; nothing where none was given.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, foreign or of a newer version.
-    """
+    """The figures in a network's file, as :meth:`SpikingNetwork.save` was given them."""
     metadata = read_tensors(Path(path), NETWORK)[1]
     try:
         figures: dict[str, Any] = json.loads(metadata.get("figures", "{}"))
@@ -77,21 +67,9 @@ def read_figures(path: str | Path) -> dict[str, Any]:
 def write_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]
 ) -> Path:
-    """Write a safetensors file, all or nothing.
-
-    Args:
-        path: The file; a folder that is missing is made.
-        tensors: What to write; tensors that share memory are written once each.
-        metadata: Texts to write with them.
-
-    Returns:
-        The path.
-
-    Raises:
-        CheckpointError: The file cannot be written; a file that stood there is unharmed.
-    """
+    """Write a safetensors file, all or nothing; shared tensors are written more than once."""
     path = Path(path)
-    # A copy of each: safetensors refuses tensors that share memory, as tied weights do.
+    # Copies: safetensors refuses tensors that share memory, such as tied weights.
     copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
     try:
         with replacing(path) as part:
@@ -102,18 +80,7 @@ def write_tensors(
 
 
 def read_tensors(path: Path, expected: Format) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file of one of this package's formats.
-
-    Args:
-        path: The file.
-        expected: The format its metadata must name.
-
-    Returns:
-        Its tensors and its metadata.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, of another format, or of another version.
-    """
+    """The tensors and the metadata of a safetensors file, which must have the expected format."""
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}")
     try:

@@ -1,4 +1,4 @@
-"""Compile what this library adds to a network, before conversion and after."""
+"""``fuse``: compile what this package adds to a network, before conversion or after."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .._util.compiler import works_on
 from .._util.devices import device_of
 from .._util.torch_internals import compile_once, uncompile
 from ..errors import NotPreparedError
-from ..nn._threshold_clip import ThresholdClip
+from ..nn._threshold_clip import clips_of
 from ._network import SpikingNetwork
 from ._pieces import teach_allocator
 
@@ -18,25 +18,26 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def fuse(network: Network, fused: bool = True) -> Network:
-    """Train a prepared network in the time and memory of its ReLU original; the maths is the same.
+    """Compile a network in place: prepared, it trains about as fast as its ReLU original.
 
-    The network is compiled in place (``network.compile()``): each
-    :class:`~snntorch_ecl.ThresholdClip` becomes part of the loops around it, and its output is
-    computed again in the backward pass rather than kept for it. That takes a minute at the first
-    batch after all thresholds are set. Where nothing can be compiled a warning says so, and all
-    goes on as before. Copies are not compiled: fuse them too.
+    A prepared network is compiled with ``network.compile()``: each
+    :class:`~snntorch_ecl.ThresholdClip` is merged into the loops around it, and its output is
+    computed again in the backward pass instead of being saved. So training also takes about the
+    memory of the ReLU network. Compiling takes a minute, at the first batch after all thresholds
+    are set. If nothing can be compiled, a warning says so and the network runs as before. Copies
+    are not compiled: fuse them too.
 
-    A spiking network is taken too: see :meth:`~snntorch_ecl.SpikingNetwork.fuse`.
+    For a spiking network this is :meth:`~snntorch_ecl.SpikingNetwork.fuse`.
 
     Args:
-        network: What ``prepare`` returned (or ``convert``). It is changed in place.
-        fused: False goes back to the network as it was.
+        network: What ``prepare`` or ``convert`` returned. It is changed in place.
+        fused: False goes back to plain code.
 
     Returns:
         The network itself.
 
     Raises:
-        NotPreparedError: There is no ThresholdClip in it.
+        NotPreparedError: It has no ``ThresholdClip``, and is not a spiking network.
 
     Example:
         >>> import torch, snntorch_ecl as ecl
@@ -47,7 +48,7 @@ def fuse(network: Network, fused: bool = True) -> Network:
     if isinstance(network, SpikingNetwork):
         network.fuse(fused)
         return network
-    clips = [module for module in network.modules() if isinstance(module, ThresholdClip)]
+    clips = clips_of(network).values()
     if not clips:
         raise NotPreparedError(
             f"{type(network).__name__} has no ThresholdClip: call prepare(model) first"
@@ -55,7 +56,7 @@ def fuse(network: Network, fused: bool = True) -> Network:
     if not fused:
         uncompile(network)
     elif works_on(device_of(network).type):
-        # A first batch, which starts thresholds, looks at values: no graph could hold it.
+        # A first batch reads values to set thresholds, which a compiled graph cannot.
         compile_once(network, lambda: all(clip.is_set for clip in clips))
         teach_allocator()
     return network

@@ -1,4 +1,4 @@
-"""What a spiking network checks before and after a run: NaN would only look like silence."""
+"""Checks before and after a run: a NaN would otherwise look like a silent neuron."""
 
 from __future__ import annotations
 
@@ -14,17 +14,7 @@ from ..nn._stepwise import reset
 
 
 def check_inputs(inputs: tuple[Tensor, ...], arity: int, leading: str = "[B, ...]") -> None:
-    """Check what a network is given.
-
-    Args:
-        inputs: The inputs.
-        arity: How many it takes.
-        leading: Their shape, for errors.
-
-    Raises:
-        InputError: Another number of inputs, something that is no tensor, a dimension 0 that is
-            empty or differs, NaN or infinity.
-    """
+    """Check that ``arity`` tensors are given, finite and with one non-empty dimension 0."""
     if len(inputs) != arity:
         raise InputError(f"this network takes {arity} input(s); got {len(inputs)}")
     for index, x in enumerate(inputs):
@@ -58,17 +48,13 @@ def check_sequences(inputs: tuple[Tensor, ...], arity: int) -> None:
 
 
 def check_membranes(neurons: Mapping[str, DualThreshold]) -> None:
-    """Check the state that a run has left: comparisons with NaN are false, and so no spike.
+    """Raise :class:`StateError` if a membrane is NaN or infinite after a run.
 
-    Args:
-        neurons: By their layer's name.
-
-    Raises:
-        StateError: A membrane is NaN or infinite; names the layer.
+    Comparisons with NaN are false, so the neuron would just stop spiking.
     """
     if not neurons or torch.compiler.is_compiling():
         return
-    # Only a sum that is not finite is worth a closer look.
+    # Look at single neurons only if a sum is not finite.
     sums = torch.stack([neuron.mem_sum for neuron in neurons.values()])
     if bool(sums.isfinite().all()):
         return
@@ -82,11 +68,7 @@ def check_membranes(neurons: Mapping[str, DualThreshold]) -> None:
 
 @contextmanager
 def measuring(network: nn.Module) -> Iterator[None]:
-    """Eval mode for now; in the end each module's own mode again, and the sequence forgotten.
-
-    Args:
-        network: What is measured; it may be in the middle of a training.
-    """
+    """Run the block in eval mode; then restore every module's mode and reset the network."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

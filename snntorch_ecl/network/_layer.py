@@ -1,4 +1,4 @@
-"""What a spiking network knows of its own conversion."""
+"""What a spiking network stores about its conversion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Norms = Literal["folded", "kept", "folded later"]
-"""Batch norms: folded at conversion, still there, or folded after a fine-tuning."""
+"""Batch norms: folded at conversion, kept, or folded later, after fine-tuning."""
 
 
 @dataclass(frozen=True)

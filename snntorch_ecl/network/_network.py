@@ -28,21 +28,20 @@ from ._summary import ShapeObserver, Summary, summarise
 
 
 class SpikingNetwork(nn.Module):
-    """A converted network: it owns the time loop, the reset and the readout.
+    """A converted network, with the loop over time, the reset and the readout.
 
-    Its last layer does not spike; logits are that layer's output averaged over time, so one run
-    of T steps holds the logits of every t ≤ T. A forward hook (snnTorch's probe) sees all steps of
-    a layer at once, ``[T·B, ...]``, time-major; call :meth:`step` in a loop to see them one by one,
-    or hand an :class:`~snntorch_ecl.network.Observer` to :meth:`logits_over_time`, in whose hands
-    memory stays small.
-    ``net`` is the traced graph, whose readable code is ``print(snn.net.code)``.
+    The last layer does not spike; logits are its output averaged over time, so one run of T steps
+    gives the logits of every t ≤ T. A forward hook (snnTorch's probe) sees all steps of a layer at
+    once, ``[T·B, ...]``, time-major. To see single steps, call :meth:`step`; to save memory, pass
+    an :class:`~snntorch_ecl.network.Observer` to :meth:`logits_over_time`. ``net`` is the traced
+    graph; ``print(snn.net.code)`` shows its code.
 
     Args:
         net: The graph, with time inserted.
         layers: Its spiking layers, in the order in which they run.
-        unit_spikes: Its neurons emit −1, 0 and +1, and what that is worth, θ, is in what reads
-            them; else they emit spikes worth θ.
-        norms: Whether batch norms were folded when it was converted, or are still there.
+        unit_spikes: Whether the neurons emit −1, 0 and +1, and the layers that read them contain
+            θ; otherwise they emit spikes worth θ.
+        norms: Whether batch norms were folded at conversion, kept, or folded later.
 
     Example:
         >>> from snntorch_ecl import ThresholdClip, convert
@@ -77,8 +76,13 @@ class SpikingNetwork(nn.Module):
     def fuse(self, fused: bool = True) -> SpikingNetwork:
         """Compile the neurons' time loop, for long runs without gradients; spikes stay equal.
 
-        (In half precision they may differ: the compiled loop rounds less.) The first run of each
-        length then takes some seconds longer. ``fuse(False)`` goes back to the loop as it was.
+        (In half precision the compiled loop rounds less.) The first run of each length is slower.
+
+        Args:
+            fused: False goes back to the plain loop.
+
+        Returns:
+            The network itself.
         """
         for neuron in self.neurons.values():
             neuron.fused = fused
@@ -87,17 +91,15 @@ class SpikingNetwork(nn.Module):
         return self
 
     def fold_batchnorms(self) -> SpikingNetwork:
-        """Make batch norms part of the convolutions before them, as ``convert`` does by default.
+        """Fold batch norms into the convolutions before them, as ``convert`` does by default.
 
-        For a network converted with ``fold_batchnorms=False``, after it was fine-tuned: in eval
-        mode, in which it is left, it computes the same with fewer operations.
+        For a network converted with ``fold_batchnorms=False`` and then fine-tuned. In eval mode,
+        which this sets, it computes the same with fewer operations. Returns the network itself.
         """
         self.eval()
         self.net = fold_batchnorm(self.net)
         self.norms = "folded" if self.norms == "folded" else "folded later"
         return self
-
-    # ------------------------------------------------------------------------------ running
 
     def forward(self, *inputs: Tensor, num_steps: int, piece: int | None = None) -> Any:
         """Present the inputs as a constant current for T steps, from a fresh state.
@@ -105,9 +107,10 @@ class SpikingNetwork(nn.Module):
         Args:
             *inputs: ``[B, ...]``, as the ANN takes them.
             num_steps: T ≥ 1.
-            piece: Steps to run at once; state is carried over and spikes are the same. None runs
-                all at once where gradients are recorded or hooks look on, else as many as keep
-                the largest tensor small, and as many images: memory then does not grow with T.
+            piece: Steps to run at once; the state is carried over and spikes are the same. None
+                runs all at once if gradients are recorded or hooks are registered; else as many
+                steps and images as keep the largest tensor small, so that memory does not grow
+                with T.
 
         Returns:
             What the ANN returns, each tensor averaged over the T steps.
@@ -115,7 +118,7 @@ class SpikingNetwork(nn.Module):
         Raises:
             ConfigError: num_steps < 1, or piece < 1.
             InputError: A wrong number of inputs, different batch sizes, NaN or infinity.
-            StateError: A membrane overflowed; names the layer.
+            StateError: A membrane overflowed; the error names the layer.
         """
         check_num_steps(num_steps)
         check_inputs(inputs, self._arity)
@@ -134,11 +137,15 @@ class SpikingNetwork(nn.Module):
             *inputs: ``[B, ...]``.
             num_steps: T ≥ 1.
             piece: As for :meth:`forward`.
-            observers: They are shown layers while the network runs. Neurons then keep the state
-                of the last group of images alone.
+            observers: They see layers while the network runs. Neurons then keep only the state of
+                the last group of images.
 
         Returns:
             ``[T, B, ...]``: entry t is the average over steps 1 … t+1.
+
+        Raises:
+            ConfigError: num_steps < 1, or piece < 1.
+            InputError, StateError: As :meth:`forward`.
         """
         check_num_steps(num_steps)
         check_inputs(inputs, self._arity)
@@ -149,7 +156,7 @@ class SpikingNetwork(nn.Module):
         """Run on input that changes over time, from a fresh state.
 
         Args:
-            *inputs: ``[T, B, ...]``, one input for each step, such as ``snntorch.spikegen`` makes.
+            *inputs: ``[T, B, ...]``, one input for each step, as from ``snntorch.spikegen``.
             piece: As for :meth:`forward`.
 
         Returns:
@@ -158,6 +165,7 @@ class SpikingNetwork(nn.Module):
         Raises:
             ConfigError: piece < 1.
             InputError: As :meth:`forward`; or the inputs differ in T.
+            StateError: As :meth:`forward`.
         """
         check_sequences(inputs, self._arity)
         rows = tuple(x.flatten(0, 1) for x in inputs)
@@ -165,7 +173,7 @@ class SpikingNetwork(nn.Module):
         return self._runner.mean(self.net, stimulus)
 
     def step(self, *inputs: Tensor) -> Any:
-        """Advance by one step, going on from the present state; call :meth:`reset` before new data.
+        """Advance by one step from the present state; call :meth:`reset` before new data.
 
         Args:
             *inputs: ``[B, ...]``, the input of this step.
@@ -185,15 +193,14 @@ class SpikingNetwork(nn.Module):
     def predict(
         self, *inputs: Tensor, max_steps: int, confidence: float = 0.9, min_steps: int = 2
     ) -> Prediction:
-        """Classify; each image stops as soon as the network is sure of it, and costs no more.
+        """Classify; each image stops as soon as the network is sure, and is not computed further.
 
         Args:
             *inputs: ``[B, ...]``, as the ANN takes them.
             max_steps: T after which every image stops.
             confidence: Probability (softmax of the averaged logits) at which an image stops,
                 within (0, 1]. Choose it from :func:`snntorch_ecl.measurement.exit_curve`.
-            min_steps: No image stops before. After one step, in which every neuron says all or
-                nothing, networks are sure of wrong answers.
+            min_steps: No image stops earlier: after one step networks are often wrongly sure.
 
         Returns:
             Class, confidence and steps of each image; ``mean_steps``.
@@ -215,23 +222,21 @@ class SpikingNetwork(nn.Module):
             )
 
     def reset(self) -> None:
-        """Forget the running sequence, in every layer with state."""
+        """Reset every layer with state, to start a new sequence."""
         reset(self.net)
 
     def _follow_reset(self) -> None:
-        """Where snnTorch has reset the neurons, which are all it knows, reset the other layers."""
+        """If snnTorch has reset the neurons, reset the other layers, which it does not know."""
         neurons = list(self.neurons.values())
         if neurons and all(neuron.is_fresh for neuron in neurons):
             for layer in temporal_layers(self.net):
                 if not isinstance(layer, DualThreshold):
                     layer.reset_mem()
 
-    # -------------------------------------------------------------------------- inspection
-
     def named_modules(
         self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Module]]:
-        """All modules by name, but for the handle of ``snntorch.utils.reset``: it is no neuron."""
+        """All modules by name, except the handle for ``snntorch.utils.reset``."""
         for name, module in super().named_modules(memo, prefix, remove_duplicate):
             if module is not self.snntorch_reset:
                 yield name, module
@@ -243,13 +248,13 @@ class SpikingNetwork(nn.Module):
         return {name: m for name, m in modules if isinstance(m, DualThreshold)}
 
     def spike_worth(self, name: str) -> Tensor:
-        """What one emitted spike of a neuron stands for, in the unit of its activation.
+        """What one emitted spike of a neuron is worth, in the unit of its activation.
 
         Args:
             name: The neuron's layer.
 
         Returns:
-            θ, ``[]`` or ``[C]``, with ``unit_spikes``; else 1: the spikes are worth θ themselves.
+            θ, ``[]`` or ``[C]``, with ``unit_spikes``; else 1, as the spikes already contain θ.
         """
         threshold = self.neurons[name].threshold.detach()
         return threshold if self.unit_spikes else torch.ones_like(threshold)
@@ -258,11 +263,11 @@ class SpikingNetwork(nn.Module):
         """Describe the network layer by layer.
 
         Args:
-            *inputs: An example input ``[B, ...]``, from which shapes are measured; without it
-                shapes are left open. State is reset.
+            *inputs: An example input ``[B, ...]``, to measure shapes with; without it the table
+                has no shapes. State is reset.
 
         Returns:
-            A table: ``print`` it, or take ``to_dict()``.
+            The description: ``print`` it, or take ``to_dict()``.
         """
         shapes = ShapeObserver(self.net)
         if inputs:
@@ -270,22 +275,20 @@ class SpikingNetwork(nn.Module):
                 self.logits_over_time(*inputs, num_steps=1, observers=[shapes])
         return summarise(self.net, {la.name: la.levels for la in self.layers}, shapes.shapes)
 
-    # ------------------------------------------------------------------------------- files
-
     def save(self, path: str | Path, *, figures: Mapping[str, Any] | None = None) -> Path:
         """Write weights, thresholds and settings to a safetensors file, all or nothing.
 
         :func:`snntorch_ecl.load` reads it back.
 
         Args:
-            path: The file; a folder that is missing is made.
-            figures: What was measured on it, as plain data, to be kept in the file.
+            path: The file; missing folders are made.
+            figures: What was measured on the network, as plain data, to store in the file.
 
         Returns:
             The path written.
 
         Raises:
-            CheckpointError: The file cannot be written; a file that stood there is unharmed.
+            CheckpointError: The file cannot be written; an existing file is not changed.
         """
         settings = {
             "layers": [asdict(layer) for layer in self.layers],

@@ -1,7 +1,8 @@
-"""Looking on while a network runs: the one loop that everything that measures is fed by.
+"""Observe layers while a network runs; everything that measures a network uses this.
 
-A run is cut into groups of images and pieces of steps (:mod:`snntorch_ecl.network._pieces`), and
-observers see each layer's values piece by piece: memory grows neither with T nor with the batch.
+A run is split into groups of images and pieces of steps (:mod:`snntorch_ecl.network._pieces`).
+Observers see each layer's values piece by piece, so memory grows neither with T nor with the
+batch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
+from ..graph._names import module_of
 from ..nn._temporal import Temporal
 
 __all__ = ["Observer", "Seen", "timed_nodes"]
@@ -20,15 +22,15 @@ __all__ = ["Observer", "Seen", "timed_nodes"]
 
 @dataclass(frozen=True)
 class Seen:
-    """What one call of a layer did in one piece of a run.
+    """Input and output of one call of a layer, in one piece of a run.
 
     Attributes:
         name: Qualified name of the layer.
         call: Name of its call in the graph: a layer may be called several times.
-        input: ``[steps·B, ...]``, time-major; ``[B, ...]`` where it is held.
+        input: ``[steps·B, ...]``, time-major; ``[B, ...]`` if it is the same at every step.
         output: ``[steps·B, ...]``; ``[B, ...]`` before the first neuron.
         num_steps: Steps in this piece.
-        timed: Whether the layer runs at every step; what comes before the first neuron runs once.
+        timed: Whether the layer runs at every step; layers before the first neuron run once.
     """
 
     name: str
@@ -40,10 +42,10 @@ class Seen:
 
 
 class Observer:
-    """Looks at some layers while a spiking network runs; hand it to ``logits_over_time``.
+    """Sees some layers while a spiking network runs; pass it to ``logits_over_time``.
 
     Args:
-        layers: Qualified names of the layers it wants to see.
+        layers: Qualified names of the layers to see.
 
     Example:
         >>> import torch, snntorch_ecl as ecl
@@ -62,35 +64,33 @@ class Observer:
         self.layers = frozenset(layers)
 
     def begin(self, *inputs: Tensor) -> None:
-        """A group of images ``[B, ...]`` begins, from a fresh state."""
+        """Called when a group of images ``[B, ...]`` begins, from a fresh state."""
 
     def see(self, seen: Seen) -> None:
-        """A layer has run for some steps."""
+        """Called after a layer has run for some steps."""
 
     def end(self) -> None:
-        """The group has run for all its steps."""
+        """Called after the group has run for all its steps."""
 
 
 def timed_nodes(net: GraphModule) -> set[Node]:
     """Nodes that run at every step: layers with state, and what reads them."""
     found: set[Node] = set()
     for node in net.graph.nodes:
-        stateful = node.op == "call_module" and isinstance(
-            net.get_submodule(str(node.target)), Temporal
-        )
+        stateful = isinstance(module_of(net, node), Temporal)
         if stateful or any(source in found for source in node.all_input_nodes):
             found.add(node)
     return found
 
 
 class Watching(Interpreter):
-    """Runs a graph with time inserted, and shows observers the layers they want to see."""
+    """Runs a graph with time inserted, and shows observers their layers."""
 
     num_steps = 1  # of the running piece
 
     def __init__(self, net: GraphModule, observers: Sequence[Observer] = ()) -> None:
         super().__init__(net)
-        self.extra_traceback = False  # errors of layers and observers stay as they are
+        self.extra_traceback = False  # do not rewrite the errors of layers and observers
         self._observers: Mapping[str, list[Observer]] = {
             name: [o for o in observers if name in o.layers]
             for name in {name for o in observers for name in o.layers}
@@ -98,7 +98,7 @@ class Watching(Interpreter):
         self._timed = timed_nodes(net) if observers else set()
 
     def run_node(self, n: Node) -> Any:
-        """Run one node; show it."""
+        """Run one node, and show it to its observers."""
         value = super().run_node(n)
         if n.op == "call_module" and n.target in self._observers:
             (first, *_), _ = self.fetch_args_kwargs_from_env(n)

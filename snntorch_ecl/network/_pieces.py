@@ -1,10 +1,10 @@
 """Long runs in pieces: a few images and a few steps at a time, with equal spikes.
 
-All T steps of a batch at once would need T times the memory of one, and on a CPU more time as
-well: tensors that fit no cache travel to memory and back at each layer, and buffers too large for
-the allocator to keep are handed back to the system and fetched anew, page by page. So a batch
-runs in groups of images, which know nothing of each other, and long runs in pieces of a few
-steps, with the state carried over.
+All T steps of a batch at once would need T times the memory of one step. On a CPU they would also
+take longer: tensors larger than the caches go through memory at each layer, and the allocator
+returns very large buffers to the system and requests them again, page by page. So a batch runs in
+groups of images, which are independent, and long runs in pieces of a few steps, with the state
+carried over.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ..nn._temporal import Temporal, temporal_layers
 from ._observe import Observer, Watching
 
 _MIB = 2**20
-# Half of glibc's largest threshold, from which on every buffer is fetched from the system.
+# Half of 32 MiB; glibc requests every buffer of that size or more from the system.
 _ROOM_ON_CPU = 16 * _MIB
-# Other allocators keep what they have; there the room bounds memory and nothing else.
+# Other allocators keep freed buffers; there the limit only bounds memory.
 _ROOM = 256 * _MIB
-# Steps in a piece: beyond, carrying the state over no longer counts.
+# Steps in a piece: with this many, the cost of carrying the state over is negligible.
 _MOST_STEPS = 8
 
 
 def may_be_cut(net: GraphModule) -> bool:
-    """Whether nothing but the result would tell a run in pieces from a whole one.
+    """Whether a run may be split: no gradients, no hooks, not training, not compiling.
 
-    Forward hooks see all steps of a layer at once, and batch norms that train see all its rows.
+    Forward hooks and batch norms in training must see all rows of a layer at once.
     """
     if net.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
@@ -42,12 +42,12 @@ def may_be_cut(net: GraphModule) -> bool:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one step with one image takes.
+    """What one step with one image needs.
 
     Attributes:
-        largest: Bytes of the largest tensor.
-        in_groups: Whether a batch may run in groups: every layer with state can set its state
-            aside, and every output is a tensor of the images.
+        largest: Size of the largest tensor, in bytes.
+        in_groups: Whether a batch may run in groups: every layer with state can park it, and
+            every output is a tensor.
     """
 
     largest: int
@@ -55,16 +55,10 @@ class Footprint:
 
 
 def footprint(net: GraphModule, inputs: tuple[Tensor, ...], images: int) -> Footprint:
-    """Measure a step with one image.
+    """Run one step with the first image (of ``images``), and measure what it needs.
 
-    Args:
-        net: A graph with time inserted; its state is used.
-        inputs: ``[B, ...]``, or ``[T·B, ...]``.
-        images: B. Layers that run in no groups are shown all of them: who knows whether, reset,
-            they would take a batch of another size.
-
-    Returns:
-        The measurement.
+    Layers that cannot park their state get the whole batch: a reset may not change the batch size
+    they accept.
     """
     layers = temporal_layers(net)
     for layer in layers:
@@ -79,11 +73,11 @@ def footprint(net: GraphModule, inputs: tuple[Tensor, ...], images: int) -> Foot
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is cut.
+    """How a run is split.
 
     Attributes:
-        images: How many at once.
-        steps: How many at once.
+        images: Images to run at once.
+        steps: Steps to run at once.
     """
 
     images: int
@@ -91,17 +85,9 @@ class Plan:
 
 
 def plan(one: Footprint, images: int, num_steps: int, device: torch.device) -> Plan:
-    """Cut a run so that its largest tensor stays small, at as few places as possible.
+    """Split a run into as few parts as keep its largest tensor small.
 
-    Args:
-        one: What one step with one image takes.
-        images: B.
-        num_steps: T.
-        device: Where the network runs.
-
-    Returns:
-        The plan; powers of two where they cut, so that compiled loops are compiled for few
-        lengths.
+    Parts have powers of two of images and steps, so that loops are compiled for few lengths.
 
     Example:
         >>> plan(Footprint(2**18, in_groups=True), 32, 4, torch.device("cpu"))  # 32 MiB in all
@@ -119,7 +105,7 @@ def plan(one: Footprint, images: int, num_steps: int, device: torch.device) -> P
 
 
 def groups(net: GraphModule, images: Tensor, num_steps: int) -> Sequence[Tensor]:
-    """Cut a batch so that T steps at once of each part keep the largest tensor small."""
+    """Split a batch so that T steps at once of each part keep the largest tensor small."""
     one = footprint(net, (images,), len(images))
     if not one.in_groups:
         return [images]
@@ -132,12 +118,12 @@ def _room(device: torch.device) -> int:
 
 
 def _power_of_two(number: int) -> int:
-    """The largest one that is not larger, and at least 1."""
+    """The largest power of two that is at most ``number``, and at least 1."""
     return 1 << max(0, number.bit_length() - 1)
 
 
 class _Meter(Interpreter):
-    """Runs a graph and notes the bytes of its largest tensor."""
+    """Runs a graph and records the size of its largest tensor, in bytes."""
 
     largest = 1
 
@@ -149,10 +135,10 @@ class _Meter(Interpreter):
 
 
 def teach_allocator() -> None:
-    """Let the C library keep the buffers of runs in pieces instead of handing them back.
+    """Make the C library keep freed buffers instead of returning them to the system.
 
-    glibc keeps free memory up to twice the largest buffer it has seen freed, of those below
-    32 MiB: one such buffer, freed at once, is enough. Elsewhere this does nothing.
+    glibc keeps up to twice the size of the largest buffer below 32 MiB that was ever freed. So
+    allocating and freeing one such buffer is enough. Other C libraries are not affected.
     """
     torch.empty(31 * _MIB, dtype=torch.uint8)
 
@@ -166,19 +152,10 @@ def run(
     piece: int,
     observers: Sequence[Observer] = (),
 ) -> Iterator[tuple[int, Any]]:
-    """Run T steps in pieces, going on from the present state.
+    """Run T steps in pieces from the present state; yields steps and outputs ``[steps·B, ...]``.
 
-    Args:
-        net: A graph with time inserted.
-        inputs: ``[B, ...]`` if they are held, else ``[T·B, ...]``.
-        num_steps: T.
-        held: Whether the inputs are the same at every step; what depends on them alone is then
-            computed once for all pieces.
-        piece: Steps in a piece; the last ones may be shorter.
-        observers: They are shown the layers they want to see.
-
-    Yields:
-        The number of steps of a piece, and its outputs ``[steps·B, ...]``.
+    Inputs are ``[B, ...]`` if ``held``, else ``[T·B, ...]``. If held, what depends on them alone
+    is computed once for all pieces.
     """
     interpreter = Watching(net, observers)
     *inputs_, steps_, held_ = (n for n in net.graph.nodes if n.op == "placeholder")
@@ -194,13 +171,13 @@ def run(
         if not held:
             cut = slice(start * rows, (start + steps) * rows)
             env.update({node: x[cut] for node, x in zip(inputs_, inputs, strict=True)})
-        # A copy: the interpreter works in it, and frees values once they are used.
+        # A copy: the interpreter adds to it and removes values once they are used.
         yield steps, interpreter.run(initial_env=dict(env))
         start += steps
 
 
 def _run_stem(interpreter: Interpreter, env: dict[Node, Any], time: set[Node]) -> None:
-    """Compute everything that does not depend on time, into ``env``."""
+    """Compute everything that does not depend on time; store it in ``env``."""
     interpreter.env = env
     timed = set(time)
     for node in interpreter.graph.nodes:
@@ -211,7 +188,7 @@ def _run_stem(interpreter: Interpreter, env: dict[Node, Any], time: set[Node]) -
 
 
 def _lengths(num_steps: int, piece: int) -> Iterator[int]:
-    """Whole pieces, then what remains in halves, so that few lengths occur.
+    """Lengths of the pieces: whole ones, then the rest in halves, so that few lengths occur.
 
     Example:
         >>> list(_lengths(15, 4))

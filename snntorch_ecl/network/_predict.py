@@ -1,4 +1,4 @@
-"""Early exit: each image stops when the network is sure of it."""
+"""Early exit: each image stops when the network is sure of its class."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..nn._temporal import Temporal, temporal_layers
 
 @dataclass(frozen=True)
 class Prediction:
-    """Answers of :meth:`SpikingNetwork.predict`, image by image.
+    """The result of :meth:`SpikingNetwork.predict`, for each image.
 
     Attributes:
         classes: ``[B]``, int64.
         confidence: Probability of that class when the image stopped, ``[B]``.
-        steps: Steps that the image took, ``[B]``, int64.
+        steps: Number of steps that the image took, ``[B]``, int64.
     """
 
     classes: Tensor
@@ -60,7 +60,7 @@ def predict(
             running, droppable = torch.arange(len(choice)), _droppable(net, len(choice))
             found = Prediction(choice.clone(), surest.clone(), torch.full_like(choice, max_steps))
         rows = running.to(choice.device)
-        going = found.steps[rows] == max_steps  # those that were dropped late are not asked again
+        going = found.steps[rows] == max_steps  # rows that stopped but could not be dropped
         now = rows[going]
         found.classes[now], found.confidence[now] = choice[going], surest[going]
         if t >= min_steps:
@@ -78,7 +78,7 @@ def predict(
 
 
 def _droppable(net: nn.Module, images: int) -> bool:
-    """Whether every layer can go on with some of the images: its state has one row for each."""
+    """Whether every layer can go on with some images: its state must have one row for each."""
     rows = [len(m.mem) for m in net.modules() if isinstance(m, DualThreshold)]
     rows += [pool.rows or 0 for pool in net.modules() if isinstance(pool, SignedMaxPool)]
     selectable = all(type(layer).select is not Temporal.select for layer in temporal_layers(net))
@@ -86,7 +86,7 @@ def _droppable(net: nn.Module, images: int) -> bool:
 
 
 def logits_of(output: Any) -> Tensor:
-    """The output, if it is logits ``[B, classes]``."""
+    """The output, checked to be logits ``[B, classes]``."""
     if not isinstance(output, Tensor) or output.ndim != 2:
         raise InputError("early exit needs a network with one output, logits [B, classes]")
     return output

@@ -1,4 +1,4 @@
-"""The readout: outputs averaged over time, whatever their structure."""
+"""The readout: average outputs of any structure over time."""
 
 from __future__ import annotations
 
@@ -12,18 +12,10 @@ from ..nn._temporal import unfold
 
 
 def running_sums(total: Any, output: Any, num_steps: int) -> list[Any]:
-    """What a sum over time grows to with each step of a piece.
+    """T sums over time ``[B, ...]``: ``total`` and the first 1 … T steps of ``[T·B, ...]``.
 
-    It is added up step by step, so that pieces of any size give the same bits.
-
-    Args:
-        total: The sum so far, or None: tensors ``[B, ...]`` in any structure.
-        output: Time-major tensors ``[T·B, ...]`` in the same structure; what is no tensor is
-            passed on.
-        num_steps: T.
-
-    Returns:
-        T sums.
+    They are added up step by step, so that pieces of any size give the same bits. Values in the
+    output that are not tensors are passed on.
 
     Example:
         >>> [float(total) for total in running_sums(None, torch.tensor([1.0, 2.0]), 2)]
@@ -43,12 +35,12 @@ def average(total: Any, num_steps: int) -> Any:
 
 
 def over_time(entries: list[Any]) -> Any:
-    """``[B, ...]`` for each t, to ``[T, B, ...]``."""
+    """Stack outputs ``[B, ...]``, one for each t, to ``[T, B, ...]``."""
     return tree_map(_stacked, *entries)
 
 
 def concatenated(groups: list[Any], *, dim: int) -> Any:
-    """Outputs of groups of images, one after the other along their dimension of images."""
+    """Concatenate the outputs of groups of images along ``dim``, which counts images."""
     if len(groups) == 1:
         return groups[0]
     return tree_map(lambda *parts: torch.cat(parts, dim), *groups)

@@ -1,4 +1,4 @@
-"""Whole runs of a network: cut into groups and pieces, put together to one output."""
+"""Whole runs of a network: split into groups and pieces, and joined to one output."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ._readout import average, concatenated, over_time, running_sums
 
 @dataclass(frozen=True)
 class Stimulus:
-    """What a network is shown.
+    """The inputs of a run.
 
     Attributes:
         inputs: ``[B, ...]`` if they are held, else ``[T·B, ...]``, time-major.
         num_steps: T.
         held: Whether the inputs are the same at every step.
-        piece: Steps to run at once; None chooses.
+        piece: Steps to run at once; None: choose automatically.
     """
 
     inputs: tuple[Tensor, ...]
@@ -46,7 +46,7 @@ class Stimulus:
         return rows if self.held else rows // self.num_steps
 
     def groups(self, images: int) -> list[Stimulus]:
-        """A few images each; the rows of what is not held do not lie together, and stay whole."""
+        """Stimuli of a few images each; inputs that are not held stay whole, as rows alternate."""
         if not self.held or images >= self.images:
             return [self]
         parts = zip(*(torch.split(x, images) for x in self.inputs), strict=True)
@@ -54,10 +54,10 @@ class Stimulus:
 
 
 class Runner:
-    """Shows stimuli to a network in a fresh state; remembers how large a network's tensors are."""
+    """Runs stimuli from a fresh state; remembers how large the network's tensors are."""
 
     def __init__(self) -> None:
-        self._footprints: dict[Any, pieces.Footprint] = {}  # by the inputs' shape
+        self._footprints: dict[Any, pieces.Footprint] = {}  # by the inputs' shapes and dtypes
 
     def mean(self, net: GraphModule, stimulus: Stimulus) -> Any:
         """Run, and average what the graph returns over time."""
@@ -84,9 +84,9 @@ class Runner:
     def _outputs(
         self, net: GraphModule, stimulus: Stimulus, observers: Sequence[Observer] = ()
     ) -> Iterator[Iterable[tuple[int, Any]]]:
-        """For each group of images the outputs of its pieces, and how many steps each holds.
+        """For each group of images, the number of steps and the outputs of each piece.
 
-        Each group runs from a fresh state; in the end all have theirs back.
+        Each group starts from a fresh state. Afterwards the groups' states are joined.
         """
         plan = self._plan(net, stimulus)
         layers = temporal_layers(net)
@@ -97,7 +97,7 @@ class Runner:
             for index, group in enumerate(stimulus.groups(plan.images)):
                 if index:
                     for layer in layers:
-                        # Who looks on sees each group's state; it is not kept for all of them.
+                        # With observers, states are not kept: they have seen what they need.
                         layer.begin() if observers else layer.park()
                 for observer in observers:
                     observer.begin(*group.inputs)

@@ -1,4 +1,4 @@
-"""``SpikingNetwork.summary()``: what the network is made of."""
+"""``SpikingNetwork.summary()``: the network layer by layer."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Row:
     Attributes:
         name: Qualified name.
         kind: Type of the layer.
-        shape: Output shape without batch; None if no example was given.
-        threshold: θ, smallest and largest over channels; None for layers that do not spike.
+        shape: Output shape without the batch; None if no example was given.
+        threshold: Smallest and largest θ of its channels; None for layers that do not spike.
         levels: L of the activation it came from.
         parameters: Number of weights and thresholds.
     """
@@ -42,7 +42,7 @@ class Summary:
 
     Attributes:
         rows: The layers, in the order in which they run.
-        parameters: Weights and thresholds of the whole network, those outside layers included.
+        parameters: Number of weights and thresholds in the whole network, also outside layers.
     """
 
     rows: tuple[Row, ...]
@@ -67,13 +67,7 @@ class Summary:
 def summarise(
     net: GraphModule, levels: Mapping[str, int | None], shapes: Mapping[str, tuple[int, ...]]
 ) -> Summary:
-    """Describe a graph with time inserted.
-
-    Args:
-        net: The graph.
-        levels: L by spiking layer.
-        shapes: Output shapes without batch, as far as they were measured.
-    """
+    """Describe a graph, given L by spiking layer and the known output shapes, without batch."""
     called = [str(n.target) for n in net.graph.nodes if n.op == "call_module"]
     modules = {name: net.get_submodule(name) for name in dict.fromkeys(called)}
     rows = [_row(name, m, shapes.get(name), levels.get(name)) for name, m in modules.items()]
@@ -84,14 +78,14 @@ def summarise(
 
 
 class ShapeObserver(Observer):
-    """Notes the shape, without batch, of what each layer returns."""
+    """Records each layer's output shape, without the batch."""
 
     def __init__(self, net: GraphModule) -> None:
         super().__init__({str(n.target) for n in net.graph.nodes if n.op == "call_module"})
         self.shapes: dict[str, tuple[int, ...]] = {}
 
     def see(self, seen: Seen) -> None:
-        """Note it; of a layer that is called several times, the last one's."""
+        """Record it; of a layer that is called several times, the last call's."""
         if isinstance(seen.output, Tensor):
             self.shapes[seen.name] = tuple(seen.output.shape[1:])
 

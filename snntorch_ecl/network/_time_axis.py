@@ -1,4 +1,4 @@
-"""Giving a converted graph its time axis.
+"""Insert the time axis into a converted graph.
 
 The graph gets two more inputs, ``num_steps`` and ``held``. Its *stem*, everything before the
 first layer with state, sees the same input at every step and runs once on ``[B, ...]``; the
@@ -10,21 +10,15 @@ from __future__ import annotations
 
 from torch.fx import GraphModule, Node
 
-from ..graph._names import unique_name
+from ..graph._names import module_of, unique_name
+from ..graph._trace import finish
 from ..graph._values import activations
 from ..nn._stepwise import Hold
 from ..nn._temporal import Temporal
 
 
 def insert_time(gm: GraphModule) -> GraphModule:
-    """Rewrite ``gm(*inputs)`` to ``gm(*inputs, num_steps, held)`` on time-major batches.
-
-    Args:
-        gm: A graph whose layers with state are :class:`~snntorch_ecl.nn.Temporal`.
-
-    Returns:
-        The same graph module.
-    """
+    """Rewrite ``gm(*inputs)`` to ``gm(*inputs, num_steps, held)`` on time-major batches."""
     _free_names(gm)
     live = activations(gm)
     first = next(node for node in gm.graph.nodes if node.op != "placeholder")
@@ -35,9 +29,7 @@ def insert_time(gm: GraphModule) -> GraphModule:
     body: set[Node] = set()
     lift = _Lifter(gm, live, held)
     for node in list(gm.graph.nodes):
-        temporal = node.op == "call_module" and isinstance(
-            gm.get_submodule(str(node.target)), Temporal
-        )
+        temporal = isinstance(module_of(gm, node), Temporal)
         follows = any(source in body for source in node.all_input_nodes)
         if temporal:
             node.kwargs = {"num_steps": num_steps, "held": 1 if follows else held}
@@ -48,13 +40,11 @@ def insert_time(gm: GraphModule) -> GraphModule:
         if temporal or follows:
             body.add(node)
     gm.graph.eliminate_dead_code()
-    gm.graph.lint()
-    gm.recompile()
-    return gm
+    return finish(gm)
 
 
 def _free_names(gm: GraphModule) -> None:
-    """Rename inputs that are called like those of time; inputs are passed by position."""
+    """Rename inputs called ``num_steps`` or ``held``; inputs are passed by position anyway."""
     for node in list(gm.graph.nodes):
         if node.op == "placeholder" and node.target in ("num_steps", "held"):
             with gm.graph.inserting_before(node):
@@ -64,7 +54,7 @@ def _free_names(gm: GraphModule) -> None:
 
 
 class _Lifter:
-    """Takes values of the stem into the body: tensors are held, sizes measured on the held."""
+    """Brings values of the stem into the body: repeats tensors, recomputes sizes from these."""
 
     def __init__(self, gm: GraphModule, live: set[Node], held: Node) -> None:
         self.gm, self.live, self.held = gm, live, held
@@ -82,7 +72,7 @@ class _Lifter:
             return self.lifted[source]
         inner = {node: self(node, before=before) for node in source.all_input_nodes}
         if all(node is lifted for node, lifted in inner.items()):
-            return source  # a parameter, a constant, or made of such
+            return source  # a parameter or a constant, or computed from these
         with graph.inserting_before(before):
             self.lifted[source] = graph.node_copy(source, lambda node: inner[node])
         return self.lifted[source]

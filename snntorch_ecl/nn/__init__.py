@@ -1,4 +1,4 @@
-"""Layers to build networks with by hand; ``prepare`` and ``convert`` build with the same ones."""
+"""Layers to build networks by hand; ``prepare`` and ``convert`` use the same ones."""
 
 from ._dual_threshold import DualThreshold
 from ._pool import SignedMaxPool

@@ -1,7 +1,8 @@
-"""``DualThreshold``: the dual-threshold neuron behind snnTorch's contract."""
+"""``DualThreshold``: the dual-threshold neuron with snnTorch's interface."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,27 +10,29 @@ from torch import Tensor, nn
 
 from .. import functional as F
 from .._util.checks import at, check_neuron, check_num_steps, check_threshold
-from ..functional import _compiled as fused
+from ..functional import _fused
 from ..functional._channels import as_text, over_channels
 from ._snntorch import CarefulLeaky
 from ._state import BatchState, Counts
 from ._temporal import Temporal, changed_shape, unfold
 
+Scan = Callable[..., _fused.Scanned]
+
 
 class DualThreshold(Temporal, CarefulLeaky):
-    """Integrate-and-fire neuron that can take a spike back; drops in for ``snntorch.Leaky``.
+    """Integrate-and-fire neuron that can take a spike back; drop-in for ``snntorch.Leaky``.
 
     It integrates without leak from ``v(0) = θ/2``, fires +1 at ``v ≥ θ`` with soft reset, and
-    fires −1 when ``v ≤ θ′`` while its net spike count is positive. The equations are
+    fires −1 at ``v ≤ θ′`` while its net spike count is positive. The equations are in
     :func:`snntorch_ecl.functional.dual_threshold_step`.
 
-    ``mem`` is relative to the start: zero means fresh, so anything in snnTorch that zeroes
-    ``mem`` (``utils.reset``, ``reset_mem()``, assignment) makes the neuron fresh, count included.
+    ``mem`` is relative to the start: zero means fresh. So whatever zeroes ``mem`` in snnTorch
+    (``utils.reset``, ``reset_mem()``, assignment) makes the neuron fresh, count included.
 
-    When you pass ``mem`` yourself, hand on what the neuron returned (itself or detached; a copy of
-    what it returned last will do), or zeros to begin anew. The neuron remembers the net spike
-    count that belongs to it, as one potential may come from different counts, and refuses what it
-    has not returned. Assign ``neuron.mem = mem`` to begin at a potential of your own with count 0.
+    If you pass ``mem`` yourself, pass what the neuron returned (as it is, detached, or a copy of
+    the last one), or zeros to start again. The neuron remembers the net spike count that belongs
+    to each ``mem``, as the same potential may come from different counts, and refuses a ``mem``
+    it has not returned. Assign ``neuron.mem = mem`` to start at any potential with count 0.
 
     Args:
         threshold: θ > 0, shape ``[]``, or ``[C]`` over dimension 1 of the input.
@@ -92,11 +95,9 @@ class DualThreshold(Temporal, CarefulLeaky):
         )
         self.negative_threshold = float(negative_threshold)
         self.initial_membrane = float(initial_membrane)
-        self._checked = False  # within a run, whose beginning has seen to it
+        self._checked = False  # True within a run whose begin() has checked the settings
         self.fused = False  # SpikingNetwork.fuse() sets it
-        self.qualified_name = ""  # convert() tells it, for errors
-
-    # ------------------------------------------------------------------------------ stepping
+        self.qualified_name = ""  # for errors; convert() sets it
 
     def forward(
         self,
@@ -111,7 +112,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         Args:
             input_: Current ``[B, ...]``, or ``[T·B, ...]`` with ``num_steps``.
             mem: Membrane from the previous step, unless ``init_hidden``.
-            num_steps: T: run T steps at once, with equal spikes.
+            num_steps: T: run T steps at once; the spikes are the same.
             held: See :func:`snntorch_ecl.nn.unfold`.
 
         Returns:
@@ -133,7 +134,7 @@ class DualThreshold(Temporal, CarefulLeaky):
             self._returned.remember(state.mem, state.spike_count)
         return spk if self.init_hidden and not self.output else (spk, state.mem)
 
-    def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> fused.Scanned:
+    def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> _fused.Scanned:
         threshold = over_channels(self._theta(), one_step, self.qualified_name)
         factor = over_channels(self.graded_spikes_factor, one_step, self.qualified_name)
         factor = factor.to(current.device, current.dtype)
@@ -142,25 +143,22 @@ class DualThreshold(Temporal, CarefulLeaky):
             "negative_threshold": self.negative_threshold,
             "initial_membrane": self.initial_membrane,
         }
-        if self.fused and run is F.scan and fused.usable(current):
+        if self.fused and run is F.scan and _fused.usable(current):
             checked = self._checked and threshold.dtype == current.dtype
-            scan: Any = fused.unchecked_scan if checked else fused.scan
-            done: fused.Scanned = scan(current, threshold, amplitude=factor, **settings)
-            return done
+            scan: Scan = _fused.unchecked_scan if checked else _fused.scan
+            return scan(current, threshold, amplitude=factor, **settings)
         spike_grad = None if self.surrogate_disable else self.spike_grad
         spk, state = run(current, threshold=threshold, spike_grad=spike_grad, **settings)
-        # In place where no gradient forbids it: spikes are large, and nobody else holds them yet.
+        # In place where no gradients are recorded: spikes are large.
         spk = spk * factor if torch.is_grad_enabled() else spk.mul_(factor)
-        return fused.Scanned(spk, state, None)
+        return _fused.Scanned(spk, state, None)
 
     def _theta(self) -> Tensor:
         """θ, kept positive where it is learned."""
         threshold: Tensor = self.threshold
         return F.positive(threshold) if isinstance(threshold, nn.Parameter) else threshold
 
-    # --------------------------------------------------------------------------------- state
-
-    # The membrane, and the net spike count: None while no step has been taken since it was set.
+    # Membrane and net spike count; the count is None until the first step after a reset.
     _state: BatchState
     _mem_sum: Tensor | None
 
@@ -176,11 +174,11 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def _set_state(self, mem: Tensor, count: Tensor | None, mem_sum: Tensor | None = None) -> None:
         self._state.set(mem, count)
-        self._mem_sum = mem_sum  # of this very membrane: the compiled time loop knows it
+        self._mem_sum = mem_sum  # the compiled time loop computes it
 
     @property
     def mem_sum(self) -> Tensor:
-        """Sum of the membranes of the images that ran last: finite only if all of them are."""
+        """Sum of the membranes of the last group of images: finite only if all of them are."""
         return self.mem.detach().sum() if self._mem_sum is None else self._mem_sum
 
     @property
@@ -203,13 +201,13 @@ class DualThreshold(Temporal, CarefulLeaky):
         return self._state.get()[1] is None
 
     def __getattr__(self, name: str) -> Any:
-        """State for snnTorch's probe, which asks here and so never sees a property."""
+        """State for snnTorch's probe, which calls this directly and so misses properties."""
         if name in ("mem", "membrane", "spike_count"):
             return object.__getattribute__(self, name)
         return super().__getattr__(name)
 
     def begin(self) -> None:
-        """Make the neuron fresh and free its state; check once what the run relies on."""
+        """Make the neuron fresh and free its state; check the settings once for the run."""
         self._state.clear()
         self._mem_sum = None
         self._checked = False
@@ -225,16 +223,16 @@ class DualThreshold(Temporal, CarefulLeaky):
         return self.mem
 
     def park(self) -> None:
-        """Set the state aside, for the batch's next images."""
+        """Store the state of this group of images; begin the next group fresh."""
         self._state.park()
 
     def end(self) -> None:
-        """Take the state of all groups back."""
+        """Join the stored states of all groups."""
         self._state.unpark()
         self._checked = False
 
     def select(self, rows: Tensor) -> None:
-        """Go on with some images of the running batch: rows ``[B]``, bool."""
+        """Go on with some images of the running batch; ``rows`` ``[B]`` is a mask."""
         mem, count = self._state.get()
         if mem.ndim:
             self._set_state(mem[rows], None if count is None else count[rows])
@@ -245,11 +243,11 @@ class DualThreshold(Temporal, CarefulLeaky):
         self._returned = Counts()
 
     def _go_on_from(self, mem: Tensor) -> None:
-        """Take over a membrane passed by the caller, if it is this neuron's own, or fresh."""
+        """Adopt a membrane that the caller passes, if this neuron returned it or it is zero."""
         own, count = self._state.get()
         if mem is own:
             return
-        if torch.compiler.is_compiling():  # a graph cannot branch on values, nor refuse them
+        if torch.compiler.is_compiling():  # a graph cannot depend on values
             same = mem.shape == own.shape and count is not None
             count = count * (mem.detach() == own.detach()).all() if same else None
         else:
@@ -261,16 +259,14 @@ class DualThreshold(Temporal, CarefulLeaky):
         if mem.shape == current.shape:
             mem = mem.to(device=current.device, dtype=current.dtype)
             return F.State(mem, self.spike_count.to(current.device))
-        # A compiled graph cannot branch on values: there, a reset neuron takes any shape.
+        # A compiled graph cannot branch on values: there a reset neuron accepts any shape.
         unused = not mem.numel() or torch.compiler.is_compiling() or not bool(mem.any())
         if count is not None or not unused:
             raise changed_shape(self.qualified_name, mem, current)
         return None
 
-    # ------------------------------------------------------------------- copies, files, moves
-
     def settings(self) -> dict[str, float]:
-        """What a file must hold of it beside its tensors."""
+        """The settings that a file must hold beside the tensors."""
         return {
             "negative_threshold": self.negative_threshold,
             "initial_membrane": self.initial_membrane,

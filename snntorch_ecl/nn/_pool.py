@@ -1,4 +1,4 @@
-"""Max-pooling over spikes, exactly."""
+"""Exact max-pooling over spikes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class SignedMaxPool(nn.Module, Temporal):
 
     .. math:: o(t) = \mathrm{pool}(Σ_{τ≤t} x(τ)) − \mathrm{pool}(Σ_{τ<t} x(τ))
 
-    For spikes θ·{−1, 0, +1} of one threshold a window the output is again θ·{−1, 0, +1}; for
-    currents the identity of the sums holds all the same.
+    If the spikes of a window share one threshold, θ·{−1, 0, +1}, so does the output. The sums are
+    equal for any input, currents included.
 
     Args:
         pool: The max-pooling layer, of any kind and dimension.
@@ -41,7 +41,7 @@ class SignedMaxPool(nn.Module, Temporal):
     def __init__(self, pool: nn.Module) -> None:
         super().__init__()
         self.pool = pool
-        self.qualified_name = ""  # convert() tells it, for errors
+        self.qualified_name = ""  # for errors; convert() sets it
         self._state = BatchState(None, None)  # running sum, and that sum pooled
 
     def forward(self, input_: Tensor, *, num_steps: int = 1, held: int = 1) -> Tensor:
@@ -52,7 +52,7 @@ class SignedMaxPool(nn.Module, Temporal):
             raise changed_shape(self.qualified_name, total, steps[0])
         running: list[Tensor] = []
         total = torch.zeros_like(steps[0]) if total is None else total
-        # A plain loop, not cumsum, which sums in double precision: step mode must agree exactly.
+        # A plain loop: cumsum sums in double precision and would differ from single steps.
         for step in steps:
             total = total + step
             running.append(total)
@@ -67,29 +67,29 @@ class SignedMaxPool(nn.Module, Temporal):
         self._state.clear()
 
     def park(self) -> None:
-        """Set the running sum aside, for the batch's next images."""
+        """Store the running sum of this group of images; begin the next group fresh."""
         self._state.park()
 
     def end(self) -> None:
-        """Take the running sums of all groups back."""
+        """Join the stored running sums of all groups."""
         self._state.unpark()
 
     @property
     def rows(self) -> int | None:
-        """How many rows the running batch has; None before it begins."""
+        """Number of rows of the running batch; None before it begins."""
         total, _ = self._state.get()
         return None if total is None else len(total)
 
     def select(self, rows: Tensor) -> None:
-        """Go on with some images."""
+        """Go on with some images of the running batch; ``rows`` ``[B]`` is a mask."""
         self._state.set(*(None if part is None else part[rows] for part in self._state.get()))
 
     def _apply(self, fn: Any, recurse: bool = True) -> SignedMaxPool:
-        """The running sum moves along, as neurons' membranes do."""
-        super()._apply(fn, recurse)
+        """Move the running sum to the new device or dtype as well."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._state.set(*(None if part is None else fn(part) for part in self._state.get()))
         return self
 
     def __getstate__(self) -> dict[str, object]:
-        """Everything but the running sum, which belongs to a sequence."""
+        """Everything except the running sum, which belongs to a sequence."""
         return {**self.__dict__, "_state": BatchState(None, None)}

@@ -1,4 +1,4 @@
-"""Multiplying each channel by a constant."""
+"""A layer that multiplies each channel by a constant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Scale(nn.Module):
     """Multiplies each channel by a constant.
 
     Args:
-        scale: What a spike is worth, shape ``[]``, or ``[C]`` over dimension 1 of the input.
+        scale: The constants, shape ``[]``, or ``[C]`` over dimension 1 of the input.
 
     Example:
         >>> import torch

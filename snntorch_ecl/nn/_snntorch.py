@@ -1,4 +1,4 @@
-"""``snntorch.Leaky`` without habits that leak memory, alias thresholds or break copies."""
+"""``snntorch.Leaky`` without its memory leak, aliased thresholds and failing copies."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from .._util.checks import check_threshold
 from ..errors import ConfigError
 
-# What a saved threshold may bring along: one value, or one a channel.
+# Tensors that adopt the shape of a loaded one: one value, or one a channel.
 _SHAPED = ("threshold", "graded_spikes_factor")
 
 
 class CarefulLeaky(snntorch.Leaky):
-    """The base of this package's neurons: no leak of charge, nor of memory.
+    """The base of this package's neurons, without leak.
 
-    Thresholds are private float copies, adopt the shape that a file holds, and copies and pickles
-    begin with a fresh state: a subclass drops its own in ``_without_state``.
+    Thresholds are private float copies, and adopt the shape of a loaded file. Copies and pickles
+    start with a fresh state: a subclass leaves its state out in ``_without_state``.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class CarefulLeaky(snntorch.Leaky):
             reset_delay=False,
             **settings,
         )
-        # snnTorch's bound method would tie the neuron into a reference cycle; it is not used here.
+        # snnTorch stores a bound method here: a reference cycle, and not used by this package.
         del self.state_function
         _enlist_weakly(self)
 
@@ -44,7 +44,7 @@ class CarefulLeaky(snntorch.Leaky):
         raise NotImplementedError
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the state of the running sequence, which may hang on a graph."""
+        """Everything except the running state, which may belong to an autograd graph."""
         return {**self._without_state(), "spike_grad": _surrogate_recipe(self.spike_grad)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ class CarefulLeaky(snntorch.Leaky):
         _enlist_weakly(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CarefulLeaky:
-        """A fresh neuron with the same settings; its surrogate function is shared, not copied."""
+        """A fresh neuron with the same settings; the surrogate function is shared, not copied."""
         memo[id(self.spike_grad)] = self.spike_grad
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
@@ -79,7 +79,7 @@ class CarefulLeaky(snntorch.Leaky):
 
 
 def _own(value: float | Tensor, name: str) -> Tensor:
-    """A private float copy of a threshold: snnTorch would alias a tensor and keep ints as int64."""
+    """A private float copy of a threshold; snnTorch would alias tensors and keep ints as int64."""
     if isinstance(value, Tensor):
         value = value.detach().clone()
         if not value.is_floating_point():
@@ -92,22 +92,22 @@ def _own(value: float | Tensor, name: str) -> Tensor:
 
 
 def _enlist_weakly(neuron: nn.Module) -> None:
-    """Enter a neuron in snnTorch's list of instances, which never lets go, by a weak reference."""
+    """Replace a neuron's entry in snnTorch's list of instances by a weak reference."""
     instances = snntorch.SpikingNeuron.instances
     if instances and instances[-1] is neuron:
         instances.pop()  # the strong entry that snnTorch's constructor made
 
     def forget(proxy: Any) -> None:
-        # This list, not the module's name for it: that is gone while the interpreter ends.
+        # This list, not snntorch.SpikingNeuron.instances: at interpreter exit that is gone.
         instances[:] = [entry for entry in instances if entry is not proxy]
 
     instances.append(weakref.proxy(neuron, forget))
 
 
 def _surrogate_recipe(spike_grad: Any) -> Any:
-    """``(factory name, settings)`` of an snnTorch surrogate, which as a closure cannot be pickled.
+    """``(factory name, settings)`` of an snnTorch surrogate, a closure that cannot be pickled.
 
-    Anything else is returned as it is.
+    Anything else is returned unchanged.
     """
     factory = getattr(spike_grad, "__qualname__", "").partition(".<locals>")[0]
     if getattr(spike_grad, "__module__", None) != surrogate.__name__ or not hasattr(
@@ -120,11 +120,11 @@ def _surrogate_recipe(spike_grad: Any) -> Any:
 
 
 class ResetHandle(snntorch.Leaky):
-    """A child by which ``snntorch.utils.reset`` knows that there are neurons below.
+    """A direct child that makes ``snntorch.utils.reset`` reset the neurons further down.
 
-    snnTorch 1.0 looks for neurons among a network's *direct* children only, and then zeroes
-    ``mem`` of all neurons alive. This one never computes, has no state, is not among those alive,
-    and ``SpikingNetwork.modules()`` passes it over.
+    snnTorch 1.0 looks for neurons only among a network's *direct* children; if it finds one, it
+    zeroes ``mem`` of all live neurons. The handle never computes, has no state, is not in
+    snnTorch's list, and ``SpikingNetwork.modules()`` leaves it out.
     """
 
     def __init__(self) -> None:

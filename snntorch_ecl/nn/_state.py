@@ -1,4 +1,4 @@
-"""What a layer with state remembers of a batch."""
+"""The state that a layer keeps for a batch, and the counts that belong to membranes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from ..errors import StateError
 
 
 class BatchState:
-    """What a layer remembers of a batch, in parts where the batch ran in groups of images.
+    """The state of a layer for a batch, in parts if the batch ran in groups of images.
 
-    Parts are joined once somebody asks: most often nobody does.
-
-    Args:
-        *fresh: What it is before the first step: a tensor, or None, for each part of the state.
+    The parts are joined when the state is read, which is rare. ``fresh`` is the state before the
+    first step: a tensor or None for each of its components.
 
     Example:
         >>> state = BatchState(None)
@@ -35,7 +33,7 @@ class BatchState:
         self.clear()
 
     def clear(self) -> None:
-        """Make it fresh, and forget what was set aside."""
+        """Make it fresh, and drop the stored parts."""
         self._parts: list[tuple[Tensor | None, ...]] = [self._fresh]
         self._parked: list[tuple[Tensor | None, ...]] = []
 
@@ -47,16 +45,16 @@ class BatchState:
         return self._parts[0]
 
     def set(self, *tensors: Tensor | None) -> None:
-        """Replace it."""
+        """Replace the state."""
         self._parts = [tensors]
 
     def park(self) -> None:
-        """Set it aside and go on from a fresh one."""
+        """Store the state and go on from a fresh one."""
         self._parked.append(self.get())
         self._parts = [self._fresh]
 
     def unpark(self) -> None:
-        """Take back what was set aside, ahead of what came since."""
+        """Put the stored parts before the present one."""
         self._parts = [*self._parked, *self._parts]
         self._parked = []
 
@@ -67,7 +65,7 @@ def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
 
 
 class Counts:
-    """The net spike counts of the membranes that a neuron has handed out, as long as these live.
+    """The net spike counts of the membranes that a neuron has returned, while these exist.
 
     Example:
         >>> counts, mem = Counts(), torch.zeros(2)
@@ -80,31 +78,23 @@ class Counts:
         self._by_memory: dict[Any, Tensor] = {}
 
     def remember(self, mem: Tensor, count: Tensor) -> None:
-        """Keep the count that belongs to a membrane; forget those of membranes that are gone."""
+        """Store the count that belongs to a membrane; drop those of freed membranes."""
         gone = [memory for memory in self._by_memory if is_gone(memory)]
         for memory in gone:
             del self._by_memory[memory]
         self._by_memory[memory_of(mem)] = count
 
     def count_of(self, mem: Tensor) -> Tensor | None:
-        """The count of a membrane, detached or not; None if it was not handed out whole."""
+        """The count of a returned membrane, detached or not; None if it is not one, or a part."""
         count = self._by_memory.get(memory_of(mem))
         return count if count is not None and count.shape == mem.shape else None
 
     def count_for(
         self, mem: Tensor, last: Tensor, count: Tensor | None, name: str
     ) -> Tensor | None:
-        """The count to go on with from a membrane; None begins anew.
+        """The count that belongs to ``mem``; None starts again; ``last`` is what was returned last.
 
-        Args:
-            mem: What the caller passes.
-            last: What the neuron has returned last.
-            count: The count of that.
-            name: The neuron's, for errors.
-
-        Raises:
-            StateError: It is neither what the neuron has returned, nor a copy of the last, nor
-                zeros.
+        A membrane that was not returned is refused, except zeros and a copy of the last one.
         """
         known = self.count_of(mem)
         if known is not None:

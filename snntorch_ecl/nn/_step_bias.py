@@ -1,4 +1,4 @@
-"""A current that depends on step and channel, ahead of a neuron."""
+"""A current that depends on step and channel, before a neuron."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class StepBias(nn.Module, Temporal):
     """Adds a current that depends on step and channel.
 
     Args:
-        bias: ``[T, C]``, in the unit of θ; after T steps its last row stays.
+        bias: ``[T, C]``, in the unit of θ; after T steps its last row is used.
 
     Example:
         >>> layer = StepBias(torch.tensor([[1.0], [0.0]]))
@@ -38,11 +38,11 @@ class StepBias(nn.Module, Temporal):
         return (steps + bias.view(*bias.shape, *[1] * (steps.ndim - 3))).flatten(0, 1)
 
     def reset_mem(self) -> None:
-        """Begin again at the first step."""
+        """Start again at the first step."""
         self._taken = 0
 
     def park(self) -> None:
-        """Begin again: the correction is the same for all images."""
+        """Start again: the correction is the same for all images."""
         self._taken = 0
 
     def select(self, rows: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Running layers of other kinds inside a converted network, and resetting all of them."""
+"""Run other neurons step by step inside a converted network; reset all layers with state."""
 
 from __future__ import annotations
 
@@ -23,8 +23,16 @@ class Stepwise(nn.Module, Temporal):
     """Runs any other layer with state inside a converted network, one step at a time.
 
     Args:
-        neuron: A spiking neuron with ``init_hidden=True`` that returns spikes alone, or a module
+        neuron: A spiking neuron with ``init_hidden=True`` that returns only spikes, or a module
             that holds such neurons; it maps one tensor to one tensor.
+
+    Shape:
+        Input ``[T·B, ...]``, time-major; output ``[T·B, ...]``, as the neuron shapes it.
+
+    Example:
+        >>> layer = Stepwise(snntorch.Leaky(beta=0.5, init_hidden=True))
+        >>> layer(torch.tensor([0.8, 0.8, 0.8]), num_steps=3).tolist()  # mem 0.8, 1.2, 0.4
+        [0.0, 1.0, 0.0]
     """
 
     def __init__(self, neuron: nn.Module) -> None:
@@ -32,7 +40,7 @@ class Stepwise(nn.Module, Temporal):
         self.neuron = neuron
 
     def forward(self, input_: Tensor, *, num_steps: int = 1, held: int = 1) -> Tensor:
-        """Feed ``[T·B, ...]`` step by step; see :func:`unfold`."""
+        """Run ``[T·B, ...]`` step by step; see :func:`unfold`."""
         steps = unfold(input_, num_steps, held)
         return torch.stack([self.neuron(step) for step in steps]).flatten(0, 1)
 
@@ -42,11 +50,11 @@ class Stepwise(nn.Module, Temporal):
 
 
 def reset(module: nn.Module) -> None:
-    """Make every layer with state below ``module`` forget its sequence, at any depth.
+    """Reset every layer with state below ``module``, at any depth.
 
     Args:
-        module: A neuron, a network, or anything that holds them. Networks that merely share the
-            process keep their state (``snntorch.utils.reset`` clears every neuron alive).
+        module: A neuron, a network, or anything that holds them. Other networks keep their state
+            (``snntorch.utils.reset`` clears every live neuron of the process).
 
     Example:
         >>> from snntorch_ecl import DualThreshold

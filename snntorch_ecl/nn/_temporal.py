@@ -1,7 +1,7 @@
-"""Layers with state over time, and how a sequence is laid out when it runs through them.
+"""Layers with state over time, and the layout of a sequence.
 
 A converted network runs on time-major batches ``[T·B, ...]``: row ``t·B + b`` is image ``b`` at
-step ``t``. Layers without state never notice; a :class:`Temporal` layer unfolds the time axis.
+step ``t``. Layers without state need not know; a :class:`Temporal` layer unfolds the time axis.
 """
 
 from __future__ import annotations
@@ -15,9 +15,22 @@ from ..errors import InputError, StateError
 class Temporal:
     """Mixin for a layer that must see time steps one after the other.
 
-    Derive from it (and from ``nn.Module``) to give ``convert`` a stateful layer of your own. Its
-    ``forward(input_, *, num_steps, held)`` gets ``[T·B, ...]`` and turns it into
-    ``[T, B, ...]`` with :func:`unfold`; ``reset_mem()`` makes it forget.
+    Derive from it (and from ``nn.Module``) to use your own stateful layer with ``convert``. Its
+    ``forward(input_, *, num_steps, held)`` gets ``[T·B, ...]`` and turns it into ``[T, B, ...]``
+    with :func:`unfold`; ``reset_mem()`` resets its state.
+
+    Example:
+        >>> class RunningSum(nn.Module, Temporal):
+        ...     total = 0
+        ...     def forward(self, input_, *, num_steps=1, held=1):
+        ...         sums = unfold(input_, num_steps, held).cumsum(0) + self.total
+        ...         self.total = sums[-1]
+        ...         return sums.flatten(0, 1)
+        ...     def reset_mem(self):
+        ...         self.total = 0
+        >>> import torch
+        >>> RunningSum()(torch.ones(3), num_steps=3).tolist()
+        [1.0, 2.0, 3.0]
     """
 
     def reset_mem(self) -> Tensor | None:
@@ -25,24 +38,24 @@ class Temporal:
         raise NotImplementedError(f"{type(self).__name__} must define reset_mem()")
 
     def begin(self) -> None:
-        """A whole run begins: forget; what memory the state had may be freed."""
+        """A run begins: reset the state; its memory may be freed."""
         self.reset_mem()
 
     def park(self) -> None:
-        """Set the state aside and begin anew, for the next images of a batch that runs in groups.
+        """Store the state and start fresh, for the next group of images of the same batch.
 
-        Without it batches run whole.
+        If a layer does not define it, batches are not run in groups.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define park()")
 
     def end(self) -> None:
-        """A run is over: the state is that of all its groups, one after the other."""
+        """A run is over: join the states of its groups, in their order."""
 
     def select(self, rows: Tensor) -> None:
-        """Go on with some images of the running batch; without it, early exit keeps them all.
+        """Go on with some images of the running batch; if not defined, early exit keeps them all.
 
         Args:
-            rows: Which, ``[B]``, bool.
+            rows: A mask ``[B]``, bool: the images that go on.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define select()")
 
@@ -53,7 +66,7 @@ def temporal_layers(module: nn.Module) -> list[Temporal]:
 
 
 def changed_shape(name: str, before: Tensor, now: Tensor) -> StateError:
-    """The error of a layer whose input changed shape while a sequence was running."""
+    """The error for an input whose shape changed in the middle of a sequence."""
     return StateError(
         f"{at(name)}the input's shape changed from {list(before.shape)} to {list(now.shape)} "
         "in the middle of a sequence; call snntorch_ecl.reset(net) before new data"
@@ -61,18 +74,18 @@ def changed_shape(name: str, before: Tensor, now: Tensor) -> StateError:
 
 
 def unfold(input_: Tensor, num_steps: int, held: int = 1) -> Tensor:
-    """Time-major batch to sequence.
+    """Turn a time-major batch into a sequence.
 
     Args:
         input_: ``[T·B, ...]``, or ``[B, ...]`` if it is held constant.
         num_steps: T, the number of steps to return.
-        held: For how many steps each row of ``input_`` counts: 1, or ``num_steps``.
+        held: How many steps each row of ``input_`` stands for: 1, or ``num_steps``.
 
     Returns:
         ``[T, B, ...]``; a view where the input is held.
 
     Raises:
-        InputError: The rows are no multiple of the steps.
+        InputError: The number of rows is not a multiple of the number of steps.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""``ThresholdClip``: the activation an ANN is trained with, so that its SNN needs few steps."""
+"""``ThresholdClip``: train an ANN with this activation, and its SNN needs few steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._util.torch_internals import inside_ddp
 from ..errors import ConfigError, InputError, StateError, ThresholdUnsetError
 from ..functional._channels import as_text, over_channels
 
-# λ starts where one activation in a thousand is clipped.
+# λ starts at a value that one positive activation in a thousand exceeds.
 _STARTING_QUANTILE = 0.999
 
 
@@ -25,9 +25,9 @@ class ThresholdClip(nn.Module):
 
     .. math:: h(x) = λ · \mathrm{clip}(⌊x·L/λ + 1/2⌋ / L,\; 0,\; 1)
 
-    While λ is unset the layer is a plain ReLU. The first batch seen in training mode sets it: to
-    the 99.9 % quantile of the positive activations, for each channel if ``per_channel``. λ is
-    trained with everything else and stays positive whatever the optimiser does: the layer uses
+    While λ is unset, the layer is a plain ReLU. The first batch in training mode sets λ to the
+    99.9 % quantile of the positive activations, for each channel if ``per_channel``. λ is trained
+    with the other parameters. It stays positive whatever the optimiser does: the layer uses
     :func:`~snntorch_ecl.functional.positive` of its parameter ``raw_threshold``.
 
     Args:
@@ -35,7 +35,7 @@ class ThresholdClip(nn.Module):
         threshold: λ > 0 in the unit of the activations: a number, a tensor of shape ``[]``, or of
             shape ``[C]`` for one λ a channel (dimension 1 of the input). None starts unset.
         per_channel: Learn one λ for each channel.
-        ceiling: Upper bound of the activation this one replaces (6 for ReLU6), applied as long as
+        ceiling: Upper bound of the activation that this one replaces (6 for ReLU6), applied while
             λ is unset.
 
     Shape:
@@ -72,11 +72,11 @@ class ThresholdClip(nn.Module):
         self.levels = levels
         self.per_channel = per_channel
         self.ceiling = ceiling
-        # NaN is the stored form of "unset": it travels in every state_dict without a key of its
-        # own, and could not go unnoticed if it were ever used.
+        # NaN means "unset": it needs no extra key in the state_dict, and if it were ever used the
+        # output would show it.
         self.raw_threshold = nn.Parameter(torch.tensor(math.nan))
         self.is_set = False
-        self.qualified_name = ""  # prepare() tells it, for errors
+        self.qualified_name = ""  # for errors; prepare() sets it
         if threshold is not None:
             self.threshold = threshold
 
@@ -106,7 +106,7 @@ class ThresholdClip(nn.Module):
             )
         if checked.ndim > 1:
             raise ConfigError(f"{name} must have shape [] or [C]; got shape {list(checked.shape)}")
-        # Same Parameter object, whatever its new shape: optimisers hold on to it.
+        # Keep the Parameter object, whatever its new shape: optimisers refer to it.
         self.raw_threshold.data = checked.to(
             self.raw_threshold.device, self.raw_threshold.dtype, copy=True
         )
@@ -114,7 +114,7 @@ class ThresholdClip(nn.Module):
         self.is_set = True
 
     def unset(self) -> None:
-        """Forget λ: the layer is a plain ReLU again until λ is set."""
+        """Unset λ: the layer is a plain ReLU again until λ is set."""
         self.raw_threshold.data = self.raw_threshold.new_tensor(math.nan)
         self.is_set = False
 
@@ -128,8 +128,8 @@ class ThresholdClip(nn.Module):
                 return self._unclipped(x)
         threshold = over_channels(self.threshold, x, self.qualified_name)
         if torch.compiler.is_dynamo_compiling() and torch.is_grad_enabled() and self.training:
-            # Tell the compiler that it may compute the output again when going back: λ's gradient
-            # needs the input, and the next layer would keep the output as well.
+            # The compiler may compute the output again in the backward pass: λ's gradient needs
+            # the input saved, and the next layer would have the output saved as well.
             return checkpoint(F.threshold_clip, x, threshold, self.levels, use_reentrant=False)
         return F.threshold_clip(x, threshold, self.levels)
 
@@ -138,7 +138,7 @@ class ThresholdClip(nn.Module):
 
     @torch.no_grad()
     def _start_from(self, x: Tensor) -> None:
-        """Set λ from a batch; a batch without any positive activation leaves it unset."""
+        """Set λ from a batch; without any positive activation it stays unset."""
         if not x.numel():
             return
         if inside_ddp() and world_size() > 1:
@@ -166,7 +166,7 @@ class ThresholdClip(nn.Module):
                 f"{list(x.shape)}"
             )
         channels = _positive_quantile(activations.transpose(0, 1).flatten(1))
-        # A channel that is silent in this one batch starts like the layer.
+        # A channel without positive activations in this batch starts at the layer's λ.
         self.threshold = torch.where(channels >= SMALLEST_THRESHOLD, channels, whole)
 
     def _load_from_state_dict(
@@ -190,10 +190,15 @@ class ThresholdClip(nn.Module):
 
 
 def _positive_quantile(rows: Tensor) -> Tensor:
-    """The starting quantile of the positive values in each row (0 where there are none)."""
-    # Sorted rather than by torch.quantile, which refuses more than 16 million elements.
+    """The starting quantile of the positive values in each row; 0 where there are none."""
+    # By sorting: torch.quantile refuses more than 16 million elements.
     zeros = (rows <= 0).sum(1)
     positives = rows.shape[1] - zeros
     rank = zeros + (positives * _STARTING_QUANTILE).ceil().long()
     ordered = rows.sort(1).values
     return ordered.gather(1, (rank - 1).clamp_min(0).unsqueeze(1)).squeeze(1)
+
+
+def clips_of(network: nn.Module) -> dict[str, ThresholdClip]:
+    """The clips of a network by name, in the order of its modules."""
+    return {name: m for name, m in network.named_modules() if isinstance(m, ThresholdClip)}

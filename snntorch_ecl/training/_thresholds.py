@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..nn import ThresholdClip
+from ..nn._threshold_clip import clips_of
 from ..settings import TrainConfig
 
 
@@ -16,7 +16,7 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
 
     Biases and norms count as weights, as in the literature.
     """
-    thresholds = [m.raw_threshold for m in model.modules() if isinstance(m, ThresholdClip)]
+    thresholds = [clip.raw_threshold for clip in clips_of(model).values()]
     known = {id(parameter) for parameter in thresholds}
     weights = [p for p in model.parameters() if id(p) not in known]
     return [
@@ -27,8 +27,7 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
 
 def start_thresholds(model: nn.Module, images: Tensor) -> bool:
     """Set every threshold that is unset from one batch; whether there were any, and it was run."""
-    clips = [m for m in model.modules() if isinstance(m, ThresholdClip)]
-    if all(clip.is_set for clip in clips):
+    if all(clip.is_set for clip in clips_of(model).values()):
         return False
     model.train()
     with torch.no_grad():

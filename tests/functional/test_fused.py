@@ -12,7 +12,7 @@ import snntorch_ecl as ecl
 from snntorch_ecl import ThresholdClip
 from snntorch_ecl import functional as F
 from snntorch_ecl.errors import ConfigError, InputError, StateError
-from snntorch_ecl.functional import _compiled as fused
+from snntorch_ecl.functional import _fused as fused
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import TraceError, UnsupportedError
-from snntorch_ecl.graph._affinity import bends
+from snntorch_ecl.graph._affinity import is_not_affine
 
 from ..helpers.distances import distance_at, images, seeded
 from ..helpers.parts import wired
@@ -111,8 +111,8 @@ class HalfPrecision(nn.Linear):
 
 
 def test_rounding_is_not_taken_for_bending() -> None:
-    assert not bends(HalfPrecision(64, 64))
-    assert bends(Squared(64, 64))
+    assert not is_not_affine(HalfPrecision(64, 64))
+    assert is_not_affine(Squared(64, 64))
 
 
 class Rectifying(nn.Conv2d):

@@ -1,11 +1,10 @@
 """The time loop compiled into one pass over memory, for runs without gradients.
 
-A neuron does little arithmetic and moves much memory: step by step, membrane, count, current and
-spikes travel to the processor and back for each operation. ``torch.compile`` makes one loop of it,
-in which membrane and count stay in registers. The equations are those of
-:mod:`snntorch_ecl.functional`; spikes are equal bit for bit in single and double precision. In
-half precision the loop rounds the state once a piece, not at each operation: it is closer to what
-single precision gives.
+A neuron does little arithmetic but moves much memory: in the plain loop each operation reads and
+writes membrane, count, current or spikes. ``torch.compile`` makes one loop of it, in which
+membrane and count stay in registers. The equations are those of :mod:`snntorch_ecl.functional`.
+Spikes are equal bit for bit in single and double precision. In half precision this loop rounds
+the state once a piece, not at each operation, and so is closer to single precision.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from .._util.compiler import compiled, works_on
 from . import _scan as plain
 from ._neuron import State, SurrogateGradient, fresh_state, unchecked_step
 
-# Steps in one compiled piece: longer pieces take longer to compile and gain nothing.
+# Steps in one compiled piece: longer pieces take longer to compile and run no faster.
 _PIECE = 8
 
 
@@ -31,8 +30,8 @@ class Scanned(NamedTuple):
     Attributes:
         spikes: ``[T, B, ...]``, in {−1, 0, +1} times the amplitude.
         state: After the last step.
-        mem_sum: Sum of the membranes: finite only if all are. It costs nothing in the loop, and a
-            pass over memory outside it. None where nothing was compiled.
+        mem_sum: Sum of the membranes: finite only if all are. It costs nothing in this loop, but
+            a pass over memory outside it. None where nothing was compiled.
     """
 
     spikes: Tensor
@@ -50,25 +49,10 @@ def scan(
     spike_grad: SurrogateGradient | None = None,
     amplitude: Tensor | None = None,
 ) -> Scanned:
-    """As :func:`snntorch_ecl.functional.scan`, compiled on first use (some seconds).
+    """:func:`snntorch_ecl.functional.scan`, compiled; spikes are multiplied by ``amplitude``.
 
-    Falls back to :func:`~snntorch_ecl.functional.scan` where gradients are recorded, and, with a
-    warning, where nothing can be compiled (no C++ compiler).
-
-    Args:
-        current: ``[T, B, ...]``.
-        threshold: θ > 0.
-        state: State to go on from; fresh if None.
-        negative_threshold: θ′ ≤ 0; ``-inf`` gives the plain IF neuron.
-        initial_membrane: v(0) in units of θ.
-        spike_grad: Used where gradients are recorded.
-        amplitude: Spikes are multiplied by it as they are written; broadcasts to ``[B, ...]``.
-
-    Returns:
-        Spikes, and the state after the last step.
-
-    Raises:
-        ConfigError, InputError, StateError: As the plain scan.
+    It runs the plain scan where gradients are recorded, and, with a warning, where nothing can be
+    compiled (no C++ compiler). The amplitude broadcasts to ``[B, ...]``.
     """
     settings: dict[str, Any] = {
         "negative_threshold": negative_threshold,
@@ -82,7 +66,7 @@ def scan(
 
 
 def usable(current: Tensor) -> bool:
-    """Whether the compiled loop can run here; warns where nothing can be compiled."""
+    """Whether the compiled loop can run here; warns if nothing can be compiled."""
     return not torch.is_grad_enabled() and works_on(current.device.type)
 
 
@@ -95,27 +79,16 @@ def unchecked_scan(
     initial_membrane: float,
     amplitude: Tensor | None,
 ) -> Scanned:
-    """:func:`scan` without its checks, where :func:`usable`.
+    """:func:`scan` without its checks, for where :func:`usable` is true; θ has the current's type.
 
-    It is called between large operations that leave nothing of Python in the processor's caches:
-    each line here costs more than one would think.
-
-    Args:
-        current: ``[T, B, ...]``.
-        threshold: θ as a tensor that broadcasts to ``current``, of its type.
-        state: State to go on from; fresh if None.
-        negative_threshold: θ′.
-        initial_membrane: v(0) in units of θ.
-        amplitude: As for :func:`scan`.
-
-    Returns:
-        As :func:`scan`.
+    Keep it short: it runs between large operations that push Python's own data out of the
+    processor's caches, so each line costs more than it seems.
     """
     shape = current.shape
     flat = threshold.numel() == 1 and (amplitude is None or amplitude.numel() == 1)
-    held = shape[0] > 1 and current.stride(0) == 0  # one step's input, repeated without a copy
+    held = shape[0] > 1 and current.stride(0) == 0  # a constant current, expanded
     if flat and (current[0] if held else current).is_contiguous():
-        # One compilation then serves layers of any rank.
+        # One compilation then serves layers of any number of dimensions.
         current = current[0].flatten().expand(shape[0], -1) if held else current.flatten(1)
         threshold = threshold if threshold.ndim == 0 else threshold.reshape(())
         if amplitude is not None and amplitude.ndim:
@@ -150,7 +123,7 @@ def _loop(negative_threshold: float, initial_membrane: float) -> Callable[..., A
         threshold: Tensor,
         amplitude: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        # Zeros made here are constants to the compiler: they are neither written nor read.
+        # To the compiler, zeros made here are constants: they never go through memory.
         if mem is None or spike_count is None:
             state = fresh_state(current[0])
         else:

@@ -1,13 +1,13 @@
-"""Finding everything in a graph that cannot convert, and saying so in one error."""
+"""Find everything in a graph that cannot convert, and report it in one error."""
 
 from __future__ import annotations
 
 from torch.fx import GraphModule
 
 from ..errors import UnsupportedError
-from ._affinity import bends
-from ._names import call_of
-from ._objections import Known, objection
+from ._affinity import is_not_affine
+from ._names import call_of, module_of
+from ._objections import GraphFacts, objection
 from ._rectifiers import clip_for
 from ._registry import Handlers, handler_for, has_own_handler
 from ._values import is_size
@@ -16,10 +16,10 @@ from ._values import is_size
 def unsupported(
     gm: GraphModule, handlers: Handlers | None, *, rectifiers_too: bool
 ) -> dict[str, str | None]:
-    """Each place that cannot convert, with the type to register (None for a function)."""
+    """Each place that cannot convert, with the type to register, or None for a function."""
     found: dict[str, str | None] = {}
-    known = Known(gm)
-    live = known.live
+    facts = GraphFacts(gm)
+    live = facts.live
     for node in gm.graph.nodes:
         if node.op == "output":
             for source in node.all_input_nodes:
@@ -28,13 +28,12 @@ def unsupported(
                         f"{source.name}, returned by forward: it does not depend on the input, "
                         "and outputs are averaged over time; read it from the network instead"
                     ] = None
-        elif node.op == "call_module" and node in live:
-            module = gm.get_submodule(str(node.target))
+        elif node in live and (module := module_of(gm, node)) is not None:
             if handler_for(type(module), handlers) is not None:
                 own = type(module) in (handlers or {})
-                if not own and (why := objection(node, known)) is not None:
+                if not own and (why := objection(node, facts)) is not None:
                     found[f"{call_of(node, module)}: {why}"] = None
-                if not has_own_handler(type(module), handlers) and bends(module):
+                if not has_own_handler(type(module), handlers) and is_not_affine(module):
                     found[
                         f"{node.target} ({type(module).__name__}): its forward is not affine, "
                         "as that of the layer it descends from is"
@@ -46,7 +45,7 @@ def unsupported(
             why = ": not a ThresholdClip; call ecl.prepare first" if rectifier else ""
             found[f"{node.target} ({type(module).__name__}){why}"] = type(module).__name__
         elif node.op in ("call_function", "call_method"):
-            why = objection(node, known) or ""
+            why = objection(node, facts) or ""
             if why:
                 found[f"{call_of(node)}: {why}"] = None
     return found
