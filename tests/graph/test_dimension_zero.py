@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 import snntorch_ecl as ecl
-from snntorch_ecl.errors import UnsupportedError
+from snntorch_ecl.errors import TraceError, UnsupportedError
 from snntorch_ecl.graph._operations import TABLE
 from snntorch_ecl.graph._rules import nowhere
 from tests.helpers.parts import close, wired
@@ -27,6 +27,8 @@ from tests.helpers.parts import close, wired
 RANKS = (2, 3, 4)
 LEVELS = 4  # as many steps: one layer of neurons is then exact
 Operation = Callable[[Tensor], Any]
+
+OLD_TORCH = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14)
 
 
 def network(operation: Operation, rank: int, *, told: bool, **parts: Any) -> nn.Module:
@@ -60,6 +62,10 @@ def refused(model: nn.Module, x: Tensor) -> bool:
             snn = ecl.convert(model)
         except UnsupportedError:
             return True
+        except TraceError:
+            if OLD_TORCH:  # loudly: nothing converts
+                pytest.skip("this release of torch cannot record the call")
+            raise
         results = [result(lambda: ann(x)), result(lambda: snn(x, num_steps=LEVELS))]
         refusals = [found is None for found in results]
         assert len(set(refusals)) == 1, "one of the two networks is refused, and the other is not"
