@@ -57,6 +57,12 @@ def clean_registry() -> Iterator[None]:
 
 
 @pytest.fixture
+def seeded() -> None:
+    """Equal weights in every test."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
 def seeded_without_gradients() -> Iterator[None]:
     """Equal weights in every test, and nothing recorded."""
     torch.manual_seed(0)

@@ -315,6 +315,7 @@ def over(nets: list[Any]) -> pytest.MarkDecorator:
 
 
 over_all = over(CATALOGUE)
+over_small = over([net for net in CATALOGUE if not net.big])
 over_catalogue = over(
     [pytest.param(net, marks=pytest.mark.slow) if net.big else net for net in CATALOGUE]
 )
