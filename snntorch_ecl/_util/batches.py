@@ -47,7 +47,7 @@ def pairs_in(
 
 
 def check_one_input(network: nn.Module, what: str) -> None:
-    """Raise :class:`ConfigError` if a network needs more than one input; ``what`` asks for it."""
+    """Raise :class:`ConfigError` if a network needs more than one input; ``what`` is the caller."""
     parameters = inspect.signature(network.forward).parameters.values()
     needed = [
         p.name

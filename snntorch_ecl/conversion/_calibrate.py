@@ -36,6 +36,13 @@ class CalibrateConfig:
         percentile: That share, in per cent.
         num_steps: Number of levels that ``mse`` uses instead of each clip's L: the T at which the
             network will run.
+
+    Raises:
+        ConfigError: A setting is outside its range.
+
+    Example:
+        >>> CalibrateConfig(method="percentile", percentile=99.0).num_steps is None
+        True
     """
 
     method: Method = "mse"
@@ -72,8 +79,8 @@ def calibrate(
         model: What :func:`~snntorch_ecl.prepare` returned for a trained ReLU network; if it was
             prepared with ``per_channel=True``, each channel gets its own threshold. It is not
             changed.
-        data: Batches as a loader gives them: tensors ``[B, ...]``, tuples that begin with one, or
-            dicts.
+        data: Batches, such as a ``DataLoader`` gives: tensors ``[B, ...]``, tuples that begin
+            with one, or dicts.
         method: ``mse``, ``percentile`` or ``max``; see :class:`CalibrateConfig`.
         percentile: For ``percentile``, within (0, 100].
         num_steps: For ``mse``: use T levels instead of each clip's L.
@@ -86,7 +93,7 @@ def calibrate(
         A copy of the model with all thresholds set, ready for ``convert`` or for fine-tuning.
 
     Raises:
-        ConfigError: A setting is outside its range, or ``mse`` knows no number of levels.
+        ConfigError: A setting is outside its range, or ``mse`` has no number of levels.
         NotPreparedError: The model has no ``ThresholdClip``.
         DataError: No data, or batches of another form.
         InputError: Activations are NaN or infinite, or a layer never activates (named).

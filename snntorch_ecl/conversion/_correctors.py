@@ -88,10 +88,8 @@ class Weights(Corrector):
     def corrected(self, currents: list[Tensor], held: int) -> tuple[list[Tensor], int]:
         """Fit the layer to the ANN's currents."""
         if self.layer is None or self.shape != currents[0].shape[1:]:
-            return (
-                currents,
-                held,
-            )  # the layer's output is broadcast, or reshaped, on its way to the neuron
+            # The output is broadcast or reshaped on its way to the neuron.
+            return currents, held
         means = [unfold(current, self.num_steps, held).mean(0) for current in currents]
         shifts = self._fit([t - mean for t, mean in zip(self.targets, means, strict=True)])
         if len(shifts[0]) != len(currents[0]):
@@ -139,7 +137,7 @@ class Biases(Corrector):
     def corrected(self, currents: list[Tensor], held: int) -> tuple[list[Tensor], int]:
         """Bisect all channels at once."""
         layer, twin, first = self.layer, self.twin, currents[0]
-        # The bias of a linear layer is along the last dimension, which is only here the channels.
+        # A linear layer's bias is along the last dimension, which is the channels only in [B, C].
         if layer is None or twin is None or (isinstance(layer, nn.Linear) and first.ndim != 2):
             return currents, held
         twin.fused = sum(c.numel() for c in currents) * max(held, 1) > _WORTH_COMPILING

@@ -50,9 +50,9 @@ def unit_spikes(gm: GraphModule) -> GraphModule:
     worth = {node: neuron.graded_spikes_factor.clone() for node, neuron in neurons.items()}
     for neuron in neurons.values():
         neuron.graded_spikes_factor = torch.ones_like(neuron.graded_spikes_factor)
-    pushing = _Pushing(gm)
+    mover = _ScaleMover(gm)
     for node, scale in worth.items():
-        pushing.behind(node, scale)
+        mover.scale_readers(node, scale)
     return finish(gm)
 
 
@@ -77,7 +77,7 @@ def _neurons(gm: GraphModule) -> dict[Node, DualThreshold]:
     return found
 
 
-class _Pushing:
+class _ScaleMover:
     """Moves scales along a graph, from reader to reader."""
 
     def __init__(self, gm: GraphModule) -> None:
@@ -86,7 +86,7 @@ class _Pushing:
         self.calls = [m for m in (module_of(gm, n) for n in gm.graph.nodes) if m is not None]
         self.read = read_by_code(gm)
 
-    def behind(self, source: Node, scale: Tensor) -> None:
+    def scale_readers(self, source: Node, scale: Tensor) -> None:
         """Make all readers of a value read it scaled."""
         others = []
         for reader in list(source.users):
@@ -94,8 +94,8 @@ class _Pushing:
                 continue
             if self.absorbs(reader, source, scale):
                 _fold(module_of(self.gm, reader), scale)
-            elif self.hands_on(reader, source, scale):
-                self.behind(reader, scale)
+            elif self.passes_on(reader, source, scale):
+                self.scale_readers(reader, scale)
             else:
                 others.append(reader)
         if others:
@@ -130,7 +130,7 @@ class _Pushing:
             return self.ndims.get(source) == 2 and module.in_features % scale.numel() == 0
         return bool(module.in_channels == scale.numel())
 
-    def hands_on(self, reader: Node, source: Node, scale: Tensor) -> bool:
+    def passes_on(self, reader: Node, source: Node, scale: Tensor) -> bool:
         """Whether scaling what a reader returns is the same as scaling what it reads."""
         module = module_of(self.gm, reader)
         if module is not None and has_hooks(module):

@@ -1,4 +1,4 @@
-"""The maths of error-compensation learning, as pure functions; the equations stand here once.
+"""The equations of error-compensation learning, as pure functions.
 
 Source: Liu et al., "Efficient ANN-SNN Conversion with Error Compensation Learning", ICML 2025,
 arXiv 2506.01968, called "ECL". Activations and thresholds share one arbitrary unit (the ANN's

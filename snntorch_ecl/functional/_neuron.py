@@ -92,9 +92,9 @@ def unchecked_step(
     spike_grad: SurrogateGradient | None,
     out: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """:func:`dual_threshold_step` without checks; no state is a fresh one, ``out`` takes spikes.
+    """:func:`dual_threshold_step` without checks; None is a fresh state.
 
-    ``out`` is for runs without gradients.
+    In runs without gradients, spikes can be written to ``out``.
     """
     # The comparisons include the start v(0), so that zero state means a fresh neuron.
     start = initial_membrane * threshold

@@ -25,7 +25,7 @@ def scan(
         current: Input currents, ``[T, B, ...]``, T ≥ 1. A constant current may be an expanded
             view; it is not copied.
         threshold: θ > 0: a number, or a tensor that broadcasts to ``[B, ...]``.
-        state: State to go on from; fresh if None. The one given is left as it was.
+        state: State to go on from, which is not changed; None starts fresh.
         negative_threshold: θ′ ≤ 0, absolute; ``-inf`` gives the plain IF neuron.
         initial_membrane: v(0) in units of θ, within [0, 1].
         spike_grad: Surrogate gradient, or None.

@@ -59,7 +59,7 @@ def check_operand(value: Tensor, other: Any, inner: int, kind: str, where: str) 
     """Refuse an operand whose dimensions do not align with those of a value.
 
     Its last ``inner`` dimensions are not broadcast. ``kind`` says whether it is an
-    ``activation``, ``fixed``, or ``sized`` (computed from sizes, the batch's perhaps).
+    ``activation``, ``fixed``, or ``sized`` (computed from sizes, perhaps the batch's).
     """
     if (
         not isinstance(other, Tensor)

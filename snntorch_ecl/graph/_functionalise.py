@@ -15,14 +15,10 @@ from ._values import is_size
 
 
 def functionalise(gm: GraphModule) -> GraphModule:
-    """Replace in-place operations by their counterparts that return a new tensor.
+    """Replace in-place operations by their counterparts; refuse those where that is not possible.
 
-    Everything that read the overwritten tensor *afterwards* reads the new one, so that a shortcut
-    taken from the input of ``nn.ReLU(inplace=True)`` keeps seeing the rectified values.
-
-    Raises:
-        UnsupportedError: The overwritten tensor is read afterwards through a view of it, or an
-            operation overwrites its input and has no known counterpart.
+    Whatever reads the overwritten tensor *afterwards* then reads the new one, so a shortcut from
+    the input of ``nn.ReLU(inplace=True)`` still gets the rectified values.
     """
     modules = dict(gm.named_modules(remove_duplicate=False))
     in_place = {name for name, m in modules.items() if getattr(m, "inplace", False) is True}

@@ -13,6 +13,7 @@ from ..nn import DualThreshold, Scale, SignedMaxPool, StepBias, ThresholdClip
 from ..nn._stepwise import Hold
 from ._registry import LayerKind, add, keep
 from ._site import Site
+from ._values import IDLE_LAYERS
 
 
 def _clip(module: nn.Module, site: Site) -> nn.Module:
@@ -112,8 +113,7 @@ add(nn.MaxPool2d, nn.AdaptiveMaxPool2d, kind=_pools_maximum(2))
 add(nn.MaxPool3d, nn.AdaptiveMaxPool3d, kind=_pools_maximum(3))
 
 # --------------------------------------------------------------------- moving values
-add(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, kind=_IDLE)
-add(nn.AlphaDropout, nn.FeatureAlphaDropout, kind=_IDLE)
+add(*IDLE_LAYERS, kind=_IDLE)
 add(nn.PixelShuffle, nn.PixelUnshuffle, kind=_KEPT)
 add(nn.ChannelShuffle, kind=LayerKind(handler=keep, cost="free", keeps_dims=True))
 add(nn.Flatten, nn.Unflatten, kind=_RESHAPES)

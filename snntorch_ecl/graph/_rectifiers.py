@@ -29,7 +29,7 @@ def clip_for(module: nn.Module, *, levels: int | None, per_channel: bool) -> Thr
 def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: bool) -> GraphModule:
     """Give every call of a rectifier, or of an existing clip, a separate clip.
 
-    A rectifier of parameters alone stays: its output does not depend on the input.
+    A rectifier that reads only parameters stays: its output does not depend on the input.
     """
     live, device = activations(gm), device_of(gm)
     calls = [node for node in gm.graph.nodes if node.op == "call_module"]

@@ -19,6 +19,13 @@ class ConvertConfig:
         negative_threshold: θ′ ≤ 0, absolute; ``-inf`` for plain IF neurons.
         initial_membrane: v(0) in units of θ.
         spike_grad: Surrogate gradient for fine-tuning; None is snnTorch's default.
+
+    Raises:
+        ConfigError: A setting is outside its range.
+
+    Example:
+        >>> ConvertConfig(negative_threshold=-float("inf")).initial_membrane
+        0.5
     """
 
     negative_threshold: float = -1e-3

@@ -92,7 +92,7 @@ def _arguments(node: Node) -> dict[str, Any]:
 
 def functional_to_module(gm: GraphModule) -> GraphModule:
     """Replace every functional activation, pooling or dropout by a module named after its place."""
-    live = activations(gm)  # calls on parameters alone stay
+    live = activations(gm)  # calls that read only parameters stay
     for node in list(gm.graph.nodes):
         known = node in live and node.op in ("call_function", "call_method")
         builder = _BUILDERS.get(node.target) if known else None

@@ -43,18 +43,15 @@ def activations(gm: GraphModule) -> set[Node]:
     return found
 
 
-_IDLE = {
-    kind.forward
-    for kind in (
-        *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
-        *(nn.AlphaDropout, nn.FeatureAlphaDropout),
-    )
-}
+IDLE_LAYERS: tuple[type[nn.Module], ...] = (
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+)
 
 
 def is_idle(module: nn.Module) -> bool:
     """Whether a layer does nothing at inference; a subclass with its own ``forward`` may."""
-    return type(module).forward in _IDLE
+    return type(module).forward in {kind.forward for kind in IDLE_LAYERS}
 
 
 def read_by_code(gm: GraphModule) -> set[int]:

@@ -29,7 +29,14 @@ class Constants:
         ac: An addition, pJ.
         update: One neuron's update in one step, pJ; 0 in the literature, but not on a chip.
 
+    Raises:
+        ConfigError: A value is negative or not finite.
+
     Source: Horowitz, "Computing's Energy Problem (and What We Can Do About It)", ISSCC 2014.
+
+    Example:
+        >>> Constants(update=1.5)
+        Constants(mac=4.6, ac=0.9, update=1.5)
     """
 
     mac: float = 4.6

@@ -148,11 +148,12 @@ def exit_curve(
     fixed = torch.zeros(max_steps, dtype=torch.int64)
     taken, right = torch.zeros(2, len(confidences), dtype=torch.int64)
     samples = torch.zeros(1, dtype=torch.int64)
-    device, nobody = device_of(snn), Observer(())  # with an observer, the network stores no state
+    device = device_of(snn)
+    no_layers = Observer(())  # with an observer, the network stores no state
     with measuring(snn), torch.no_grad():
         for images, labels in pairs_in(data, desc="early exit", progress=progress):
             logits = snn.logits_over_time(
-                images.to(device), num_steps=max_steps, observers=[nobody]
+                images.to(device), num_steps=max_steps, observers=[no_layers]
             )
             surest, correct = _answers(logits, labels.to(device))
             fixed += correct.sum(1).cpu()

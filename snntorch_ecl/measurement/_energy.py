@@ -93,7 +93,7 @@ class _Counter(Observer):
         }
 
     def see(self, seen: Seen) -> None:
-        """Count."""
+        """Count the operations of a call of a layer."""
         calls = self.meters[seen.name]
         if seen.call not in calls:
             layer = self.net.get_submodule(seen.name)

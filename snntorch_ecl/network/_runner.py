@@ -97,7 +97,7 @@ class Runner:
             for index, group in enumerate(stimulus.groups(plan.images)):
                 if index:
                     for layer in layers:
-                        # With observers, states are not kept: they have seen what they need.
+                        # With observers, states are not stored, as that would take memory.
                         layer.begin() if observers else layer.park()
                 for observer in observers:
                     observer.begin(*group.inputs)

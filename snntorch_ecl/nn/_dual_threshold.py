@@ -41,7 +41,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         spike_grad: A function of :mod:`snntorch.surrogate`; None is its default, ``atan()``.
             It sees the distance to either threshold in units of θ.
         surrogate_disable: Spikes carry no gradient.
-        init_hidden: Keep ``mem`` inside; ``forward`` takes the input alone.
+        init_hidden: Keep ``mem`` inside; ``forward`` takes only the input.
         learn_threshold: Make θ a parameter (kept positive as in ``ThresholdClip``).
         output: With ``init_hidden``, return ``mem`` as well.
         graded_spikes_factor: Spikes are scaled by it, shape ``[]`` or ``[C]``; conversion sets
