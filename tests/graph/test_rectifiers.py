@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 import snntorch_ecl as ecl
+from snntorch_ecl.errors import UnsupportedError
 from snntorch_ecl.graph._rectifiers import rectifiers_to_clips
 from snntorch_ecl.graph._trace import trace
 from tests.helpers.graphs import called, linear_net, normalised, same
@@ -34,3 +36,10 @@ def test_a_clip_called_twice_is_doubled_with_its_settings() -> None:
     for each in (first, second):
         assert (each.levels, each.ceiling, each.threshold.item()) == (3, 2.0, 0.75)
     assert same(gm, model, (torch.randn(8, 4),))
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.5])
+def test_a_clamp_that_does_not_begin_at_0_is_no_rectifier(low: float) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Hardtanh(low, 6.0))
+    with pytest.raises(UnsupportedError, match=r"2 \(Hardtanh\)"):
+        ecl.prepare(model)

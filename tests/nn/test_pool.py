@@ -74,6 +74,20 @@ def test_a_whole_sequence_equals_stepping(train: Tensor) -> None:
     assert torch.equal(stepped, pooled_over_time(nn.MaxPool1d(2), train))
 
 
+@law
+@given(train=spike_trains(), data=st.data())
+def test_a_sequence_may_be_cut_anywhere(train: Tensor, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(train)))
+    pool = SignedMaxPool(nn.MaxPool2d(2))
+    parts = [
+        pool(part.flatten(0, 1), num_steps=len(part))
+        for part in (train[:cut], train[cut:])
+        if len(part)
+    ]
+    whole = SignedMaxPool(nn.MaxPool2d(2))(train.flatten(0, 1), num_steps=len(train))
+    assert torch.equal(torch.cat(parts), whole)
+
+
 def test_stepping_agrees_bit_for_bit_on_any_currents() -> None:
     train = torch.randn(50, 2, 3, 4, generator=torch.Generator().manual_seed(0))
     pool = SignedMaxPool(nn.MaxPool1d(2))
