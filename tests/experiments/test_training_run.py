@@ -131,9 +131,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_loses_only_the_steps_since_th
     killed = python(
         """
         import os, signal, sys
-        import sys
-import textwrap
-from pathlib import Path
+        from pathlib import Path
         import torch
         from tests.helpers.runs import experiment
         from snntorch_ecl.experiments import run_training
@@ -315,9 +313,7 @@ def test_training_can_start_from_a_relu_network(
 
 DDP = """
     import sys
-    import sys
-import textwrap
-from pathlib import Path
+    from pathlib import Path
     import torch
     from torch import nn
     from torch.utils.data import TensorDataset
