@@ -72,7 +72,6 @@ def test_private_names_of_torch_stand_in_one_file(path: Path) -> None:
         and node.attr.startswith("_")
         and not node.attr.endswith("__")
         and ast.unparse(node).startswith("torch.")
-        and node.attr != "_assert"  # what fx writes into a graph for an assert
     ]
     private += [
         node.module
