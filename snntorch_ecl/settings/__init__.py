@@ -1,4 +1,8 @@
-"""Experiments as data: frozen, validated settings, read from YAML or JSON and written back."""
+"""Experiments as data: frozen, validated settings, read from YAML or JSON and written back.
+
+A room of its own, below ``models``: the file of a trained network carries the settings that it was
+trained with, and ``models`` must read them without knowing how experiments run.
+"""
 
 from ._data import DataConfig
 from ._experiment import ExperimentConfig
