@@ -13,7 +13,8 @@ import snntorch_ecl as ecl
 from snntorch_ecl import ThresholdClip
 from snntorch_ecl.errors import ConfigError, DataError, RegistrationError
 from snntorch_ecl.measurement import Constants
-from snntorch_ecl.measurement._synapses import fan_out
+from snntorch_ecl.measurement._synapses import SynapseMeter, fan_out
+from snntorch_ecl.network import Seen
 from snntorch_ecl.nn import Scale
 
 STEPS = 4
@@ -311,3 +312,18 @@ def test_unit_spikes_scale_the_weight_of_a_layer_that_is_like_a_convolution(
 def test_like_takes_a_known_type() -> None:
     with pytest.raises(RegistrationError, match="like= takes a type that is registered"):
         ecl.register(Kernel, like=nn.GELU)
+
+
+@pytest.mark.parametrize(
+    ("amplitudes", "events"),
+    [((0.5, 0.5), True), ((0.5, -0.5), True), ((0.5, 1.0), False), ((1.0, 0.5), False)],
+)
+def test_amplitudes_are_compared_over_all_pieces_of_a_run(
+    amplitudes: tuple[float, ...], events: bool
+) -> None:
+    layer = nn.Linear(2, 3)
+    meter = SynapseMeter(layer, num_steps=2)
+    for amplitude in amplitudes:
+        x = torch.tensor([[amplitude, 0.0]])
+        meter.see(Seen("0", "_0", x, layer(x), num_steps=1, timed=True))
+    assert (meter.acs, meter.macs) == ((6.0, 0.0) if events else (0.0, 6.0))
