@@ -44,6 +44,7 @@ __all__ = [
     "tree_map",
     "uncompile",
     "uncompiled",
+    "version_of",
 ]
 
 traced_assert = torch._assert
@@ -78,6 +79,11 @@ def call_with_hooks(module: nn.Module) -> Callable[..., Any]:
 def memory_of(tensor: Tensor) -> StorageWeakRef:
     """A weak key for the tensor's storage."""
     return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; inference tensors do not count it."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def is_gone(memory: StorageWeakRef) -> bool:

@@ -245,9 +245,9 @@ class DualThreshold(Temporal, CarefulLeaky):
     def _go_on_from(self, mem: Tensor) -> None:
         """Adopt a membrane that the caller passes, if this neuron returned it or it is zero."""
         own, count = self._state.get()
-        if mem is own:
-            return
         if torch.compiler.is_compiling():  # a graph cannot depend on values
+            if mem is own:
+                return
             same = mem.shape == own.shape and count is not None
             count = count * (mem.detach() == own.detach()).all() if same else None
         else:

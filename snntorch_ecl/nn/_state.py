@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._util.checks import at
-from .._util.torch_internals import is_gone, memory_of
+from .._util.torch_internals import is_gone, memory_of, version_of
 from ..errors import StateError
 
 
@@ -75,19 +75,20 @@ class Counts:
     """
 
     def __init__(self) -> None:
-        self._by_memory: dict[Any, Tensor] = {}
+        # By memory: the count, and in which state and layout the membrane was returned.
+        self._by_memory: dict[Any, tuple[Tensor, Any]] = {}
 
     def remember(self, mem: Tensor, count: Tensor) -> None:
         """Store the count that belongs to a membrane; drop those of freed membranes."""
         gone = [memory for memory in self._by_memory if is_gone(memory)]
         for memory in gone:
             del self._by_memory[memory]
-        self._by_memory[memory_of(mem)] = count
+        self._by_memory[memory_of(mem)] = count, _as_returned(mem)
 
     def count_of(self, mem: Tensor) -> Tensor | None:
-        """The count of a returned membrane, detached or not; None if it is not one, or a part."""
-        count = self._by_memory.get(memory_of(mem))
-        return count if count is not None and count.shape == mem.shape else None
+        """The count of a returned membrane, detached or not; None if it is a part, or changed."""
+        count, returned = self._by_memory.get(memory_of(mem), (None, None))
+        return count if returned == _as_returned(mem) else None
 
     def count_for(
         self, mem: Tensor, last: Tensor, count: Tensor | None, name: str
@@ -99,7 +100,9 @@ class Counts:
         known = self.count_of(mem)
         if known is not None:
             return known
-        if mem.shape == last.shape and torch.equal(mem.detach().to(last), last.detach()):
+        # What was changed in place is no copy, though it equals itself.
+        copied = memory_of(mem) not in self._by_memory and mem.shape == last.shape
+        if copied and torch.equal(mem.detach().to(last), last.detach()):
             return count
         if not bool(mem.detach().any()):
             return None
@@ -109,3 +112,7 @@ class Counts:
             "reset_mem() or zeros, go on with some images by select(), or assign neuron.mem = mem "
             "to begin there with count 0"
         )
+
+
+def _as_returned(mem: Tensor) -> tuple[Any, ...]:
+    return version_of(mem), mem.shape, mem.stride(), mem.storage_offset()

@@ -307,6 +307,30 @@ def test_a_membrane_whose_count_nobody_knows_is_refused(foreign: Any) -> None:
         neuron(torch.full_like(foreign(mem), -0.8), foreign(mem))
 
 
+@pytest.mark.parametrize("alias", [lambda mem: mem, torch.detach])
+def test_a_membrane_zeroed_in_place_starts_again_without_its_count(alias: Any) -> None:
+    neuron = DualThreshold()
+    with torch.no_grad():
+        _, mem = neuron(torch.tensor([0.8]))
+        spk, _ = neuron(torch.tensor([-0.8]), alias(mem).zero_())
+    assert spk.item() == 0  # no spike is left to take back
+
+
+def test_a_membrane_changed_in_place_is_refused() -> None:
+    neuron = DualThreshold()
+    with torch.no_grad():
+        _, mem = neuron(torch.tensor([0.8]))
+        with pytest.raises(StateError, match="net spike count is not known"):
+            neuron(torch.tensor([-0.8]), mem.mul_(2))
+
+
+def test_a_transposed_membrane_is_refused() -> None:
+    neuron = DualThreshold()
+    _, mem = neuron(torch.tensor([[0.8, 0.1], [0.2, 0.3]]))
+    with pytest.raises(StateError, match="net spike count is not known"):
+        neuron(torch.zeros(2, 2), mem.t())
+
+
 def test_a_membrane_of_ones_own_is_assigned() -> None:
     neuron = DualThreshold()
     neuron.mem = torch.tensor([0.4])
