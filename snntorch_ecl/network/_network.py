@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from .._util.checks import check_num_steps
+from .._util.turns import Turn
 from ..graph._fold import fold_batchnorm
 from ..nn import DualThreshold, reset
 from ..nn._snntorch import ResetHandle
-from ..nn._temporal import temporal_layers
 from ._files import write_network
-from ._guards import check_inputs, check_membranes, check_sequences, measuring
+from ._guards import check_inputs, check_membranes, check_sequences, follow_reset, measuring
 from ._layer import Layer, Norms
 from ._observe import Observer
 from ._pieces import teach_allocator
@@ -72,6 +72,7 @@ class SpikingNetwork(nn.Module):
         self.norms: Norms = norms
         self._arity = sum(n.op == "placeholder" for n in net.graph.nodes) - 2
         self._runner = Runner()
+        self._turn = Turn()
 
     def fuse(self, fused: bool = True) -> SpikingNetwork:
         """Compile the neurons' time loop, for long runs without gradients; spikes stay equal.
@@ -122,7 +123,8 @@ class SpikingNetwork(nn.Module):
         """
         check_num_steps(num_steps)
         check_inputs(inputs, self._arity)
-        return self._runner.mean(self.net, Stimulus(inputs, num_steps, piece=piece))
+        with self._turn.run():
+            return self._runner.mean(self.net, Stimulus(inputs, num_steps, piece=piece))
 
     def logits_over_time(
         self,
@@ -144,33 +146,34 @@ class SpikingNetwork(nn.Module):
             ``[T, B, ...]``: entry t is the average over steps 1 … t+1.
 
         Raises:
-            ConfigError: num_steps < 1, or piece < 1.
-            InputError, StateError: As :meth:`forward`.
+            ConfigError, InputError, StateError: As :meth:`forward`.
         """
         check_num_steps(num_steps)
         check_inputs(inputs, self._arity)
         stimulus = Stimulus(inputs, num_steps, piece=piece)
-        return self._runner.means_over_time(self.net, stimulus, observers)
+        with self._turn.run():
+            return self._runner.means_over_time(self.net, stimulus, observers)
 
-    def forward_steps(self, *inputs: Tensor, piece: int | None = None) -> Any:
+    def forward_steps(
+        self, *inputs: Tensor, piece: int | None = None, observers: Sequence[Observer] = ()
+    ) -> Any:
         """Run on input that changes over time, from a fresh state.
 
         Args:
             *inputs: ``[T, B, ...]``, one input for each step, as from ``snntorch.spikegen``.
             piece: As for :meth:`forward`.
+            observers: As for :meth:`logits_over_time`.
 
         Returns:
             The output averaged over the T steps.
 
         Raises:
-            ConfigError: piece < 1.
-            InputError: As :meth:`forward`; or the inputs differ in T.
-            StateError: As :meth:`forward`.
+            ConfigError, InputError, StateError: As :meth:`forward`; or the inputs differ in T.
         """
         check_sequences(inputs, self._arity)
         rows = tuple(x.flatten(0, 1) for x in inputs)
         stimulus = Stimulus(rows, inputs[0].shape[0], held=False, piece=piece)
-        return self._runner.mean(self.net, stimulus)
+        return self._runner.mean(self.net, stimulus, observers)
 
     def step(self, *inputs: Tensor) -> Any:
         """Advance by one step from the present state; call :meth:`reset` before new data.
@@ -185,10 +188,11 @@ class SpikingNetwork(nn.Module):
             InputError, StateError: As :meth:`forward`.
         """
         check_inputs(inputs, self._arity)
-        self._follow_reset()
-        output = self.net(*inputs, num_steps=1, held=1)
-        check_membranes(self.neurons)
-        return output
+        with self._turn.step():
+            follow_reset(self.net, self.neurons)
+            output = self.net(*inputs, num_steps=1, held=1)
+            check_membranes(self.neurons)
+            return output
 
     def predict(
         self, *inputs: Tensor, max_steps: int, confidence: float = 0.9, min_steps: int = 2
@@ -207,11 +211,10 @@ class SpikingNetwork(nn.Module):
 
         Raises:
             ConfigError: max_steps or min_steps < 1, or a confidence outside its range.
-            InputError: As :meth:`forward`; or the output is not logits ``[B, classes]``.
-            StateError: As :meth:`forward`.
+            InputError, StateError: As :meth:`forward`; or the output is not ``[B, classes]``.
         """
-        self.reset()
         with measuring(self):
+            self.reset()
             return predict(
                 self.step,
                 self.net,
@@ -223,15 +226,12 @@ class SpikingNetwork(nn.Module):
 
     def reset(self) -> None:
         """Reset every layer with state, to start a new sequence."""
-        reset(self.net)
+        reset(self)
 
-    def _follow_reset(self) -> None:
-        """If snnTorch has reset the neurons, reset the other layers, which it does not know."""
-        neurons = list(self.neurons.values())
-        if neurons and all(neuron.is_fresh for neuron in neurons):
-            for layer in temporal_layers(self.net):
-                if not isinstance(layer, DualThreshold):
-                    layer.reset_mem()
+    def train(self, mode: bool = True) -> SpikingNetwork:
+        """Set training or evaluation mode, once no other thread runs the network."""
+        with self._turn.alone():
+            return super().train(mode)
 
     def named_modules(
         self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True

@@ -59,10 +59,10 @@ class Runner:
     def __init__(self) -> None:
         self._footprints: dict[Any, pieces.Footprint] = {}  # by the inputs' shapes and dtypes
 
-    def mean(self, net: GraphModule, stimulus: Stimulus) -> Any:
+    def mean(self, net: GraphModule, stimulus: Stimulus, observers: Sequence[Observer] = ()) -> Any:
         """Run, and average what the graph returns over time."""
         means = []
-        for outputs in self._outputs(net, stimulus):
+        for outputs in self._outputs(net, stimulus, observers):
             total = None
             for steps, output in outputs:
                 total = running_sums(total, output, steps)[-1]

@@ -81,6 +81,30 @@ def test_observers_see_every_step_of_every_image_once(net: Net, room: int) -> No
         torch.testing.assert_close(own, other)
 
 
+@torch.no_grad()
+def test_observers_see_a_sequence_as_the_loop_by_hand_does(room: int) -> None:
+    snn = spiking("residual")[1]
+    sequence = torch.rand(STEPS, *BY_NAME["residual"].inputs()[0].shape)
+    expected: dict[str, list[Tensor]] = defaultdict(list)
+    handles = [
+        neuron.register_forward_hook(lambda m, a, out, name=name: expected[name].append(out))
+        for name, neuron in snn.neurons.items()
+    ]
+    snn.reset()
+    for images in sequence:
+        snn.step(images)
+    for handle in handles:
+        handle.remove()
+    recorder = Recorder(snn.neurons)
+    logits = snn.forward_steps(sequence, observers=[recorder])
+    names = {node.name: node.target for node in snn.net.graph.nodes}
+    found = {names[call]: spikes for call, spikes in recorder.outputs().items()}
+    assert found.keys() == expected.keys()
+    for name, spikes in found.items():
+        assert torch.allclose(spikes, torch.stack(expected[name]), atol=1e-6)
+    torch.testing.assert_close(logits, snn.forward_steps(sequence))
+
+
 def _leaves(value: Any) -> list[Tensor]:
     return torch.utils._pytree.tree_leaves(value)
 
