@@ -15,7 +15,7 @@ from ._version import __version__
 from .conversion import calibrate, compensate, convert, load, prepare
 from .errors import EclError
 from .graph import ConvertConfig, Site, keep, register
-from .measurement import Energy, Evaluation, Verification, energy, evaluate, verify
+from .measurement import Energy, Evaluation, Verification, energy, evaluate, plot_spikes, verify
 from .network import SpikingNetwork
 from .network._fuse import fuse
 from .nn import DualThreshold, SignedMaxPool, Stepwise, Temporal, ThresholdClip, reset
@@ -45,6 +45,7 @@ __all__ = [
     "keep",
     "load",
     "models",
+    "plot_spikes",
     "prepare",
     "register",
     "reset",

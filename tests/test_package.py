@@ -128,8 +128,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "ConvertConfig", "DualThreshold", "EclError", "Energy", "Evaluation", "SignedMaxPool",
         "Site", "SpikingNetwork", "Stepwise", "Temporal", "ThresholdClip", "Verification",
         "__version__", "calibrate", "compensate", "convert", "energy", "errors", "evaluate",
-        "functional", "fuse", "keep", "load", "models", "prepare", "register", "reset",
-        "surrogate", "verify",
+        "functional", "fuse", "keep", "load", "models", "plot_spikes", "prepare", "register",
+        "reset", "surrogate", "verify",
     ),
     "errors": (
         "CheckpointError", "ConfigError", "DataError", "EclError", "InputError",
@@ -153,7 +153,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "measurement": (
         "CONFIDENCES", "Constants", "Energy", "Evaluation", "ExitCurve", "ExitPoint",
         "LayerActivity", "LayerCheck", "LayerCost", "Verification", "accuracy_axes", "energy",
-        "error_axes", "evaluate", "exit_curve", "raster_axes", "rate_axes", "verify",
+        "error_axes", "evaluate", "exit_curve", "plot_spikes", "raster_axes", "rate_axes", "verify",
     ),
     "hardware": ("NeuroBenchNet",),
     "settings": (

@@ -5,7 +5,7 @@ from ._early_exit import CONFIDENCES, ExitCurve, ExitPoint, exit_curve
 from ._energy import energy
 from ._evaluate import evaluate
 from ._evaluation import Evaluation, LayerActivity, accuracy_axes, error_axes, rate_axes
-from ._raster import raster_axes
+from ._raster import plot_spikes, raster_axes
 from ._verify import LayerCheck, Verification, verify
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "error_axes",
     "evaluate",
     "exit_curve",
+    "plot_spikes",
     "raster_axes",
     "rate_axes",
     "verify",

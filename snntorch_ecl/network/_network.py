@@ -24,7 +24,7 @@ from ._pieces import teach_allocator
 from ._predict import Prediction, predict
 from ._runner import Runner, Stimulus
 from ._step_bias import step_biases
-from ._summary import ShapeObserver, Summary, summarise
+from ._summary import ShapeObserver, Summary, overview, summarise
 
 
 class SpikingNetwork(nn.Module):
@@ -33,8 +33,7 @@ class SpikingNetwork(nn.Module):
     The last layer does not spike; logits are its output averaged over time, so one run of T steps
     gives the logits of every t ≤ T. A forward hook (snnTorch's probe) sees all steps of a layer at
     once, ``[T·B, ...]``, time-major. To see single steps, call :meth:`step`; to save memory, pass
-    an :class:`~snntorch_ecl.network.Observer` to :meth:`logits_over_time`. ``net`` is the traced
-    graph; ``print(snn.net.code)`` shows its code.
+    an :class:`~snntorch_ecl.network.Observer`. ``print(snn.net.code)`` shows the traced graph.
 
     Args:
         net: The graph, with time inserted.
@@ -46,8 +45,7 @@ class SpikingNetwork(nn.Module):
     Example:
         >>> from snntorch_ecl import ThresholdClip, convert
         >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
-        >>> snn = convert(ann)
-        >>> images = torch.rand(3, 8)
+        >>> snn, images = convert(ann), torch.rand(3, 8)
         >>> snn.logits_over_time(images, num_steps=4).shape
         torch.Size([4, 3, 2])
         >>> snn.reset()
@@ -173,7 +171,8 @@ class SpikingNetwork(nn.Module):
         check_sequences(inputs, self._arity)
         rows = tuple(x.flatten(0, 1) for x in inputs)
         stimulus = Stimulus(rows, inputs[0].shape[0], held=False, piece=piece)
-        return self._runner.mean(self.net, stimulus, observers)
+        with self._turn.run():
+            return self._runner.mean(self.net, stimulus, observers)
 
     def step(self, *inputs: Tensor) -> Any:
         """Advance by one step from the present state; call :meth:`reset` before new data.
@@ -224,6 +223,9 @@ class SpikingNetwork(nn.Module):
                 min_steps=min_steps,
             )
 
+    def __repr__(self) -> str:
+        return overview(self)
+
     def reset(self) -> None:
         """Reset every layer with state, to start a new sequence."""
         reset(self)
@@ -263,8 +265,7 @@ class SpikingNetwork(nn.Module):
         """Describe the network layer by layer.
 
         Args:
-            *inputs: An example input ``[B, ...]``, to measure shapes with; without it the table
-                has no shapes. State is reset.
+            *inputs: An example ``[B, ...]`` to measure shapes with, or nothing. State is reset.
 
         Returns:
             The description: ``print`` it, or take ``to_dict()``.

@@ -1,8 +1,10 @@
-"""``SpikingNetwork.summary()``: the network layer by layer."""
+"""What ``print(snn)`` shows, the network in a few lines; and ``summary()``, layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,8 +12,10 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from .._util.tables import render, table
+from .._util.tables import as_html, render, table
 from ..nn._dual_threshold import DualThreshold
+from ..nn._stepwise import Stepwise
+from ._layer import Layer
 from ._observe import Observer, Seen
 
 
@@ -63,6 +67,9 @@ class Summary:
     def __str__(self) -> str:
         return render(self.table())
 
+    def _repr_html_(self) -> str:
+        return as_html(self.table())
+
 
 def summarise(
     net: GraphModule, levels: Mapping[str, int | None], shapes: Mapping[str, tuple[int, ...]]
@@ -71,10 +78,15 @@ def summarise(
     called = [str(n.target) for n in net.graph.nodes if n.op == "call_module"]
     modules = {name: net.get_submodule(name) for name in dict.fromkeys(called)}
     rows = [_row(name, m, shapes.get(name), levels.get(name)) for name, m in modules.items()]
-    thresholds = sum(row.parameters for row in rows if row.threshold is not None)
-    learned = {id(m.threshold) for m in modules.values() if isinstance(m, DualThreshold)}
-    weights = sum(p.numel() for p in net.parameters() if id(p) not in learned)
-    return Summary(tuple(row for row in rows if row.kind != "Hold"), weights + thresholds)
+    return Summary(tuple(row for row in rows if row.kind != "Hold"), _parameters(net))
+
+
+def _parameters(net: GraphModule) -> int:
+    """Number of weights and thresholds; a threshold that is not learned is no parameter."""
+    thresholds = [m.threshold for m in net.modules() if isinstance(m, DualThreshold)]
+    learned = {id(theta) for theta in thresholds}
+    weights = [p for p in net.parameters() if id(p) not in learned]
+    return sum(tensor.numel() for tensor in (*weights, *thresholds))
 
 
 class ShapeObserver(Observer):
@@ -93,17 +105,74 @@ class ShapeObserver(Observer):
 def _row(name: str, module: nn.Module, shape: tuple[int, ...] | None, levels: int | None) -> Row:
     kind = type(module).__name__
     if isinstance(module, DualThreshold):
-        theta = module.threshold.detach()
-        threshold = (float(theta.min()), float(theta.max()))
-        return Row(name, kind, shape, threshold, levels, theta.numel())
+        return Row(name, kind, shape, _range(module), levels, module.threshold.numel())
     return Row(name, kind, shape, None, levels, sum(p.numel() for p in module.parameters()))
 
 
+_FIRST, _LAST = 8, 3  # layers that overview() lists of a deep network
+
+
+def overview(snn: Any) -> str:
+    """A ``SpikingNetwork`` in a few lines: its neurons, their θ, the T it is made for."""
+    neurons = {layer.name: snn.net.get_submodule(layer.name) for layer in snn.layers}
+    kinds = Counter(map(_kind, neurons.values()))
+    listed = " and ".join(f"{n} layer{'s' * (n > 1)} of {kind}" for kind, n in kinds.items())
+    width = max(map(len, neurons), default=0)
+    lines = [f"{name:{width}}  {_theta(neuron)}" for name, neuron in neurons.items()]
+    if (hidden := len(lines) - _FIRST - _LAST) > 1:
+        lines[_FIRST:-_LAST] = [f"… {hidden} more layers …"]
+    facts = [
+        f"{_made_for(snn.layers)}, {_parameters(snn.net):,} parameters",
+        "spikes of −1, 0 and +1" if snn.unit_spikes else "spikes worth θ",
+        "batch norms not folded" if snn.norms == "kept" else "",
+        "compiled time loop" if any(getattr(n, "fused", False) for n in neurons.values()) else "",
+    ]
+    return "\n  ".join(
+        [
+            f"SpikingNetwork with {listed}",
+            "; ".join(filter(None, facts)),
+            *lines,
+            "(all layers and their shapes: snn.summary(images))",
+        ]
+    )
+
+
+def _kind(neuron: nn.Module) -> str:
+    """The type of a layer's neurons, in words."""
+    if isinstance(neuron, DualThreshold):
+        return "IF neurons" if math.isinf(neuron.negative_threshold) else "dual-threshold neurons"
+    return type(neuron.neuron if isinstance(neuron, Stepwise) else neuron).__name__
+
+
+def _made_for(layers: Sequence[Layer]) -> str:
+    """The T that a network is made for: the number of levels its activations had."""
+    known = sorted({layer.levels for layer in layers if layer.levels is not None})
+    if not known:
+        return "made for many time steps"
+    return f"made for T = L = {known[0]}" + (f" to {known[-1]}" if len(known) > 1 else "")
+
+
+def _theta(neuron: nn.Module) -> str:
+    """The θ of a layer's neurons, or its range over the channels."""
+    if not isinstance(neuron, DualThreshold):
+        return _kind(neuron)
+    if neuron.threshold.is_meta:
+        return "θ without a value, on the meta device"
+    return f"θ = {_span(*_range(neuron))}"
+
+
+def _range(neuron: DualThreshold) -> tuple[float, float]:
+    """The smallest and the largest θ."""
+    low, high = neuron.threshold.detach().aminmax()
+    return float(low), float(high)
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"
+
+
 def _cells(row: Row) -> tuple[str, ...]:
-    theta = "–"
-    if row.threshold is not None:
-        low, high = row.threshold
-        theta = f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"
+    theta = "–" if row.threshold is None else _span(*row.threshold)
     shape = "–" if row.shape is None else " × ".join(map(str, row.shape))
     levels = "–" if row.levels is None else str(row.levels)
     return row.name, row.kind, shape, theta, levels, f"{row.parameters:,}"

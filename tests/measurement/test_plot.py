@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import snntorch
 import torch
 from matplotlib import colors
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from torch import Tensor
+from torch import Tensor, nn
 
+import snntorch_ecl as ecl
 from snntorch_ecl._util.figures import NEGATIVE, POSITIVE, new_figure
-from snntorch_ecl.errors import InputError, MissingDependencyError
+from snntorch_ecl.errors import ConfigError, InputError, MissingDependencyError
 from snntorch_ecl.experiments._sweep import Point, Sweep
 from snntorch_ecl.experiments._sweep import _draw as sweep_axes
 from snntorch_ecl.measurement import (
@@ -24,6 +27,7 @@ from snntorch_ecl.measurement import (
     LayerActivity,
     accuracy_axes,
     error_axes,
+    plot_spikes,
     raster_axes,
     rate_axes,
 )
@@ -124,6 +128,63 @@ def test_spikes_of_another_shape_are_refused(axes: Axes, spikes: Tensor) -> None
     with pytest.raises(InputError, match=r"spikes \[T, neurons\]; got shape") as caught:
         raster_axes(axes, spikes)
     assert str(list(spikes.shape)) in str(caught.value)
+
+
+def spiking_line(*thetas: float) -> ecl.SpikingNetwork:
+    """Neurons one after the other, without weights."""
+    return ecl.convert(nn.Sequential(*(ecl.ThresholdClip(4, theta) for theta in thetas)))
+
+
+# At θ = 1 and v(0) = 0.5: two spikes by step 2, one of them taken back at step 4; and silence.
+CURRENT = torch.tensor([[1.2, 0], [0.9, 0], [-0.4, 0], [-0.9, 0], [0.3, 0]]).view(5, 1, 2)
+
+
+def test_spikes_over_time_are_drawn_with_their_signs() -> None:
+    (axes,) = plot_spikes(spiking_line(1.0), CURRENT).axes
+    assert marks(axes) == {POSITIVE: [[1, 0], [2, 0]], NEGATIVE: [[4, 0]]}
+    assert axes.get_title() == "0: 2 × +1, 1 × −1"
+    assert axes.get_ylabel() == "1 of 1 active neurons"
+    assert draws(axes)
+
+
+def test_an_image_is_held_and_only_the_first_of_a_batch_is_drawn() -> None:
+    images = torch.tensor([[0.25, 0.75], [1.0, 1.0]])  # of θ: spikes at step 2; 1, 2 and 4
+    (axes,) = plot_spikes(spiking_line(1.0), images, num_steps=4).axes
+    assert marks(axes) == {POSITIVE: [[1, 1], [2, 0], [2, 1], [4, 1]], NEGATIVE: []}
+
+
+def test_of_many_neurons_those_shown_are_spread_over_the_layer_and_sorted() -> None:
+    images = torch.arange(101).flip(0).view(1, -1) / 100
+    (axes,) = plot_spikes(spiking_line(1.0), images, num_steps=4, neurons=5).axes
+    counts = Counter(neuron for _, neuron in marks(axes)[POSITIVE])
+    assert [counts[neuron] for neuron in range(5)] == [1, 1, 2, 3, 4]
+    assert axes.get_ylabel() == "5 of 88 active neurons"  # from 1/8 of θ on
+
+
+def test_of_many_layers_six_are_drawn_or_those_that_are_named() -> None:
+    snn, image = spiking_line(*[1.0] * 21), torch.ones(1, 3)
+    figure = plot_spikes(snn, image, num_steps=2)
+    assert [a.get_title().split(":")[0] for a in figure.axes] == ["0", "4", "8", "12", "16", "20"]
+    figure = plot_spikes(snn, image, num_steps=2, layers=["3", "1"])
+    assert [a.get_title().split(":")[0] for a in figure.axes] == ["3", "1"]
+
+
+def test_a_network_that_is_silent_is_drawn() -> None:
+    (axes,) = plot_spikes(spiking_line(1.0), torch.zeros(1, 3), num_steps=2).axes
+    assert axes.get_ylabel() == "0 of 0 active neurons"
+    assert draws(axes)
+
+
+def test_layers_without_neurons_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no dual-threshold neurons in 'x'.* are 0, 1"):
+        plot_spikes(spiking_line(1.0, 1.0), torch.ones(1, 3), num_steps=2, layers=["0", "x"])
+    leaky = {nn.Tanh: lambda module, site: snntorch.Leaky(beta=0.5, init_hidden=True)}
+    ann = nn.Sequential(ecl.ThresholdClip(4, 1.0), nn.Tanh())
+    snn = ecl.convert(ann, handlers={ecl.ThresholdClip: leaky[nn.Tanh], **leaky})
+    with pytest.raises(ConfigError, match="no dual-threshold neuron: it has no spikes"):
+        plot_spikes(snn, torch.ones(1, 3), num_steps=2)
+    with pytest.raises(ConfigError, match="neurons"):
+        plot_spikes(spiking_line(1.0), torch.ones(1, 3), num_steps=2, neurons=0)
 
 
 # --------------------------------------------------------------------------------- accuracy

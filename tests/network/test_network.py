@@ -486,6 +486,41 @@ def test_summary_counts_weights_that_stand_outside_layers() -> None:
     assert ecl.convert(ann).summary().parameters == 8 + 1
 
 
+def test_printing_a_network_says_in_a_few_lines_what_it_is() -> None:
+    assert str(summarised()).split("\n") == [
+        "SpikingNetwork with 2 layers of dual-threshold neurons",
+        "  made for T = L = 4, 182 parameters; spikes worth θ",
+        "  1  θ = 1.5",
+        "  5  θ = 0.5 … 2",
+        "  (all layers and their shapes: snn.summary(images))",
+    ]
+
+
+def test_printing_tells_how_a_network_was_converted_and_runs() -> None:
+    ann = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), ecl.ThresholdClip(2, 1.0), nn.Tanh(),
+                        nn.Linear(3, 3), ecl.ThresholdClip(8, 1.0))  # fmt: skip
+    leaky = {nn.Tanh: lambda module, site: snntorch.Leaky(beta=0.5, init_hidden=True)}
+    settings = {"unit_spikes": True, "fold_batchnorms": False, "handlers": leaky}
+    snn = ecl.convert(ann, negative_threshold=-math.inf, **settings).fuse()
+    first, second, *_ = str(snn).split("\n")
+    assert first == "SpikingNetwork with 2 layers of IF neurons and 1 layer of Leaky"
+    assert "T = L = 2 to 8" in second
+    assert "spikes of −1, 0 and +1; batch norms not folded; compiled time loop" in second
+    assert "3  Leaky" in str(snn)
+    unbounded = ecl.convert(nn.Sequential(ecl.ThresholdClip(None, 1.0), nn.Linear(2, 2)))
+    assert "made for many time steps" in str(unbounded.to("meta"))
+
+
+def test_printing_a_deep_network_stays_short() -> None:
+    text = str(ecl.convert(nn.Sequential(*(ecl.ThresholdClip(4, 0.5 + i) for i in range(40)))))
+    assert len(text.split("\n")) < 16
+    assert "7   θ = 7.5\n  … 29 more layers …\n  37  θ = 37.5" in text
+
+
+def test_a_notebook_shows_the_summary_as_a_table() -> None:
+    assert '<td style="text-align: left">2</td>' in summarised().summary()._repr_html_()
+
+
 def test_neurons_are_named_in_running_order() -> None:
     snn = spiking("residual")[1]
     assert list(snn.neurons) == ["1", "2.relu", "2.relu_1", "3.relu", "3.relu_1"]
