@@ -72,7 +72,7 @@ class Sweep(Result):
 
     @property
     def front(self) -> tuple[Point, ...]:
-        """The points that no other beats; see :func:`pareto_front`."""
+        """The points that no other beats in steps or accuracy."""
         return pareto_front(self.points)
 
     def table(self) -> Table:

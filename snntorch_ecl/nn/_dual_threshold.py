@@ -178,7 +178,7 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     @property
     def mem_sum(self) -> Tensor:
-        """Sum of the membranes of the last group of images: finite only if all of them are."""
+        """Sum of the last group's membranes, which is finite only if all of them are."""
         return self.mem.detach().sum() if self._mem_sum is None else self._mem_sum
 
     @property
