@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Interpreter, Node
 from tqdm import tqdm
 
 from .._util.batches import check_one_input, images_in
 from .._util.checks import check_num_steps
 from .._util.devices import device_of
+from .._util.shelf import Row, Shelf
 from ..errors import ConfigError, DataError
 from ..network import _pieces as pieces
 from ..network._check_spiking import check_spiking
 from ..network._network import SpikingNetwork
 from ..network._step_bias import step_biases
-from ..nn import Temporal, unfold
 from ._convert import with_step_biases
 from ._correctors import Biases, Corrector, Steps, Weights
 from ._layer_before import layer_before
-from ._reference import Reference
+from ._reference import Activation, Reference
+from ._walk import Walk
 
 Correction = Literal["weights", "biases", "steps"]
 
@@ -59,9 +59,10 @@ def compensate(
       step is the ANN's. This adds ``[T, C]`` numbers to a layer, and one addition before each
       neuron. Best for networks trained with clips, and at T = 1.
 
-    All images go through a layer, in groups, before the next layer is corrected. Memory holds the
-    outputs of one layer for all images and steps, and, for ``weights``, all the ANN's activations
-    for these images. Use fewer images for large networks.
+    All images go through a layer, in groups, before the next layer is corrected. Memory holds one
+    group at a time, however many images and steps there are. What waits for the next layer is in
+    temporary files (in ``TMPDIR``): the spikes of one layer, a byte for each neuron, step and
+    image, and, for ``weights``, all the ANN's activations.
 
     Args:
         snn: The converted network. It is not changed.
@@ -81,6 +82,7 @@ def compensate(
         ConfigError: num_steps < 1, an unknown method, an ANN with other layers than the network,
             or a network that is already corrected step by step.
         DataError: No data, or batches of another form.
+        StateError: There is no room for the temporary files.
 
     Example:
         >>> from snntorch_ecl import calibrate, convert, prepare
@@ -104,119 +106,79 @@ def compensate(
             "compensate the network that convert returned"
         )
     kind = _CORRECTORS[method]
-    images = list(images_in(data, key=key))
-    if not images:
-        raise DataError("the data is empty: there is no batch to compensate with")
     # Least squares need gradients, which an inference mode around this call would forbid.
-    with torch.inference_mode(False), torch.no_grad():
-        device = device_of(snn)
-        images = [(x.clone() if x.is_inference() else x).to(device) for x in images]
-        return _corrected(kind, copy.deepcopy(snn).eval(), ann, images, num_steps, progress)
+    with torch.inference_mode(False), torch.no_grad(), Shelf() as shelf:
+        work = _Compensation(kind, copy.deepcopy(snn).eval(), ann, num_steps, shelf)
+        for images in images_in(data, key=key):
+            work.add((images.clone() if images.is_inference() else images).to(device_of(snn)))
+        if not work.begun:
+            raise DataError("the data is empty: there is no batch to compensate with")
+        return work.done(progress=progress)
 
 
-def _corrected(
-    kind: type[Corrector],
-    snn: SpikingNetwork,
-    ann: nn.Module,
-    images: list[Tensor],
-    num_steps: int,
-    progress: bool,
-) -> SpikingNetwork:
-    """Correct the network in place."""
-    groups = [part for batch in images for part in pieces.groups(snn.net, batch, num_steps)]
-    correctors = {
-        name: kind(snn.net, neuron, layer_before(snn.net, name), num_steps, snn.spike_worth(name))
-        for name, neuron in snn.neurons.items()
-    }
-    last = kind(snn.net, None, layer_before(snn.net, None), num_steps)
-    reference = Reference(ann, snn)
-    for group in groups:
-        answer, seen = reference.run(group)
-        last.targets.append(answer)
-        for name, corrector in correctors.items():
-            corrector.targets.append(kind.of_ann(seen[name]))
-    outputs = _Walk(snn.net, correctors, last, num_steps).over(groups, progress=progress)
-    logits = last.targets
-    if all(isinstance(v, Tensor) for v in (*outputs, *logits)):
-        means = [unfold(output, num_steps).mean(0) for output in outputs]
-        if [mean.shape for mean in means] == [answer.shape for answer in logits]:
-            last.finish(means)
-    snn.reset()
-    found = {name: c.bias for name, c in correctors.items() if isinstance(c, Steps)}
-    biases = {name: bias for name, bias in found.items() if bias is not None}
-    return with_step_biases(snn, biases) if biases else snn
-
-
-class _Walk(Interpreter):
-    """Runs a graph with time inserted node by node, each for all groups of images.
-
-    So a layer can be corrected with all images before any of them goes on to the next layer.
-    """
-
-    held = 1  # how many steps the currents of the present neuron stand for
+class _Compensation:
+    """Corrects a network in place, with what waits meanwhile on a shelf."""
 
     def __init__(
         self,
-        net: GraphModule,
-        correctors: Mapping[str, Corrector],
-        last: Corrector,
+        kind: type[Corrector],
+        snn: SpikingNetwork,
+        ann: nn.Module,
         num_steps: int,
+        shelf: Shelf,
     ) -> None:
-        super().__init__(net)
-        self.correctors, self.num_steps = correctors, num_steps
-        fitted = [c for c in (*correctors.values(), last) if isinstance(c, Weights)]
-        self.fitted = {id(c.layer): c for c in fitted if c.layer is not None}
+        net = snn.net
+        self.snn, self.num_steps, self.shelf = snn, num_steps, shelf
+        self.reference = Reference(ann, snn)
+        self.correctors: dict[str | None, Corrector] = {
+            name: kind(net, neuron, layer_before(net, name), num_steps, snn.spike_worth(name))
+            for name, neuron in snn.neurons.items()
+        }
+        self.correctors[None] = kind(net, None, layer_before(net, None), num_steps)
+        self.targets = {name: Row(shelf) for name in self.correctors}
+        self.walk = Walk(net, snn.neurons.keys(), num_steps)
+        self.begun = False
 
-    def over(self, groups: list[Tensor], *, progress: bool) -> list[Any]:
-        """The output of the graph for each group."""
-        image, steps, held = (n for n in self.graph.nodes if n.op == "placeholder")
-        envs: list[dict[Node, Any]] = [
-            {image: group, steps: self.num_steps, held: self.num_steps} for group in groups
-        ]
+    def add(self, images: Tensor) -> None:
+        """Take a batch, in groups; keep what the ANN makes of it."""
+        self.begun = True
+        for group in pieces.groups(self.snn.net, images, self.num_steps):
+            self.walk.start(group, self.shelf)
+
+            def see(name: str, seen: Activation) -> None:
+                corrector = self.correctors[name]
+                if corrector.layer is not None:
+                    self.targets[name].append(corrector.target(seen))
+
+            self.targets[None].append(self.reference.watched(group, see))
+
+    def done(self, *, progress: bool) -> SpikingNetwork:
+        """The network, with one layer after the other corrected."""
         bar = tqdm(
-            total=len(self.correctors), desc="compensate", unit="layer", disable=not progress,
-            leave=False, delay=2,
+            self.walk.ends(), total=len(self.correctors), desc="compensate", unit="layer",
+            disable=not progress, leave=False, delay=2,
         )  # fmt: skip
-        outputs: list[Any] = []
-        with bar:
-            for node in self.graph.nodes:
-                if node.op == "placeholder":
-                    continue
-                currents: Sequence[Tensor | None] = [None] * len(envs)
-                if node.op == "call_module" and node.target in self.correctors:
-                    currents = self._corrected(node, envs)
-                    bar.update(1)
-                outputs = [
-                    self._step(node, env, given) for env, given in zip(envs, currents, strict=True)
-                ]
-        return outputs
+        for name in bar:
+            if self.correctors[name].layer is not None:
+                self._correct(name)
+            self.targets[name].clear()
+            if name is not None:
+                self.walk.cross(self.correctors[name].shifts)
+        self.snn.reset()
+        shifts = {name: c.shifts for name, c in self.correctors.items()}
+        biases = {str(name): bias for name, bias in shifts.items() if bias is not None}
+        return with_step_biases(self.snn, biases) if biases else self.snn
 
-    def _step(self, node: Node, env: dict[Node, Any], current: Tensor | None) -> Any:
-        """Run one node for one group, and drop values that no later node reads."""
-        self.env = env
-        layer = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
-        if isinstance(layer, Temporal):
-            layer.begin()
-        if current is None:
-            value = self.run_node(node)
+    def _correct(self, name: str | None) -> None:
+        """Correct the layer before the neuron at which all groups are."""
+        corrector, kept = self.correctors[name], Row(self.shelf)
+        take = corrector.take_output if name is None else corrector.take
+        arrivals = self.walk.arrivals(corrector.layer)
+        for arrived, target in zip(arrivals, self.targets[name], strict=True):
+            taken = take(arrived, target)
+            if taken is None:
+                break
+            kept.append(taken)
         else:
-            assert layer is not None
-            value = layer(current, num_steps=self.num_steps, held=self.held)
-        env[node] = value
-        if id(layer) in self.fitted:
-            corrector = self.fitted[id(layer)]
-            corrector.inputs.append(env[node.args[0]])  # type: ignore[index]
-            corrector.shape = value.shape[1:]
-        for read in self.user_to_last_uses.get(node, ()):
-            del env[read]
-        return value
-
-    def _corrected(self, node: Node, envs: list[dict[Node, Any]]) -> list[Tensor]:
-        """Correct the layer before a neuron; returns the currents that now reach the neuron."""
-        source, given = node.args[0], node.kwargs.get("held", 1)
-        held: Any = envs[0][given] if isinstance(given, Node) else given
-        corrector = self.correctors[str(node.target)]
-        currents = [env[source] for env in envs]  # type: ignore[index]
-        currents, self.held = corrector.corrected(currents, held)
-        corrector.inputs, corrector.targets = [], []  # no longer needed; free the memory
-        return currents
+            (corrector.correct_output if name is None else corrector.correct)(kept)
+        kept.clear()

@@ -54,9 +54,13 @@ class Reference:
     def run(self, images: Tensor) -> tuple[Any, dict[str, Activation]]:
         """The ANN's output for images ``[B, ...]``, and its activations by spiking layer."""
         seen: dict[str, Activation] = {}
-        with watching(self._clips, seen.__setitem__):
-            output = self._ann(images)
+        output = self.watched(images, seen.__setitem__)
         return output, seen
+
+    def watched(self, images: Tensor, see: Callable[[str, Activation], None]) -> Any:
+        """The ANN's output for images; ``see`` gets each activation as it is computed."""
+        with watching(self._clips, see):
+            return self._ann(images)
 
 
 def _prepared(ann: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.conversion._compensate import compensate
-from snntorch_ecl.conversion._correctors import _least_squares
+from snntorch_ecl.conversion._least_squares import least_squares
 from tests.helpers.residual import STEPS, changed, currents, images, relu_network
 
 
@@ -40,17 +40,16 @@ def test_the_fit_is_that_of_linear_algebra_where_there_are_few_weights() -> None
     x, wanted = (torch.randn(40, n, generator=generator).double() for n in (3, 2))
     expected = torch.linalg.lstsq(x, wanted).solution.T
     for row, target in zip(expected, wanted.T, strict=True):
-        found = _least_squares(
-            lambda w, i: nn.functional.linear((x[:30], x[30:])[i], w),
-            torch.zeros(1, 3).double(),
-            target[:, None].split(30),
+        groups = list(zip(target[:, None].split(30), x.split(30), strict=True))
+        found = least_squares(
+            lambda w, part: nn.functional.linear(part, w), torch.zeros(1, 3).double(), groups
         )
         torch.testing.assert_close(found[0], row, rtol=1e-6, atol=1e-8)
 
 
 def test_a_layer_that_needs_no_fit_gets_none() -> None:
-    zero = torch.zeros(4, 1)
-    found = _least_squares(lambda w, i: zero @ w.T, torch.zeros(2, 1), [torch.ones(4, 2)])
+    groups = [(torch.ones(4, 2), torch.zeros(4, 1))]
+    found = least_squares(lambda w, x: x @ w.T, torch.zeros(2, 1), groups)
     assert torch.equal(found, torch.zeros(2, 1))
 
 

@@ -82,6 +82,12 @@ VERBS: dict[str, Verb] = {
     "exit_curve": lambda relu, ann, snn, data, t: exit_curve(snn, data, max_steps=t, **QUIET),
     "summary": lambda relu, ann, snn, data, t: snn.summary(data[0][0]),
     "calibrate": lambda relu, ann, snn, data, t: ecl.calibrate(ecl.prepare(relu), data, **QUIET),
+    **{
+        f"compensate {method}": lambda relu, ann, snn, data, t, method=method: ecl.compensate(
+            snn, relu, data, num_steps=t, method=method, **QUIET
+        )
+        for method in ("weights", "biases", "steps")
+    },
 }
 
 
@@ -98,6 +104,7 @@ def test_memory_grows_neither_with_the_steps_nor_with_the_batch(
     # 16 KiB for the largest tensor of an image: cut into groups of 8 to 32 images.
     monkeypatch.setattr(_pieces, "_ROOM_ON_CPU", ROOM)
     monkeypatch.setattr("snntorch_ecl.conversion._calibrate._COUNTED_AT_ONCE", ROOM // 40)
+    monkeypatch.setattr("snntorch_ecl._util.shelf._IN_MEMORY", ROOM)
     snn = ecl.convert(ann)
     images = torch.rand(batch, 3, 16, 16)
     data = [(images, torch.arange(batch) % 10)]
