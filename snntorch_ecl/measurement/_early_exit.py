@@ -150,8 +150,8 @@ def exit_curve(
     samples = torch.zeros(1, dtype=torch.int64)
     device = device_of(snn)
     no_layers = Observer(())  # with an observer, the network stores no state
-    with measuring(snn), torch.no_grad():
-        for images, labels in pairs_in(data, desc="early exit", progress=progress):
+    for images, labels in pairs_in(data, desc="early exit", progress=progress):
+        with measuring(snn), torch.no_grad():
             logits = snn.logits_over_time(
                 images.to(device), num_steps=max_steps, observers=[no_layers]
             )

@@ -66,8 +66,8 @@ def energy(
     check_spiking(snn)
     check_one_input(snn.net, "energy")
     counter, samples = _Counter(snn.net, num_steps), 0
-    with measuring(snn), torch.no_grad():
-        for images in images_in(data, key=key, desc="energy", progress=progress):
+    for images in images_in(data, key=key, desc="energy", progress=progress):
+        with measuring(snn), torch.no_grad():
             snn.logits_over_time(
                 images.to(device_of(snn)), num_steps=num_steps, observers=[counter]
             )

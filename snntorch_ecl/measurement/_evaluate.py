@@ -64,8 +64,8 @@ def evaluate(
     reference = None if ann is None else Reference(ann, snn)
     meters = {name: LayerMeter(name, num_steps, snn.spike_worth(name)) for name in snn.neurons}
     layers = LayerObserver(meters, reference)
-    with measuring(snn), torch.inference_mode():
-        for images, labels in pairs_in(data, desc="evaluate", progress=progress):
+    for images, labels in pairs_in(data, desc="evaluate", progress=progress):
+        with measuring(snn), torch.inference_mode():
             logits = snn.logits_over_time(
                 images.to(device), num_steps=num_steps, observers=[layers]
             )

@@ -163,8 +163,8 @@ def verify(
         for name, neuron in snn.neurons.items()
     }
     layers, samples = LayerObserver(meters, Reference(ann, snn)), 0
-    with measuring(snn), torch.no_grad():
-        for images in images_in(data, key=key, desc="verify", progress=progress):
+    for images in images_in(data, key=key, desc="verify", progress=progress):
+        with measuring(snn), torch.no_grad():
             snn.logits_over_time(images.to(device_of(snn)), num_steps=num_steps, observers=[layers])
             samples += len(images)
     if not samples:

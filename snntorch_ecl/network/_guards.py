@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from .._util.turns import turn_of
 from ..errors import InputError, StateError
 from ..nn._dual_threshold import DualThreshold
 from ..nn._stepwise import reset
@@ -68,12 +69,17 @@ def check_membranes(neurons: Mapping[str, DualThreshold]) -> None:
 
 @contextmanager
 def measuring(network: nn.Module) -> Iterator[None]:
-    """Run the block in eval mode; then restore every module's mode and reset the network."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        reset(network)
+    """Run the block in eval mode; then restore every module's mode and reset the network.
+
+    Other threads that use the network wait meanwhile: keep the block to one batch.
+    """
+    turn = turn_of(network)
+    with turn.alone() if turn else nullcontext():
+        modes = [(module, module.training) for module in network.modules()]
+        network.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            reset(network)

@@ -17,12 +17,12 @@ from ..graph._fold import fold_batchnorm
 from ..nn import DualThreshold, reset
 from ..nn._snntorch import ResetHandle
 from ._files import write_network
-from ._guards import check_inputs, check_membranes, check_sequences, follow_reset, measuring
+from ._guards import check_inputs, check_sequences, measuring
 from ._layer import Layer, Norms
 from ._observe import Observer
 from ._pieces import teach_allocator
 from ._predict import Prediction, predict
-from ._runner import Runner, Stimulus
+from ._runner import Runner, Stimulus, one_step
 from ._step_bias import step_biases
 from ._summary import ShapeObserver, Summary, overview, summarise
 
@@ -188,10 +188,7 @@ class SpikingNetwork(nn.Module):
         """
         check_inputs(inputs, self._arity)
         with self._turn.step():
-            follow_reset(self.net, self.neurons)
-            output = self.net(*inputs, num_steps=1, held=1)
-            check_membranes(self.neurons)
-            return output
+            return one_step(self.net, self.neurons, inputs)
 
     def predict(
         self, *inputs: Tensor, max_steps: int, confidence: float = 0.9, min_steps: int = 2
@@ -258,8 +255,8 @@ class SpikingNetwork(nn.Module):
         Returns:
             θ, ``[]`` or ``[C]``, with ``unit_spikes``; else 1, as the spikes already contain θ.
         """
-        threshold = self.neurons[name].threshold.detach()
-        return threshold if self.unit_spikes else torch.ones_like(threshold)
+        theta = self.neurons[name].threshold.detach()
+        return theta if self.unit_spikes else torch.ones_like(theta)
 
     def summary(self, *inputs: Tensor) -> Summary:
         """Describe the network layer by layer.
@@ -292,7 +289,7 @@ class SpikingNetwork(nn.Module):
             CheckpointError: The file cannot be written; an existing file is not changed.
         """
         settings = {
-            "layers": [asdict(layer) for layer in self.layers],
+            "layers": list(map(asdict, self.layers)),
             "neurons": {name: neuron.settings() for name, neuron in self.neurons.items()},
             "step_biases": step_biases(self.net),
             "unit_spikes": self.unit_spikes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,3 +131,17 @@ def _run(
     if piece >= num_steps and not observers:
         return [(num_steps, net(*inputs, num_steps=num_steps, held=num_steps if held else 1))]
     return pieces.run(net, inputs, num_steps, held=held, piece=piece, observers=observers)
+
+
+def one_step(
+    net: GraphModule, neurons: Mapping[str, DualThreshold], inputs: tuple[Tensor, ...]
+) -> Any:
+    """Advance by one step from the present state; inputs and output are ``[B, ...]``."""
+    if neurons and all(neuron.is_fresh for neuron in neurons.values()):
+        # snnTorch may have reset the neurons; it does not know the other layers.
+        for layer in temporal_layers(net):
+            if not isinstance(layer, DualThreshold):
+                layer.reset_mem()
+    output = net(*inputs, num_steps=1, held=1)
+    check_membranes(neurons)
+    return output

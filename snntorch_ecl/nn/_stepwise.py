@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Any
+
 import snntorch
 import torch
 from torch import Tensor, nn
 
+from .._util.turns import turn_of
+from ._snntorch import ResetHandle
 from ._temporal import Temporal, unfold
 
 
@@ -54,7 +59,8 @@ def reset(module: nn.Module) -> None:
 
     Args:
         module: A neuron, a network, or anything that holds them. Other networks keep their state
-            (``snntorch.utils.reset`` clears every live neuron of the process).
+            (``snntorch.utils.reset`` clears every live neuron of the process). A
+            :class:`~snntorch_ecl.SpikingNetwork` that another thread runs is waited for.
 
     Example:
         >>> from snntorch_ecl import DualThreshold
@@ -64,6 +70,13 @@ def reset(module: nn.Module) -> None:
         >>> neuron.mem
         tensor([0., 0.])
     """
-    for layer in module.modules():
-        if isinstance(layer, (Temporal, snntorch.SpikingNeuron)) and hasattr(layer, "reset_mem"):
-            layer.reset_mem()
+    turn = turn_of(module)
+    with turn.alone() if turn else nullcontext():
+        if turn:
+            turn.own()
+        stateful = isinstance(module, (Temporal, snntorch.SpikingNeuron))
+        reset_mem: Any = getattr(module, "reset_mem", None)
+        if stateful and not isinstance(module, ResetHandle) and reset_mem is not None:
+            reset_mem()
+        for child in module.children():
+            reset(child)
