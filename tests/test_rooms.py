@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "snntorch_ecl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Modules of ours that wait until they are needed, and the heavy package that they bring.
-LAZY = {"training/_lightning.py": "lightning"}
+LAZY = {"training/_lightning.py": "lightning", "_util/_picture.py": "matplotlib"}
 
 
 def name(path: Path) -> str:

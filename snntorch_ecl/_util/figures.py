@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from typing import TYPE_CHECKING, Any
 
 from .optional import require
@@ -9,7 +12,7 @@ from .optional import require
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ABOVE", "BESIDE", "LINES", "NEGATIVE", "POSITIVE", "new_figure"]
+__all__ = ["ABOVE", "BESIDE", "LINES", "NEGATIVE", "POSITIVE", "as_image", "new_figure"]
 
 # Okabe and Ito's palette: distinguishable with any colour vision, and in print.
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"
@@ -24,8 +27,20 @@ BESIDE: dict[str, Any] = {"frameon": False, "loc": "center left", "bbox_to_ancho
 
 def new_figure(*, rows: int = 1, columns: int = 1, size: tuple[float, float]) -> tuple[Figure, Any]:
     """An empty figure of a size in inches, and its axes, as ``plt.subplots`` returns them."""
-    figure = require("matplotlib.figure", extra="demo").Figure(figsize=size, layout="constrained")
+    require("matplotlib.figure", extra="demo")
+    from ._picture import Picture
+
+    figure = Picture(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns)
     for each in figure.axes:
         each.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def as_image(figure: Figure, description: str) -> str:
+    """A figure as HTML, for a notebook."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    text = html.escape(description)
+    return f'<img alt="{text}" style="max-width: 100%" src="data:image/png;base64,{data}">'

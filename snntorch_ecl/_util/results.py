@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from .figures import as_image
 from .tables import as_html, render
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ __all__ = ["Result"]
 class Result:
     """Base of the frozen dataclasses that measurements return.
 
-    ``print`` shows its tables, a notebook shows them as HTML, :meth:`to_dict` is for programs.
+    ``print`` shows its tables; a notebook shows them as HTML, with the figure once matplotlib is
+    imported; :meth:`to_dict` is for programs.
     """
 
     def table(self) -> Table:
@@ -42,4 +45,7 @@ class Result:
         return render(*self.tables())
 
     def _repr_html_(self) -> str:
-        return as_html(*self.tables())
+        shown = as_html(*self.tables())
+        if "matplotlib.figure" not in sys.modules:  # to import it for this would be slow
+            return shown
+        return shown + as_image(self.plot(), f"The figure of: {self.table().title}")
