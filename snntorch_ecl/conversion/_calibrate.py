@@ -191,8 +191,7 @@ class _Watcher:
             self.histogram = Histogram(output.shape[1] if self.clip.per_channel else 1)
         few = max(1, _COUNTED_AT_ONCE * len(output) // output.numel())
         for part in torch.split(output, few):
-            rows = part.transpose(0, 1) if self.clip.per_channel else part.unsqueeze(0)
-            self.histogram.add(rows.flatten(1))
+            self.histogram.add(part.transpose(0, 1) if self.clip.per_channel else part[None])
 
     def gather(self) -> None:
         """Add what the other processes have counted."""
