@@ -159,7 +159,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "settings": (
         "DataConfig", "ExperimentConfig", "Precision", "TrainConfig", "from_dict", "load_config",
     ),
-    "training": ("Committee", "Teacher", "fit", "measure_norms"),
+    "training": ("Committee", "DeviceImages", "Teacher", "fit", "measure_norms"),
     "models": (
         "Checkpoint", "DigitNet", "PretrainedSNN", "ResNet", "VGG16", "build", "load_ann",
         "load_pretrained", "load_pretrained_snn", "pretrained_names", "pretrained_snn_names",

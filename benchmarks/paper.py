@@ -1,0 +1,488 @@
+r"""The paper's networks and its table on CIFAR-10, within ten minutes of an accelerator.
+
+    python benchmarks/paper.py --data FOLDER --output-dir runs/resnet18 --seconds 560
+
+``FOLDER`` holds ``cifar10_train.npz`` and ``cifar10_test.npz``: ``x`` uint8 ``[N, 3, 32, 32]`` and
+``y``. Stages, in the order in which they are given:
+
+- ``relu-vs-clip``: does a rate that ReLU survives (batch 512, 0.4) break clips? Losses of every
+  step, compiled and eager.
+- ``train``: the clipped network. Epochs are planned from what an epoch takes, anew after each one,
+  and the cosine ends when the time does. An epoch that diverges is taken back, at half the rate.
+- ``table``: T = 1 … 8 with both thresholds and with one, from v(0) = θ/2 and from 0, on this one
+  checkpoint and all test images.
+- ``finetune-t2``, ``finetune-t1``, ``finetune-t4``: the spiking network learns on at that T, with
+  the clipped network as its teacher; the next of them starts from the one before, but T = 4 from
+  the clipped one.
+- ``long``: the table up to T = 32, on as many test images as the rest of the time allows.
+
+``paper.json`` is written after each stage, checkpoints twice a minute. Started again with the same
+output folder, the script goes on where it was. ``ann.safetensors`` and ``snn-t*.safetensors`` are
+files of the package (``load_ann``, ``load``). If they are larger than 15 MiB, the weights of
+convolutions and linear layers are first rounded to 8 significant bits, as bfloat16 has and as
+training saw them; what is measured is measured afterwards. Beside such a file stand the parts of
+its compressed form: ``cat NAME.xz.* | xz -d > NAME``.
+
+Training runs in bfloat16 with weights in float32, channels last, compiled; measurements run in
+float32 with TF32 off. A small network does not fill an accelerator: give each model a process of
+its own (see ``--stages`` and ``--model``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import lzma
+import math
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+import snntorch_ecl as ecl
+from snntorch_ecl._util.devices import default_device
+from snntorch_ecl._util.files import replacing
+from snntorch_ecl.errors import ConfigError, StateError
+from snntorch_ecl.experiments._files import versions_and_machine, write_json
+from snntorch_ecl.models import load_ann, save_ann
+from snntorch_ecl.nn._threshold_clip import clips_of
+from snntorch_ecl.settings import DataConfig, ExperimentConfig, TrainConfig
+from snntorch_ecl.training import DeviceImages, Teacher
+from snntorch_ecl.training._device_loop import DeviceLoop
+from snntorch_ecl.training._thresholds import start_thresholds
+
+CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+# Shares of the time that is left, among the stages that are still to come.
+WEIGHTS = {
+    "relu-vs-clip": 15,
+    "train": 62,
+    "table": 6,
+    "finetune-t2": 14,
+    "finetune-t1": 10,
+    "finetune-t4": 22,
+    "long": 5,
+}
+NEURONS = {
+    "dual threshold, θ/2": {},
+    "IF, θ/2": {"negative_threshold": float("-inf")},
+    "dual threshold, 0": {"initial_membrane": 0.0},
+    "IF, 0": {"initial_membrane": 0.0, "negative_threshold": float("-inf")},
+}
+FIRST = next(iter(NEURONS))
+SHARD = 15 * 2**20
+
+
+class AtSteps(nn.Module):
+    """A spiking network at a fixed T, as a function of its images."""
+
+    def __init__(self, snn: ecl.SpikingNetwork, num_steps: int) -> None:
+        super().__init__()
+        self.snn, self.num_steps = snn, num_steps
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.snn(images, num_steps=self.num_steps)
+        return logits
+
+
+class Run:
+    """Settings, data, results so far and the time that is left."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given, self.folder = given, given.output_dir
+        self.end = time.monotonic() + given.seconds
+        self.device = torch.device(given.device or default_device())
+        self.on_gpu = self.device.type == "cuda"
+        self.train, self.test = (self._images(split) for split in ("train", "test"))
+        self.writers: list[threading.Thread] = []
+        self.file = self.folder / "paper.json"
+        self.results: dict[str, Any] = {}
+        if self.file.is_file():
+            self.results = json.loads(self.file.read_text(encoding="utf-8"))
+            self._check_same(self.results["settings"])
+
+    def _check_same(self, before: dict[str, str]) -> None:
+        for name in ("model", "levels", "batch_size", "augment", "cutout", "seed"):
+            if before[name] != str(getattr(self.given, name)):
+                raise ConfigError(
+                    f"{self.folder} holds a run with {name} {before[name]}, now "
+                    f"{getattr(self.given, name)}; choose another folder"
+                )
+
+    def _images(self, split: str) -> DeviceImages:
+        with np.load(self.given.data / f"cifar10_{split}.npz") as file:
+            images, labels = (torch.from_numpy(file[name][: self.given.images]) for name in "xy")
+        return DeviceImages(
+            images,
+            labels,
+            trivial_augment=self.given.augment == "trivial",
+            cutout=self.given.cutout,
+            seed=self.given.seed,
+            device=self.device,
+        )
+
+    def left(self) -> float:
+        return self.end - time.monotonic()
+
+    def share(self, stage: str) -> float:
+        """Seconds for a stage: its share of what is left."""
+        stages = self.given.stages[self.given.stages.index(stage) :]
+        return max(0.0, self.left()) * WEIGHTS[stage] / sum(WEIGHTS[name] for name in stages)
+
+    def note(self, stage: str, found: Any, *, done: bool = True) -> None:
+        """Write what a stage has found at once: a run that is killed loses none of it."""
+        given = {name: str(value) for name, value in vars(self.given).items()}
+        if done:
+            self.results.pop(f"{stage}, so far", None)
+        self.results[stage if done else f"{stage}, so far"] = found
+        content = {**self.results, "settings": given, **versions_and_machine()}
+        write_json(self.file, content)
+        print(f"[{self.given.seconds - self.left():6.1f} s] {stage}: {headline(found)}", flush=True)
+
+    def config(self, **more: Any) -> TrainConfig:
+        return TrainConfig(
+            **{
+                "batch_size": self.given.batch_size,
+                "precision": "bf16-mixed" if self.on_gpu else "32-true",
+                "channels_last": self.on_gpu,
+                "compile": self.given.compile,
+                "gradient_clip": 5.0,
+                "seed": self.given.seed,
+                **more,
+            }
+        )
+
+    def network(self, levels: str) -> nn.Module:
+        """Fresh weights; thresholds started from a batch."""
+        torch.manual_seed(self.given.seed)
+        net = ecl.models.build(self.given.model, classes=10).to(self.device)
+        if levels != "relu":
+            net = ecl.prepare(net, levels=int(levels))
+            start_thresholds(net, next(self.train.epoch(0, self.given.batch_size))[0])
+        return net
+
+    def shrink(self, net: nn.Module) -> None:
+        """Round large networks' weights to what bfloat16 holds, so that files compress."""
+        weights = [p for p in net.parameters() if p.ndim > 1]
+        if 4 * sum(p.numel() for p in weights) > SHARD:
+            with torch.no_grad():
+                for weight in weights:
+                    weight.copy_(weight.bfloat16().float())
+
+    def renorm(self, net: nn.Module) -> None:
+        """Statistics of batch norms anew, in float32, as weights no longer move."""
+        size = min(250, len(self.train))
+        batches = (images.contiguous() for images, _ in self.train.epoch(2**20, size))
+        most = max(1, 20_000 // size)
+        update_bn((images for _, images in zip(range(most), batches, strict=False)), net)
+
+    def measure(
+        self,
+        snn: ecl.SpikingNetwork,
+        num_steps: int,
+        ann: nn.Module | None = None,
+        images: int | None = None,
+    ) -> dict[str, Any]:
+        """Accuracy at every t up to T."""
+        begin, size = time.monotonic(), 500
+        batches = self.test.plain(size)
+        wanted = -(-(images or len(self.test)) // size)
+        found = ecl.evaluate(
+            snn,
+            [batch for _, batch in zip(range(wanted), batches, strict=False)],
+            num_steps=num_steps,
+            ann=ann,
+            progress=False,
+        )
+        return {**found.to_dict(), "seconds": round(time.monotonic() - begin, 1)}
+
+    @torch.no_grad()
+    def accuracy(self, net: nn.Module) -> float:
+        """Share of right answers of a network that is no spiking one."""
+        net.eval()
+        right = [(net(x).argmax(1) == y).sum() for x, y in self.test.plain(500)]
+        return int(torch.stack(right).sum()) / len(self.test)
+
+    def epoch(self, loop: DeviceLoop, number: int, begin: float, end: float) -> list[float]:
+        """The losses of an epoch, read once; in plain code if a network cannot be compiled."""
+        before = loop.state()
+        try:
+            return list(loop.epoch(number, begin, end).tolist())
+        except (StateError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # a compiler's failures have no common base
+            if not loop.compiles:
+                raise
+            shown = f"{type(error).__name__}: {str(error)[:500]}"
+            self.results["compiler"] = [*self.results.get("compiler", []), shown]
+            print(f"    not compiled, as that failed: {shown}", flush=True)
+            loop.without_compiler()
+            loop.load(before)
+            return list(loop.epoch(number, begin, end).tolist())
+
+    def pack(self, path: Path) -> None:
+        """Write a large file's compressed form in parts, while the run goes on."""
+        if path.stat().st_size > SHARD:
+            self.writers.append(threading.Thread(target=parts, args=(path,)))
+            self.writers[-1].start()
+
+
+def parts(path: Path) -> None:
+    packed = lzma.compress(path.read_bytes(), preset=1)
+    for number, start in enumerate(range(0, len(packed), SHARD)):
+        with replacing(path.with_name(f"{path.name}.xz.{number:02d}")) as part:
+            part.write_bytes(packed[start : start + SHARD])
+
+
+def headline(found: Any) -> str:
+    """The figures of a stage that fit on a line."""
+    if not isinstance(found, dict):
+        return str(found)
+    plain = {k: v for k, v in found.items() if isinstance(v, (int, float, str))}
+    for name, value in found.items():
+        if isinstance(value, dict) and "accuracy" in value:
+            plain[name] = " ".join(f"{100 * a:.2f}" for a in value["accuracy"])
+    return ", ".join(
+        f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in plain.items()
+    )
+
+
+def learn(run: Run, loop: DeviceLoop, name: str, seconds: float, most: int) -> dict[str, Any]:
+    """Epochs until the time or ``most`` is used up; goes on from ``name.ckpt``."""
+    file = run.folder / f"{name}.ckpt"
+    curve: list[dict[str, float]] = []
+    progress, began, written = 0.0, time.monotonic(), time.monotonic()
+    if file.is_file():
+        saved = torch.load(file, map_location=run.device, weights_only=True)
+        loop.load(saved["loop"])
+        curve, progress = saved["curve"], saved["progress"]
+    good, timed, epoch, back = loop.state(), [], len(curve), 0
+    # Epochs that may compile; while thresholds follow the activations, none does.
+    cold = (2 if loop.settling else 1) if loop.compiles else 0
+    while progress < 1:
+        left = seconds - (time.monotonic() - began)
+        rest = max(1, most - len(curve))
+        if timed:
+            rest = max(1, min(rest, int(left / statistics.median(timed[-5:]))))
+        elif left <= 0:
+            rest = 1
+        start, end = time.monotonic(), 1.0 if rest == 1 else progress + (1 - progress) / rest
+        losses = run.epoch(loop, epoch, progress, end)
+        taken = time.monotonic() - start
+        if cold <= 0:
+            timed.append(taken)
+        epoch, cold = epoch + 1, cold - 1
+        if not sane(losses):
+            back += 1
+            if back > 5:
+                raise StateError(f"{name} diverged at rate {loop.lr:g} after {len(curve)} epochs")
+            loop.load({**good, "lr": loop.lr / 2})
+            continue
+        mean = statistics.fmean(losses)
+        curve.append({"loss": mean, "rate": loop.rate(end), "seconds": taken, "back": back})
+        good, progress = loop.state(), end
+        if progress >= 1 or time.monotonic() - written > run.given.save_every:
+            written = time.monotonic()
+            with replacing(file) as part:
+                torch.save({"loop": good, "curve": curve, "progress": progress}, part)
+            shown = f"{mean:.3f} at rate {loop.rate(end):.3g}, {taken:.2f} s"
+            print(
+                f"    {name}: epoch {len(curve)} ({100 * progress:.0f} %), loss {shown}", flush=True
+            )
+    return {
+        "epochs": len(curve),
+        "taken back": back,
+        "epoch s": statistics.median(point["seconds"] for point in curve),
+        "curve": curve,
+    }
+
+
+def sane(losses: list[float]) -> bool:
+    """Finite, and at the epoch's end no worse than three halves of guessing."""
+    end = losses[-max(1, len(losses) // 4) :]
+    return bool(np.isfinite(losses).all()) and statistics.fmean(end) < 1.5 * math.log(10)
+
+
+def relu_vs_clip(run: Run, seconds: float) -> dict[str, Any]:
+    """The same run with ReLU and with clips, compiled and not, at a high rate."""
+    begin, found = time.monotonic(), {}
+    kinds = [(levels, fast) for fast in (True, False) for levels in ("relu", run.given.levels)]
+    for number, (levels, fast) in enumerate(kinds):
+        if fast and not run.given.compile:
+            continue
+        config = run.config(lr=0.4, compile=fast)
+        loop = DeviceLoop(run.network(levels), run.train, config, warmup=run.given.compare // 3)
+        ends = begin + seconds * (number + 1) / len(kinds)
+        losses: list[float] = []
+        started = time.monotonic()
+        while len(losses) < run.given.compare and (not losses or time.monotonic() < ends):
+            losses += [round(value, 4) for value in run.epoch(loop, len(losses), 0.0, 0.0)]
+        last = losses[-len(losses) // 5 :]
+        name = (
+            f"{'relu' if levels == 'relu' else f'L = {levels}'}, {'compiled' if fast else 'eager'}"
+        )
+        found[name] = {
+            "loss": statistics.fmean(last),
+            "diverged": not (np.isfinite(losses).all() and statistics.fmean(last) < math.log(10)),
+            "seconds": time.monotonic() - started,
+            "losses": losses,
+            "thresholds": [
+                float(clip.threshold.detach().mean()) for clip in clips_of(loop.model).values()
+            ],
+        }
+        run.note("relu-vs-clip", found, done=False)
+    return found
+
+
+def train(run: Run, seconds: float) -> dict[str, Any]:
+    given = run.given
+    compared = run.results.get("relu-vs-clip", {})
+    unsafe = any(row["diverged"] for row in compared.values() if isinstance(row, dict))
+    lr = given.lr or (0.1 if unsafe else 0.2)
+    config = run.config(lr=lr, label_smoothing=given.label_smoothing)
+    net = run.network(given.levels)
+    warmup = 5 * (len(run.train) // given.batch_size)
+    loop = DeviceLoop(net, run.train, config, warmup=warmup)
+    found = {"lr": lr, **learn(run, loop, "train", seconds, given.epochs)}
+    run.shrink(net)
+    net.to(memory_format=torch.contiguous_format)
+    run.renorm(net)
+    found["accuracy"] = run.accuracy(net)
+    relu = given.levels == "relu"
+    settings = ExperimentConfig(
+        model=given.model,
+        levels=None if relu else int(given.levels),
+        relu=relu,
+        data=DataConfig(name="cifar10", root=str(given.data), cutout=given.cutout),
+        train=TrainConfig(**{**vars(config), "epochs": found["epochs"]}),
+        seed=given.seed,
+    )
+    figures = {name: found[name] for name in ("epochs", "accuracy", "lr")}
+    path = run.folder / "ann.safetensors"
+    run.pack(save_ann(path, net.cpu(), settings, classes=CLASSES, figures=figures))
+    return found
+
+
+def trained(run: Run) -> nn.Module:
+    return load_ann(run.folder / "ann.safetensors").ann.to(run.device)
+
+
+def table(
+    run: Run, seconds: float, num_steps: int = 8, images: int | None = None
+) -> dict[str, Any]:
+    """All neurons on the one checkpoint; the first is measured against its ANN."""
+    ann, found = trained(run), {}
+    for number, (name, settings) in enumerate(NEURONS.items()):
+        snn = ecl.convert(ann, **settings)
+        reference = ann if number == 0 else None
+        found[name] = run.measure(snn, num_steps, reference, images)
+        run.note(f"up to T = {num_steps}", found, done=False)
+    return found
+
+
+def long(run: Run, seconds: float) -> dict[str, Any]:
+    """As many images as fit, by what the first 500 take."""
+    snn = ecl.convert(trained(run))
+    first = run.measure(snn, 32, images=500)["seconds"]
+    fit = int(max(0.0, seconds - first) / (len(NEURONS) * max(first, 1e-3)))
+    return table(run, seconds, 32, max(500, min(len(run.test), 500 * fit)))
+
+
+def finetune(run: Run, seconds: float, num_steps: int) -> dict[str, Any]:
+    """The spiking network learns on at one T."""
+    ann = trained(run)
+    snn = ecl.convert(ann, spike_grad=ecl.surrogate.triangular(), fold_batchnorms=False)
+    begin = run.folder / "finetune-t2.ckpt"
+    if num_steps == 1 and "finetune-t2" in run.results and begin.is_file():
+        weights = torch.load(begin, map_location=run.device, weights_only=True)["loop"]["model"]
+        snn.load_state_dict({name.removeprefix("snn."): value for name, value in weights.items()})
+    net = AtSteps(snn, num_steps)
+    teacher = Teacher(ann)
+    config = run.config(lr=run.given.tune_lr, gradient_clip=1.0)
+    loop = DeviceLoop(net, run.train, config, teacher=teacher)
+    name = f"finetune-t{num_steps}"
+    after = 1.5 * run.results.get("table", {}).get(FIRST, {}).get("seconds", 0.0)  # to measure it
+    found = learn(run, loop, name, seconds - after, run.given.tune_epochs)
+    run.shrink(net)
+    net.to(memory_format=torch.contiguous_format)
+    run.renorm(net)
+    folded = copy.deepcopy(snn).fold_batchnorms()
+    found["SNN"] = run.measure(folded, 8, trained(run))
+    figures = {"num_steps": num_steps, "accuracy": found["SNN"]["accuracy"]}
+    path = run.folder / f"snn-t{num_steps}.safetensors"
+    run.pack(snn.eval().cpu().save(path, figures=figures))
+    return found
+
+
+STAGES: dict[str, Callable[[Run, float], dict[str, Any]]] = {
+    "relu-vs-clip": relu_vs_clip,
+    "train": train,
+    "table": table,
+    "finetune-t2": lambda run, seconds: finetune(run, seconds, 2),
+    "finetune-t1": lambda run, seconds: finetune(run, seconds, 1),
+    "finetune-t4": lambda run, seconds: finetune(run, seconds, 4),
+    "long": long,
+}
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder with cifar10_{train,test}.npz")
+    add("--output-dir", type=Path, required=True)
+    add("--seconds", type=float, default=560.0, help="for everything, measurements included")
+    add("--model", default="resnet18", help="resnet18, vgg16, resnet20, …")
+    add("--levels", default="4", help="L, or relu for the network without clips")
+    add("--stages", default="train,table,finetune-t2,finetune-t1,long")
+    add("--epochs", type=int, default=300, help="of the training, at most")
+    add("--tune-epochs", type=int, default=20, help="of each fine-tuning, at most")
+    add("--batch-size", type=int, default=512)
+    add("--lr", type=float, help="default: 0.2, or 0.1 if relu-vs-clip diverged")
+    add("--tune-lr", type=float, default=0.05)
+    add("--label-smoothing", type=float, default=0.1)
+    add("--augment", choices=["trivial", "none"], default="trivial", help="beside crop and flip")
+    add("--cutout", type=int, default=8)
+    add("--compare", type=int, default=600, help="steps of relu-vs-clip")
+    add("--images", type=int, help="few of each split, for a rehearsal")
+    add("--device")
+    add("--compile", action=argparse.BooleanOptionalAction, default=True)
+    add("--save-every", type=float, default=30.0, help="seconds between checkpoints")
+    add("--seed", type=int, default=0)
+    given = parser.parse_args()
+    given.stages = given.stages.split(",")
+    unknown = [name for name in given.stages if name not in STAGES]
+    if unknown:
+        parser.error(f"unknown stages {unknown}; there are {', '.join(STAGES)}")
+    return given
+
+
+def main() -> None:
+    run = Run(parsed())
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = run.on_gpu
+    for stage in run.given.stages:
+        if stage in run.results:
+            continue
+        if run.left() <= 0 and stage != "train":
+            run.note(stage, "left out: no time", done=False)
+            continue
+        begin = time.monotonic()
+        found = STAGES[stage](run, run.share(stage))
+        run.note(stage, {"stage s": round(time.monotonic() - begin, 1), **found})
+    for writer in run.writers:
+        writer.join()
+
+
+if __name__ == "__main__":
+    main()
