@@ -51,8 +51,8 @@ EXTRAS = setup()["options.extras_require"]
 TOOLS = requirements(text(".ci/constraints.txt"), "==")
 
 
-def test_each_tool_that_the_tests_ask_for_has_one_exact_version() -> None:
-    asked = requirements(EXTRAS["test"], ">=")
+def test_each_tool_for_tests_and_docs_has_one_exact_version() -> None:
+    asked = requirements(EXTRAS["test"] + EXTRAS["docs"], ">=")
     assert set(TOOLS) == set(asked)
     assert [tool for tool in asked if number(TOOLS[tool]) < number(asked[tool])] == []
 
@@ -69,7 +69,7 @@ def test_pre_commit_runs_the_versions_of_the_tools_file() -> None:
 
 
 def test_the_oldest_versions_are_the_lower_bounds() -> None:
-    users = [text for extra, text in EXTRAS.items() if extra not in ("test", "all")]
+    users = [text for extra, text in EXTRAS.items() if extra not in ("test", "docs", "all")]
     lines = [setup()["options"]["install_requires"], *users]
     assert requirements(text(".ci/oldest.txt"), "==") == requirements("\n".join(lines), ">=")
 
@@ -83,7 +83,7 @@ def test_continuous_integration_runs_every_python_that_is_declared() -> None:
     assert oldest["python-version"] == declared[0]
 
 
-@pytest.mark.parametrize("name", ["ci", "weekly", "release"])
+@pytest.mark.parametrize("name", ["ci", "docs", "weekly", "release"])
 def test_files_that_a_workflow_names_exist(name: str) -> None:
     files = r"\.ci/[\w.]+|setup\.cfg|snntorch_ecl/[\w/]+\.py"
     named = re.findall(files, text(f".github/workflows/{name}.yml"))

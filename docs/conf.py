@@ -1,0 +1,130 @@
+"""How the site is built: `python -m sphinx -W -n docs docs/_build/html`.
+
+Nothing is fetched and nothing is run: tutorials are shown with their stored outputs, equations are
+MathML, and the search index lies beside the pages. So a build takes seconds, and the built folder
+works without a connection.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert as to_mathml
+
+import snntorch_ecl
+
+HERE = Path(__file__).parent
+REPOSITORY = "https://github.com/snntorch-ecl/snntorch-ecl"
+
+project = "snntorch-ecl"
+author = "The snntorch-ecl authors"
+copyright = "The snntorch-ecl authors"  # noqa: A001  Sphinx's own name
+release = version = snntorch_ecl.__version__
+language = "en"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+suppress_warnings = ["config.cache"]
+
+# Pages
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"
+
+# Reference
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+
+# Look
+html_theme = "furo"
+html_title = "snntorch-ecl"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_theme_options = {
+    "source_repository": REPOSITORY,
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+linkcheck_timeout = 20
+linkcheck_anchors = False
+
+
+def copy_tutorials() -> None:
+    """The notebooks live in `tutorials/`; Sphinx reads only what is below this folder."""
+    for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
+        copy = HERE / "tutorials" / notebook.name
+        if not copy.exists() or copy.stat().st_mtime != notebook.stat().st_mtime:
+            shutil.copy2(notebook, copy)
+
+
+def public_names() -> dict[str, str]:
+    """Where users find each name, by its last part; the top level comes before the rooms."""
+    names = [m.name for m in pkgutil.walk_packages(snntorch_ecl.__path__, "snntorch_ecl.")]
+    rooms = [name for name in names if not re.search(r"\._", name)]
+    return {
+        name: f"{room}.{name}"
+        for room in [*reversed(rooms), "snntorch_ecl"]
+        for name in importlib.import_module(room).__all__
+    }
+
+
+PUBLIC = public_names()
+ELSEWHERE = re.compile(
+    r"(torch|snntorch|torchvision|lightning|matplotlib|numpy|rich|typer|typing|collections|pathlib"
+    r"|Tensor|Module|GraphModule|nn|Path|Axes|Figure|Table|Any)\b"
+    r"|(T|Network|Norms)$|snntorch_ecl(\.\w+)*\._\w+\.\w+$"  # type variables, internal types
+)
+
+
+def find_reference(app: Any, env: Any, node: Any, text: Any) -> Any:
+    """Link a name to where users find it; names of other projects get no link."""
+    target = node.get("reftarget", "")
+    parts = target.removeprefix("~").split(".")
+    for first in range(len(parts)):
+        if parts[first] in PUBLIC and target != PUBLIC[parts[first]]:
+            full = ".".join([PUBLIC[parts[first]], *parts[first + 1 :]])
+            arguments = (env, node["refdoc"], app.builder, "obj", full, node, text)
+            found = env.domains["py"].resolve_xref(*arguments)
+            if found is not None:
+                return found
+    return text if ELSEWHERE.match(target) else None
+
+
+def show_inline(translator: Any, node: Any) -> None:
+    """An equation in a sentence."""
+    translator.body.append(to_mathml(node.astext()))
+    raise SkipNode
+
+
+def show_block(translator: Any, node: Any) -> None:
+    """An equation on a line of its own."""
+    equation = to_mathml(node.astext(), display="block")
+    translator.body.append(f'<div class="equation">{equation}</div>')
+    raise SkipNode
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    copy_tutorials()
+    app.connect("missing-reference", find_reference)
+    app.add_html_math_renderer("mathml", (show_inline, None), (show_block, None))
