@@ -130,7 +130,7 @@ def calibrate(
     if unseen:
         raise InputError(f"the data never reached {', '.join(unseen)}; its threshold is unknown")
     if lacking:
-        raise DataError("another process has no data to calibrate on; give each a share")
+        raise DataError("another process has no data to calibrate on; give every process a share")
     if distributed:
         for watcher in watchers.values():
             watcher.gather()

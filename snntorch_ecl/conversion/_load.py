@@ -46,8 +46,8 @@ def load(
         The network, with the weights, thresholds and settings of the file.
 
     Raises:
-        CheckpointError: The file is missing, damaged, foreign or of a newer version, or it
-            belongs to another architecture.
+        CheckpointError: The file is missing or damaged, is no such file or of a newer version,
+            or belongs to another architecture.
 
     Example:
         >>> import pathlib, tempfile
@@ -87,7 +87,7 @@ def load(
     network.layers = layers
     for name, neuron in network.neurons.items():
         if name not in neurons:
-            raise CheckpointError(f"the settings in {path} are damaged: nothing about {name}")
+            raise CheckpointError(f"the settings in {path} are damaged: they lack {name}")
         neuron.negative_threshold, neuron.initial_membrane = neurons[name]
     return network
 

@@ -50,7 +50,7 @@ def check_dims(value: Any, dims: Any, extra: int, what: str) -> None:
         if dim + (ndim + extra if dim < 0 else 0) <= 0:
             raise UnsupportedError(
                 [f"{what}: dimension {dim} of a value with {ndim} dimension(s)"],
-                "Work along dimensions behind the batch's alone.",
+                "Use dimensions 1 and up: in a spiking network dimension 0 holds time and batch.",
             )
 
 
@@ -68,7 +68,7 @@ def check_operand(value: Tensor, other: Any, inner: int, kind: str, where: str) 
         return
     raise UnsupportedError(
         [f"{where}: {why}: shapes {list(value.shape)} and {list(other.shape)}"],
-        "Give both as many dimensions (keepdim=True, unsqueeze), the first of them the batch's.",
+        "Give both the same number of dimensions (keepdim=True, unsqueeze), batch first.",
     )
 
 

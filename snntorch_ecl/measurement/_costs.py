@@ -102,7 +102,7 @@ class Energy(Result):
         """Sum of a quantity over all layers, for one image and all T steps.
 
         Args:
-            quantity: Name of a number of :class:`LayerCost`, such as ``"macs"``.
+            quantity: A numeric field of :class:`LayerCost`, such as ``"macs"``.
 
         Returns:
             The sum, in the unit of the quantity: operations, spikes, neurons or bytes.

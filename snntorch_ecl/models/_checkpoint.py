@@ -75,7 +75,7 @@ def save_ann(
         The path.
 
     Raises:
-        CheckpointError: The file cannot be written; one that stood there is unharmed.
+        CheckpointError: The file cannot be written; an existing file is not changed.
 
     Example:
         >>> import tempfile
@@ -106,7 +106,7 @@ def load_ann(path: str | Path) -> Checkpoint:
         The network and its settings.
 
     Raises:
-        CheckpointError: The file is missing, damaged or foreign, or does not fit its own settings.
+        CheckpointError: The file is missing, damaged or no such file, or does not fit its settings.
 
     Example:
         >>> load_ann("runs/digits/ann.safetensors").config.levels  # doctest: +SKIP

@@ -61,7 +61,7 @@ def load_pretrained(name: str) -> Checkpoint:
         classes; and its figures: on which data, the ANN's accuracy, the spiking network's over T.
 
     Raises:
-        ConfigError: There is no such network; lists those there are.
+        ConfigError: There is no such network; the message lists all names.
 
     Example:
         >>> checkpoint = load_pretrained("resnet20-cifar10-l4")
@@ -110,7 +110,7 @@ def load_pretrained_snn(name: str) -> PretrainedSNN:
         The network, its ANN and its figures.
 
     Raises:
-        ConfigError: There is no such network; lists those there are.
+        ConfigError: There is no such network; the message lists all names.
 
     Example:
         >>> found = load_pretrained_snn("digitnet-digits-l4-t2")

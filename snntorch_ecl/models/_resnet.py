@@ -34,9 +34,8 @@ class ResNet(nn.Module):
     """A residual network with a 3×3 stem, no max-pooling, and average pooling at the end.
 
     Args:
-        blocks: Number of blocks of each stage; the first stage keeps the size, each other halves
-            it.
-        width: Channels of the first stage, doubled at each other.
+        blocks: Number of blocks of each stage; every stage after the first halves the image size.
+        width: Channels of the first stage; every later stage doubles them.
         classes: Number of classes.
 
     Shape:

@@ -11,6 +11,6 @@ def check_spiking(network: object) -> None:
     """Raise :class:`ConfigError` unless a network, compiled or not, is a spiking one."""
     if not isinstance(uncompiled(network), SpikingNetwork):
         raise ConfigError(
-            "snn must be a SpikingNetwork, what convert returns (ANN and SNN exchanged?); got a "
-            f"{type(network).__name__}"
+            f"snn must be a SpikingNetwork, as convert returns it; got a {type(network).__name__} "
+            "(are ANN and SNN exchanged?)"
         )

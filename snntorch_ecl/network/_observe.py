@@ -42,7 +42,7 @@ class Seen:
 
 
 class Observer:
-    """Sees some layers while a spiking network runs; pass it to ``logits_over_time``.
+    """Sees some layers while a network runs: for ``logits_over_time`` and ``forward_steps``.
 
     Args:
         layers: Qualified names of the layers to see.

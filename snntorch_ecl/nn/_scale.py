@@ -26,5 +26,5 @@ class Scale(nn.Module):
         self.register_buffer("scale", scale.detach().clone())
 
     def forward(self, input_: Tensor) -> Tensor:
-        """Scale ``[B, ...]``, or ``[B, C, ...]`` with one constant a channel."""
+        """Scale ``[B, ...]``; with one constant per channel, ``[B, C, ...]``."""
         return input_ * over_channels(self.scale, input_).to(input_.dtype)

@@ -30,7 +30,7 @@ class StepBias(nn.Module, Temporal):
         self._taken = 0  # steps since the sequence began
 
     def forward(self, input_: Tensor, *, num_steps: int = 1, held: int = 1) -> Tensor:
-        """Correct ``[T·B, C, ...]``; see :func:`snntorch_ecl.nn.unfold`."""
+        """Add the bias to a current ``[T·B, C, ...]``; see :func:`snntorch_ecl.nn.unfold`."""
         steps = unfold(input_, num_steps, held)
         index = torch.arange(self._taken, self._taken + num_steps).clamp_max(len(self.bias) - 1)
         self._taken += num_steps

@@ -38,7 +38,7 @@ class Temporal:
         raise NotImplementedError(f"{type(self).__name__} must define reset_mem()")
 
     def begin(self) -> None:
-        """A run begins: reset the state; its memory may be freed."""
+        """Called when a run begins: reset the state, and free its memory."""
         self.reset_mem()
 
     def park(self) -> None:
@@ -49,7 +49,7 @@ class Temporal:
         raise NotImplementedError(f"{type(self).__name__} does not define park()")
 
     def end(self) -> None:
-        """A run is over: join the states of its groups, in their order."""
+        """Called when a run is over: join the states of its groups, in their order."""
 
     def select(self, rows: Tensor) -> None:
         """Go on with some images of the running batch; if not defined, early exit keeps them all.
@@ -97,5 +97,7 @@ def unfold(input_: Tensor, num_steps: int, held: int = 1) -> Tensor:
     if held == num_steps > 1:
         return input_.unsqueeze(0).expand(num_steps, *input_.shape)
     if input_.shape[0] % num_steps:
-        raise InputError(f"{input_.shape[0]} rows cannot be {num_steps} steps of one batch")
+        raise InputError(
+            f"{input_.shape[0]} rows cannot be split into {num_steps} equal time steps"
+        )
     return input_.reshape(num_steps, input_.shape[0] // num_steps, *input_.shape[1:])

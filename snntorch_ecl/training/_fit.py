@@ -50,7 +50,7 @@ def fit(
         resume: Go on from ``output_dir/last.ckpt`` if there is one. On the CPU a run that was
             interrupted ends with the same weights as one that was not.
         classes: Number of classes.
-        accelerator: Lightning's name of the device; ``"auto"`` takes what is there.
+        accelerator: Lightning's name of the device; ``"auto"`` takes a GPU or the like if it can.
         devices: Processes on this machine; more than one train together (DDP), each on its share
             of every batch. Batch norms see the whole batch on GPUs, their own share on CPUs.
         num_nodes: Machines.
@@ -137,6 +137,7 @@ def _run_once(model: nn.Module, images: Tensor) -> None:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(
-            f"the network cannot be run on these images {list(images.shape[1:])}: {error}. Give a "
-            "model for them, or name the data that it is for (data.name, --data-root, --recipe)"
+            f"the network cannot be run on these images {list(images.shape[1:])}: {error}. Choose "
+            "a model for such images, or the data that this model is for (data.name, --data-root, "
+            "--recipe)"
         ) from error

@@ -31,18 +31,18 @@ def measure_norms(
 ) -> None:
     """Replace the running statistics of batch norms by the mean over many batches, in place.
 
-    During training they follow weights that move, and may be kept in lower precision. A spike is
-    decided by a comparison, so small errors in them turn spikes. Nothing else changes.
+    During training they lag behind the weights, and may be kept in lower precision. A spike is
+    decided by a comparison, so small errors in them flip spikes. Weights are not changed.
 
     Args:
-        network: Runs on images ``[B, ...]``; without batch norms it is not even run.
-        data: Pairs of image and label, as they were trained on; 50,000 of them count.
+        network: A network for images ``[B, ...]``. Without batch norms nothing happens.
+        data: The training data, pairs of image and label; at most 50,000 are used.
         device: Where the network is; images are moved there.
-        seed: Of the order and the variation of the data.
+        seed: Seed of the order of the images, and of their random changes.
         progress: Show a progress bar.
 
     Raises:
-        DataError: An image cannot be read. The network is as it was.
+        DataError: An image cannot be read. The network is left as it was.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, arXiv 2105.07576, section 3.
 
