@@ -8,7 +8,7 @@ so θ may be multiplied in later:
 θ travels from the neuron through layers that commute with a positive scaling of each channel
 (pooling, padding, upsampling) into the weights of the convolution or linear layer behind them. At
 every other reader (an addition, a concatenation, a layer that is called twice, the network's
-output) a :class:`Scale` multiplies: on a chip, one synapse a neuron.
+output) a :class:`Scale` multiplies: on a chip, one synapse per neuron.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def unit_spikes(gm: GraphModule) -> GraphModule:
     Where a :class:`Scale` is inserted depends on the graph alone, never on values. With one θ a
     channel it also depends on the number of dimensions, as that decides which axis the channels
     are. Where the number is not known (linear layers and pooling that no convolution or
-    flattening precedes), θ per channel gets a :class:`Scale`, and one θ a layer does not.
+    flattening precedes), one θ per channel gets a :class:`Scale`, one per layer does not.
 
     Example:
         >>> graph = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)))

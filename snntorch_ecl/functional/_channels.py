@@ -16,7 +16,7 @@ def over_channels(threshold: Tensor, x: Tensor, name: str = "") -> Tensor:
         return threshold.reshape(())
     if x.ndim < 2 or x.shape[1] != threshold.numel():
         raise InputError(
-            f"{at(name)}{threshold.numel()} thresholds, one a channel, cannot be applied to shape "
+            f"{at(name)}{threshold.numel()} thresholds, one per channel, do not fit shape "
             f"{list(x.shape)}: dimension 1 must have {threshold.numel()} channels"
         )
     return threshold.view(-1, *[1] * (x.ndim - 2))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .._util.checks import check_threshold
 from ..errors import ConfigError
 
-# Tensors that adopt the shape of a loaded one: one value, or one a channel.
+# Tensors that adopt the shape of a loaded one: one value, or one per channel.
 _SHAPED = ("threshold", "graded_spikes_factor")
 
 

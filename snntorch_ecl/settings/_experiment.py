@@ -18,7 +18,7 @@ class ExperimentConfig:
     Attributes:
         model: Name for :func:`snntorch_ecl.models.build`.
         levels: Levels L of the activations; None clips without quantising.
-        per_channel: One threshold a channel.
+        per_channel: One threshold for each channel, instead of one for each layer.
         relu: Train the plain ReLU network instead of a prepared one.
         weights: A ReLU network's checkpoint (``ann.safetensors``) to start from, or None.
         data: The images.
