@@ -29,6 +29,7 @@ __all__ = [
     "Dropout",
     "TransposedConvolution",
     "call_with_hooks",
+    "can_be_read",
     "compile_once",
     "copy_hooks",
     "has_hooks",
@@ -84,6 +85,17 @@ def memory_of(tensor: Tensor) -> StorageWeakRef:
 def version_of(tensor: Tensor) -> int:
     """How often a tensor was changed in place; inference tensors do not count it."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+def can_be_read(tensor: Tensor) -> bool:
+    """Whether Python can read a tensor's values here: not compiled, traced, fake or vectorised."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or tensor.is_meta
+        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        or torch._C._len_torch_dispatch_stack()  # fake tensors, make_fx
+    )
 
 
 def is_gone(memory: StorageWeakRef) -> bool:

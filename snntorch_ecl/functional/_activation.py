@@ -72,6 +72,18 @@ class _ThresholdClip(torch.autograd.Function):
             of_threshold = gradient_of_threshold(grad, kept, passes, threshold, ctx.levels)
         return of_x, of_threshold, None
 
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], x: Tensor, threshold: Tensor, levels: int | None
+    ) -> tuple[Tensor, int]:
+        of_x, of_threshold, _ = in_dims
+        x = x.expand(info.batch_size, *x.shape) if of_x is None else x.movedim(of_x, 0)
+        if of_threshold is not None:
+            threshold = threshold.movedim(of_threshold, 0)
+            missing = x.ndim - threshold.ndim
+            threshold = threshold.reshape(-1, *[1] * missing, *threshold.shape[1:])
+        return _ThresholdClip.apply(x, threshold, levels), 0
+
 
 def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4) -> Tensor:
     r"""Clip at a threshold and quantise to equal levels.
@@ -103,7 +115,12 @@ def threshold_clip(x: Tensor, threshold: Tensor | float, levels: int | None = 4)
     """
     check_levels(levels)
     threshold = check_threshold(threshold, like=x)
-    return _ThresholdClip.apply(x, threshold, levels)  # type: ignore[no-any-return]
+    return clip_unchecked(x, threshold, levels)
+
+
+def clip_unchecked(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
+    """``threshold_clip`` where λ's values cannot be read."""
+    return _ThresholdClip.apply(x, threshold.to(x.dtype), levels)  # type: ignore[no-any-return]
 
 
 def positive(raw: Tensor) -> Tensor:

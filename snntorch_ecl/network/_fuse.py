@@ -23,8 +23,8 @@ def fuse(network: Network, fused: bool = True) -> Network:
     A prepared network is compiled with ``network.compile()``: each
     :class:`~snntorch_ecl.ThresholdClip` is merged into the loops around it, and its output is
     computed again in the backward pass instead of being saved. So training also takes about the
-    memory of the ReLU network. Compiling takes a minute, at the first batch after all thresholds
-    are set. If nothing can be compiled, a warning says so and the network runs as before. Copies
+    memory of the ReLU network. Compiling takes a minute, after the batches that
+    thresholds start from (the first 100 in training mode, for thresholds that are not given). If nothing can be compiled, a warning says so and the network runs as before. Copies
     are not compiled: fuse them too.
 
     For a spiking network this is :meth:`~snntorch_ecl.SpikingNetwork.fuse`.
@@ -56,7 +56,7 @@ def fuse(network: Network, fused: bool = True) -> Network:
     if not fused:
         uncompile(network)
     elif works_on(device_of(network).type):
-        # A first batch reads values to set thresholds, which a compiled graph cannot.
-        compile_once(network, lambda: all(clip.is_set for clip in clips))
+        # The first batches choose thresholds by their values, which a compiled graph cannot.
+        compile_once(network, lambda: all(clip.is_set and not clip.follows for clip in clips))
         teach_allocator()
     return network

@@ -11,13 +11,20 @@ from torch.utils.checkpoint import checkpoint
 
 from .. import functional as F
 from .._util.checks import SMALLEST_THRESHOLD, at, check_levels, check_threshold
-from .._util.processes import world_size
-from .._util.torch_internals import inside_ddp
+from .._util.processes import largest, world_size
+from .._util.torch_internals import can_be_read, inside_ddp
 from ..errors import ConfigError, InputError, StateError, ThresholdUnsetError
+from ..functional._activation import clip_unchecked
 from ..functional._channels import as_text, over_channels
 
 # λ starts at a value that one positive activation in a thousand exceeds.
 _STARTING_QUANTILE = 0.999
+
+# While a network finds its scale, λ is raised where more than a quarter of the positive activations
+# exceed it: a layer that is clipped everywhere passes no gradient, and could not come back.
+_BATCHES_TO_FOLLOW = 100
+_MOST_CLIPPED = 0.25
+_ENOUGH = 2**14  # activations of a row that are looked at while λ follows
 
 
 class ThresholdClip(nn.Module):
@@ -29,6 +36,17 @@ class ThresholdClip(nn.Module):
     99.9 % quantile of the positive activations, for each channel if ``per_channel``. λ is trained
     with the other parameters. It stays positive whatever the optimiser does: the layer uses
     :func:`~snntorch_ecl.functional.positive` of its parameter ``raw_threshold``.
+
+    Over the 100 training batches after the first, λ also follows a network that still finds its
+    scale: if more than a quarter of a batch's positive activations exceed λ, it is raised to their
+    99.9 % quantile. A layer that is clipped everywhere passes no gradient and would never learn.
+    Networks with batch norms hardly ever need it. Assigning ``threshold`` ends it. Code that was
+    compiled after λ was set does not do it; :func:`~snntorch_ecl.fuse` waits until it is over.
+
+    Whether λ is set stands in ``raw_threshold`` itself, as NaN or not, and travels with it
+    however parameters are copied. A clip of one λ a channel has its shape only once it is set:
+    copy it in place after that. On an accelerator, and in compiled code, a clip that was set and
+    gets NaN copied over it in place gives NaN, since reading λ at every call would stall it.
 
     Args:
         levels: L ≥ 1, the number of levels above zero; None clips without quantising.
@@ -75,10 +93,22 @@ class ThresholdClip(nn.Module):
         # NaN means "unset": it needs no extra key in the state_dict, and if it were ever used the
         # output would show it.
         self.raw_threshold = nn.Parameter(torch.tensor(math.nan))
-        self.is_set = False
+        self._seen_set = False  # what `raw_threshold` said when it was last read
+        # A compiled graph is made anew for each value that it reads: it reads no count.
+        self._follows, self._batches_left = False, 0
+        self._breaks_graphs = False  # λ was set amid compiled code, which can be left again
         self.qualified_name = ""  # for errors; prepare() sets it
         if threshold is not None:
             self.threshold = threshold
+
+    @property
+    def is_set(self) -> bool:
+        """Whether λ is set: ``raw_threshold`` holds no NaN, wherever its values came from."""
+        raw = self.raw_threshold.detach()
+        # A number is read five times faster than `any()` runs.
+        unset = math.isnan(raw.item()) if raw.numel() == 1 else bool(raw.isnan().any())
+        self._seen_set = not unset
+        return self._seen_set
 
     @property
     def threshold(self) -> Tensor:
@@ -111,35 +141,53 @@ class ThresholdClip(nn.Module):
             self.raw_threshold.device, self.raw_threshold.dtype, copy=True
         )
         self.per_channel = self.per_channel or checked.ndim == 1
-        self.is_set = True
+        self._seen_set = True
+        self._follow_for(0)
 
     def unset(self) -> None:
         """Unset λ: the layer is a plain ReLU again until λ is set."""
         self.raw_threshold.data = self.raw_threshold.new_tensor(math.nan)
-        self.is_set = False
+        self._seen_set = False
+        self._follow_for(0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply h to pre-activations ``[B, C, ...]``."""
-        if not self.is_set:
-            if not self.training:
-                return self._unclipped(x)
-            self._start_from(x)
-            if not self.is_set:
-                return self._unclipped(x)
-        threshold = over_channels(self.threshold, x, self.qualified_name)
-        if torch.compiler.is_dynamo_compiling() and torch.is_grad_enabled() and self.training:
+        known = self._known_set()
+        compiling = torch.compiler.is_dynamo_compiling()
+        if self.training and (known is False or (known is None and compiling)):
+            self._start_from(x, compiling)
+            known = self._seen_set
+        elif self.training and self._follows and (self._breaks_graphs or not compiling):
+            self._follow(x)
+        if known is False:
+            return self._unclipped(x)
+        threshold = over_channels(F.positive(self.raw_threshold), x, self.qualified_name)
+        if known is None:
+            clipped = clip_unchecked(x, threshold, self.levels)
+            return torch.where(threshold.isnan(), self._unclipped(x), clipped)
+        if compiling and torch.is_grad_enabled() and self.training:
             # The compiler may compute the output again in the backward pass: λ's gradient needs
             # the input saved, and the next layer would have the output saved as well.
-            return checkpoint(F.threshold_clip, x, threshold, self.levels, use_reentrant=False)
-        return F.threshold_clip(x, threshold, self.levels)
+            return checkpoint(clip_unchecked, x, threshold, self.levels, use_reentrant=False)
+        clip = F.threshold_clip if can_be_read(threshold) else clip_unchecked
+        return clip(x, threshold, self.levels)
+
+    def _known_set(self) -> bool | None:
+        """Whether λ is set; None where its value cannot be read, and the graph must ask."""
+        raw = self.raw_threshold
+        # An accelerator is not stalled to see again that λ is set.
+        if can_be_read(raw) and not (self._seen_set and raw.device.type != "cpu"):
+            return self.is_set
+        return self._seen_set or None
 
     def _unclipped(self, x: Tensor) -> Tensor:
         return x.relu() if self.ceiling is None else x.clamp(0, self.ceiling)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
-    def _start_from(self, x: Tensor) -> None:
+    def _start_from(self, x: Tensor, compiled: bool = False) -> None:
         """Set λ from a batch; without any positive activation it stays unset."""
-        if not x.numel():
+        if self.is_set or not x.numel():
             return
         if inside_ddp() and world_size() > 1:
             raise StateError(
@@ -154,20 +202,57 @@ class ThresholdClip(nn.Module):
                 f"leads to NaN or infinite activations, shape {list(x.shape)}; check the data "
                 "and the layers before it"
             )
-        whole = _positive_quantile(activations.reshape(1, -1))
+        (whole,) = _positive_quantiles(activations.reshape(1, -1), _STARTING_QUANTILE)
         if whole < SMALLEST_THRESHOLD:
             return
         if not self.per_channel:
             self.threshold = whole.squeeze(0)
+        else:
+            if x.ndim < 2:
+                raise InputError(
+                    f"{at(self.qualified_name)}per-channel thresholds need input [B, C, ...], not "
+                    f"{list(x.shape)}"
+                )
+            rows = activations.transpose(0, 1).flatten(1)
+            (channels,) = _positive_quantiles(rows, _STARTING_QUANTILE)
+            # A channel without positive activations in this batch starts at the layer's λ.
+            self.threshold = torch.where(channels >= SMALLEST_THRESHOLD, channels, whole)
+        self._follow_for(_BATCHES_TO_FOLLOW)
+        self._breaks_graphs = compiled
+
+    def _follow_for(self, batches: int) -> None:
+        """Let λ follow the activations of so many more training batches."""
+        self._follows, self._batches_left = batches > 0, batches
+
+    @property
+    def follows(self) -> bool:
+        """Whether λ still follows the activations of training batches."""
+        return self._follows
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _follow(self, x: Tensor) -> None:
+        """Raise λ where a batch is clipped too much; reads no value from an accelerator."""
+        raw = self.raw_threshold
+        # Without gradients nothing learns; what is no leaf is another's, such as a replica's.
+        if not (torch.is_grad_enabled() and raw.is_leaf and can_be_read(raw) and can_be_read(x)):
             return
-        if x.ndim < 2:
-            raise InputError(
-                f"{at(self.qualified_name)}per-channel thresholds need input [B, C, ...], not "
-                f"{list(x.shape)}"
-            )
-        channels = _positive_quantile(activations.transpose(0, 1).flatten(1))
-        # A channel without positive activations in this batch starts at the layer's λ.
-        self.threshold = torch.where(channels >= SMALLEST_THRESHOLD, channels, whole)
+        self._follow_for(self._batches_left - 1)
+        x, threshold = x.detach(), F.positive(raw.detach())
+        rows = x.reshape(1, -1) if threshold.numel() == 1 else x.transpose(0, 1).flatten(1)
+        rows = self._unclipped(rows[:, :: -(-rows.shape[1] // _ENOUGH) or 1]).float()
+        quantiles = _positive_quantiles(rows, 1 - _MOST_CLIPPED, _STARTING_QUANTILE)
+        many, most = (quantile.reshape(raw.shape) for quantile in quantiles)
+        aim = torch.where((many > threshold) & most.isfinite(), most, threshold)
+        if inside_ddp() and world_size() > 1:
+            aim = largest(aim)
+        raw.data.copy_(torch.where(aim > threshold, aim, raw))
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self._follows:
+            destination[prefix + "batches_left"] = torch.tensor(self._batches_left)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -177,7 +262,8 @@ class ThresholdClip(nn.Module):
             value = state_dict[key]
             if value.shape != self.raw_threshold.shape and value.ndim <= 1:
                 self.raw_threshold.data = self.raw_threshold.new_empty(value.shape)
-            self.is_set = not bool(value.isnan().any())
+            self._seen_set = False  # read again
+            self._follow_for(int(state_dict.pop(prefix + "batches_left", 0)))
             self.per_channel = self.per_channel or value.ndim == 1
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
@@ -189,14 +275,14 @@ class ThresholdClip(nn.Module):
         return f"levels={self.levels}, threshold={as_text(raw)}, per_channel={raw.ndim == 1}"
 
 
-def _positive_quantile(rows: Tensor) -> Tensor:
-    """The starting quantile of the positive values in each row; 0 where there are none."""
+def _positive_quantiles(rows: Tensor, *shares: float) -> list[Tensor]:
+    """Quantiles of the positive values in each row; 0 where there are none."""
     # By sorting: torch.quantile refuses more than 16 million elements.
     zeros = (rows <= 0).sum(1)
     positives = rows.shape[1] - zeros
-    rank = zeros + (positives * _STARTING_QUANTILE).ceil().long()
     ordered = rows.sort(1).values
-    return ordered.gather(1, (rank - 1).clamp_min(0).unsqueeze(1)).squeeze(1)
+    ranks = [zeros + (positives * share).ceil().long() for share in shares]
+    return [ordered.gather(1, (rank - 1).clamp_min(0)[:, None]).squeeze(1) for rank in ranks]
 
 
 def clips_of(network: nn.Module) -> dict[str, ThresholdClip]:
