@@ -3,8 +3,7 @@
 A neuron does little arithmetic but moves much memory: in the plain loop each operation reads and
 writes membrane, count, current or spikes. ``torch.compile`` makes one loop of it, in which
 membrane and count stay in registers. The equations are those of :mod:`snntorch_ecl.functional`.
-Spikes are equal bit for bit in single and double precision. In half precision this loop rounds
-the state once a piece, not at each operation, and so is closer to single precision.
+Spikes are equal bit for bit.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._util.checks import check_neuron, check_threshold
+from .._util.precision import wide
 from ..errors import StateError
 
 SurrogateGradient = Callable[[Tensor], Tensor]
@@ -21,7 +22,8 @@ class State(NamedTuple):
 
     Attributes:
         mem: Membrane potential relative to its start, ``v − v(0)``, shape ``[B, ...]``, so that
-            zero means fresh.
+            zero means fresh. In float32 also where currents are in half precision: it is a sum
+            over time, and small currents would be lost in it.
         spike_count: Net spike count ``n``, shape ``[B, ...]``, int32.
     """
 
@@ -96,10 +98,11 @@ def unchecked_step(
 
     In runs without gradients, spikes can be written to ``out``.
     """
+    mem = wide(current) if state is None else wide(state.mem) + current
+    threshold = threshold.to(mem.dtype)
     # The comparisons include the start v(0), so that zero state means a fresh neuron.
     start = initial_membrane * threshold
     upper, lower = threshold - start, negative_threshold - start
-    mem = current if state is None else state.mem + current
     fires = mem >= upper
     hard = _ones(fires, current.dtype) if out is None else out.copy_(fires)
     gate = None
@@ -113,9 +116,11 @@ def unchecked_step(
             hard, count = _without(hard, takes_back), _without(count, takes_back)
     spikes = hard
     if spike_grad is not None and torch.is_grad_enabled():
-        soft = spike_grad((mem - upper) / threshold)
+        # In the current's type: these distances are saved for the backward pass.
+        soft = spike_grad(((mem - upper) / threshold).to(current.dtype))
         if gate is not None:
-            soft = soft - spike_grad((lower - mem) / threshold) * _ones(gate, mem.dtype)
+            above = spike_grad(((lower - mem) / threshold).to(current.dtype))
+            soft = soft - above * _ones(gate, above.dtype)
         # Surrogates fire on strict >: only their gradient is used, their value cancels exactly.
         spikes = hard + (soft - soft.detach()).to(hard.dtype)
     return spikes, State(torch.addcmul(mem, hard, threshold, value=-1), count)
@@ -142,13 +147,13 @@ def fresh_state(current: Tensor) -> State:
         current: One step's input, ``[B, ...]``; gives shape, dtype and device.
 
     Returns:
-        Zero membrane (relative to v(0)) and zero counts.
+        Zero membrane (relative to v(0); float32 for half precision) and zero counts.
 
     Example:
         >>> fresh_state(torch.rand(2)).spike_count
         tensor([0, 0], dtype=torch.int32)
     """
-    return State(torch.zeros_like(current), torch.zeros_like(current, dtype=torch.int32))
+    return State(torch.zeros_like(wide(current)), torch.zeros_like(current, dtype=torch.int32))
 
 
 def _check_state(current: Tensor, state: State) -> None:

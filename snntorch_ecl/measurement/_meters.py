@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._util.devices import host_sum
+from .._util.precision import wide_type
 from .._util.processes import summed
 from ..conversion._reference import Reference
 from ..errors import ConfigError, DataError
@@ -33,7 +34,7 @@ class LayerMeter:
     def see(self, seen: Seen) -> None:
         """Count some steps of a group of images."""
         steps = unfold(seen.output, seen.num_steps)
-        self._total = self._total + steps.sum(0)
+        self._total = self._total + steps.sum(0, dtype=wide_type(steps.dtype))
         spikes, negative = (steps != 0).sum(), (steps < 0).sum()
         self._sums[2:] += torch.tensor([int(spikes), int(negative), steps.numel()])
 

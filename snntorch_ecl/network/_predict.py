@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from .._util.checks import check_num_steps, check_whole_numbers
+from .._util.precision import wide
 from ..errors import ConfigError, InputError
 from ..nn._dual_threshold import DualThreshold
 from ..nn._pool import SignedMaxPool
 from ..nn._temporal import Temporal, temporal_layers
+from ._readout import average
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ def predict(
     total: Any = 0
     running, droppable = torch.zeros(0), False
     for t in range(1, max_steps + 1):
-        total = total + logits_of(step(*inputs))
-        surest, choice = (total / t).softmax(1).max(1)
+        logits = logits_of(step(*inputs))
+        total = total + wide(logits)
+        surest, choice = average(total, t, logits).softmax(1).max(1)
         if found is None:
             running, droppable = torch.arange(len(choice)), _droppable(net, len(choice))
             found = Prediction(choice.clone(), surest.clone(), torch.full_like(choice, max_steps))

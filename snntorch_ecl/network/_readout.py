@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._util.precision import wide
 from .._util.torch_internals import tree_map
 from ..nn._temporal import unfold
 
@@ -14,8 +15,8 @@ from ..nn._temporal import unfold
 def running_sums(total: Any, output: Any, num_steps: int) -> list[Any]:
     """T sums over time ``[B, ...]``: ``total`` and the first 1 … T steps of ``[T·B, ...]``.
 
-    They are added up step by step, so that pieces of any size give the same bits. Values in the
-    output that are not tensors are passed on.
+    They are added up step by step, so that pieces of any size give the same bits; half precision
+    is added up in float32. Values in the output that are not tensors are passed on.
 
     Example:
         >>> [float(total) for total in running_sums(None, torch.tensor([1.0, 2.0]), 2)]
@@ -29,9 +30,15 @@ def running_sums(total: Any, output: Any, num_steps: int) -> list[Any]:
     return sums
 
 
-def average(total: Any, num_steps: int) -> Any:
-    """The average of ``num_steps`` steps that add up to ``total``."""
-    return tree_map(lambda v: v / num_steps if isinstance(v, Tensor) else v, total)
+def average(total: Any, num_steps: int, output: Any) -> Any:
+    """The average of ``num_steps`` steps that add up to ``total``, in the type of ``output``."""
+
+    def mean(value: Any, like: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return (value / num_steps).to(like.dtype if like.is_floating_point() else None)
+
+    return tree_map(mean, total, output)
 
 
 def over_time(entries: list[Any]) -> Any:
@@ -47,7 +54,7 @@ def concatenated(groups: list[Any], *, dim: int) -> Any:
 
 
 def _entry(value: Any, num_steps: int, t: int) -> Any:
-    return unfold(value, num_steps)[t] if isinstance(value, Tensor) else value
+    return wide(unfold(value, num_steps)[t]) if isinstance(value, Tensor) else value
 
 
 def _plus(total: Any, step: Any) -> Any:

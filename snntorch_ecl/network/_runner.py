@@ -63,10 +63,10 @@ class Runner:
         """Run, and average what the graph returns over time."""
         means = []
         for outputs in self._outputs(net, stimulus, observers):
-            total = None
+            total = output = None
             for steps, output in outputs:
                 total = running_sums(total, output, steps)[-1]
-            means.append(average(total, stimulus.num_steps))
+            means.append(average(total, stimulus.num_steps, output))
         return concatenated(means, dim=0)
 
     def means_over_time(
@@ -75,10 +75,13 @@ class Runner:
         """As :meth:`mean`, for every number of steps up to T: ``[T, B, ...]``."""
         means = []
         for outputs in self._outputs(net, stimulus, observers):
-            sums: list[Any] = []
+            total: Any = None
+            entries: list[Any] = []
             for steps, output in outputs:
-                sums += running_sums(sums[-1] if sums else None, output, steps)
-            means.append(over_time([average(s, t) for t, s in enumerate(sums, start=1)]))
+                sums = running_sums(total, output, steps)
+                entries += [average(s, t, output) for t, s in enumerate(sums, len(entries) + 1)]
+                total = sums[-1]
+            means.append(over_time(entries))
         return concatenated(means, dim=1)
 
     def _outputs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from .._util.checks import at, check_neuron, check_num_steps, check_threshold
 from ..functional import _fused
 from ..functional._channels import as_text, over_channels
 from ._snntorch import CarefulLeaky
-from ._state import BatchState, Counts
-from ._temporal import Temporal, changed_shape, unfold
+from ._state import BatchState, Counts, state_for
+from ._temporal import Temporal, unfold
 
 Scan = Callable[..., _fused.Scanned]
 
@@ -139,7 +140,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         factor = over_channels(self.graded_spikes_factor, one_step, self.qualified_name)
         factor = factor.to(current.device, current.dtype)
         settings: dict[str, Any] = {
-            "state": self._state_for(one_step),
+            "state": state_for(one_step, *self._state.get(), self.qualified_name),
             "negative_threshold": self.negative_threshold,
             "initial_membrane": self.initial_membrane,
         }
@@ -161,6 +162,7 @@ class DualThreshold(Temporal, CarefulLeaky):
     # Membrane and net spike count; the count is None until the first step after a reset.
     _state: BatchState
     _mem_sum: Tensor | None
+    _thread: int | None = None  # the one that runs it, from begin() to end()
 
     @property
     def mem(self) -> Tensor:
@@ -170,7 +172,10 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     @mem.setter
     def mem(self, value: Tensor) -> None:
-        self._set_state(value, None)
+        # snntorch.utils.reset assigns zeros to all neurons of the process. During a run in another
+        # thread, which began fresh, that is as if it had come before the run.
+        if self._thread in (None, get_ident()):
+            self._set_state(value, None)
 
     def _set_state(self, mem: Tensor, count: Tensor | None, mem_sum: Tensor | None = None) -> None:
         self._state.set(mem, count)
@@ -211,7 +216,10 @@ class DualThreshold(Temporal, CarefulLeaky):
         self._state.clear()
         self._mem_sum = None
         self._checked = False
-        if self.fused and not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            return
+        self._thread = get_ident()
+        if self.fused:
             threshold, name = self._theta(), f"{at(self.qualified_name)}threshold"
             check_threshold(threshold, like=threshold, name=name, shape=False)
             check_neuron(self.negative_threshold, self.initial_membrane)
@@ -229,7 +237,7 @@ class DualThreshold(Temporal, CarefulLeaky):
     def end(self) -> None:
         """Join the stored states of all groups."""
         self._state.unpark()
-        self._checked = False
+        self._checked, self._thread = False, None
 
     def select(self, rows: Tensor) -> None:
         """Go on with some images of the running batch; ``rows`` ``[B]`` is a mask."""
@@ -254,17 +262,6 @@ class DualThreshold(Temporal, CarefulLeaky):
             count = self._returned.count_for(mem, own, count, self.qualified_name)
         self._set_state(mem, count)
 
-    def _state_for(self, current: Tensor) -> F.State | None:
-        mem, count = self._state.get()
-        if mem.shape == current.shape:
-            mem = mem.to(device=current.device, dtype=current.dtype)
-            return F.State(mem, self.spike_count.to(current.device))
-        # A compiled graph cannot branch on values: there a reset neuron accepts any shape.
-        unused = not mem.numel() or torch.compiler.is_compiling() or not bool(mem.any())
-        if count is not None or not unused:
-            raise changed_shape(self.qualified_name, mem, current)
-        return None
-
     def settings(self) -> dict[str, float]:
         """The settings that a file must hold beside the tensors."""
         return {
@@ -279,7 +276,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         return self
 
     def _without_state(self) -> dict[str, Any]:
-        fresh = {"_state": BatchState(torch.zeros(0), None), "_mem_sum": None}
+        fresh = {"_state": BatchState(torch.zeros(0), None), "_mem_sum": None, "_thread": None}
         return {**self.__dict__, **fresh, "_returned": Counts()}
 
     def extra_repr(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._util.precision import wide
 from ._state import BatchState
 from ._temporal import Temporal, changed_shape, unfold
 
@@ -50,17 +51,17 @@ class SignedMaxPool(nn.Module, Temporal):
         total, before = self._state.get()
         if total is not None and total.shape != steps.shape[1:]:
             raise changed_shape(self.qualified_name, total, steps[0])
-        running: list[Tensor] = []
-        total = torch.zeros_like(steps[0]) if total is None else total
-        # A plain loop: cumsum sums in double precision and would differ from single steps.
+        changes: list[Tensor] = []
+        # A plain loop: cumsum sums in double precision and would differ from single steps. Step by
+        # step, one running sum is kept instead of T.
         for step in steps:
-            total = total + step
-            running.append(total)
-        pooled = unfold(self.pool(torch.cat(running)), num_steps)
-        before = torch.zeros_like(pooled[0]) if before is None else before
-        change = pooled - torch.cat([before.unsqueeze(0), pooled[:-1]])
-        self._state.set(total, pooled[-1])
-        return change.flatten(0, 1)
+            total = wide(step) if total is None else total + step
+            pooled = self.pool(total)
+            change = pooled if before is None else pooled - before
+            changes.append(change.to(step.dtype))
+            before = pooled
+        self._state.set(total, before)
+        return torch.cat(changes)
 
     def reset_mem(self) -> None:
         """Forget the running sum."""

@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import functional as F
 from .._util.checks import at
+from .._util.precision import wide_type
 from .._util.torch_internals import is_gone, memory_of, version_of
 from ..errors import StateError
+from ._temporal import changed_shape
 
 
 class BatchState:
@@ -62,6 +65,20 @@ class BatchState:
 def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
     tensors = [part for part in parts if part is not None]
     return torch.cat(tensors) if len(tensors) == len(parts) else None
+
+
+def state_for(current: Tensor, mem: Tensor, count: Tensor | None, name: str) -> F.State | None:
+    """A neuron's state for currents ``[B, ...]``; None if it is fresh and of another shape."""
+    if mem.shape == current.shape:
+        mem = mem.to(current.device, wide_type(current.dtype))
+        if count is None:
+            count = torch.zeros_like(mem, dtype=torch.int32)
+        return F.State(mem, count.to(current.device))
+    # A compiled graph cannot branch on values: there a reset neuron accepts any shape.
+    unused = not mem.numel() or torch.compiler.is_compiling() or not bool(mem.any())
+    if count is not None or not unused:
+        raise changed_shape(name, mem, current)
+    return None
 
 
 class Counts:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import snntorch
 import torch
+from snntorch import utils
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
@@ -159,6 +160,26 @@ def test_one_thread_trains_while_another_evaluates() -> None:
     assert sum(modes) == sum(trained) == ROUNDS  # the other thread's runs were in eval mode
     assert len(modes) == 2 * ROUNDS
     assert snn.training
+
+
+def test_snntorchs_reset_in_another_thread_does_not_reach_into_a_run() -> None:
+    snn, x, done = network(), images()[0], threading.Event()
+    other = nn.Sequential(snntorch.Leaky(beta=0.9, init_hidden=True))
+
+    def reset_others() -> None:
+        while not done.is_set():
+            utils.reset(other)  # all neurons of the process
+
+    with torch.no_grad():
+        expected = snn(x, num_steps=T)
+        thread = threading.Thread(target=reset_others)
+        thread.start()
+        try:
+            same = [torch.equal(snn(x, num_steps=T, piece=1), expected) for _ in range(ROUNDS)]
+        finally:
+            done.set()
+            thread.join()
+    assert all(same)
 
 
 # ------------------------------------------------------------------------------------------ steps
