@@ -50,7 +50,7 @@ from torch.optim.swa_utils import update_bn
 import snntorch_ecl as ecl
 from snntorch_ecl._util.devices import default_device
 from snntorch_ecl._util.files import replacing
-from snntorch_ecl.errors import ConfigError, StateError
+from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.experiments._files import versions_and_machine, write_json
 from snntorch_ecl.models import load_ann, save_ann
 from snntorch_ecl.nn._threshold_clip import clips_of
@@ -58,6 +58,7 @@ from snntorch_ecl.settings import DataConfig, ExperimentConfig, TrainConfig
 from snntorch_ecl.training import DeviceImages, Teacher
 from snntorch_ecl.training._device_loop import DeviceLoop
 from snntorch_ecl.training._thresholds import start_thresholds
+from snntorch_ecl.training._time_budget import losses_of_epoch, train_within
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -212,23 +213,6 @@ class Run:
         right = [(net(x).argmax(1) == y).sum() for x, y in self.test.plain(500)]
         return int(torch.stack(right).sum()) / len(self.test)
 
-    def epoch(self, loop: DeviceLoop, number: int, begin: float, end: float) -> list[float]:
-        """The losses of an epoch, read once; in plain code if a network cannot be compiled."""
-        before = loop.state()
-        try:
-            return list(loop.epoch(number, begin, end).tolist())
-        except (StateError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # a compiler's failures have no common base
-            if not loop.compiles:
-                raise
-            shown = f"{type(error).__name__}: {str(error)[:500]}"
-            self.results["compiler"] = [*self.results.get("compiler", []), shown]
-            print(f"    not compiled, as that failed: {shown}", flush=True)
-            loop.without_compiler()
-            loop.load(before)
-            return list(loop.epoch(number, begin, end).tolist())
-
     def pack(self, path: Path) -> None:
         """Write a large file's compressed form in parts, while the run goes on."""
         if path.stat().st_size > SHARD:
@@ -249,6 +233,8 @@ def headline(found: Any) -> str:
         return str(found)
     plain = {k: v for k, v in found.items() if isinstance(v, (int, float, str))}
     for name, value in found.items():
+        if isinstance(value, dict) and "diverged" in value:
+            plain[name] = f"loss {value['loss']:.3f}{' DIVERGED' * value['diverged']}"
         if isinstance(value, dict) and "accuracy" in value:
             plain[name] = " ".join(f"{100 * a:.2f}" for a in value["accuracy"])
     return ", ".join(
@@ -258,58 +244,15 @@ def headline(found: Any) -> str:
 
 def learn(run: Run, loop: DeviceLoop, name: str, seconds: float, most: int) -> dict[str, Any]:
     """Epochs until the time or ``most`` is used up; goes on from ``name.ckpt``."""
-    file = run.folder / f"{name}.ckpt"
-    curve: list[dict[str, float]] = []
-    progress, began, written = 0.0, time.monotonic(), time.monotonic()
-    if file.is_file():
-        saved = torch.load(file, map_location=run.device, weights_only=True)
-        loop.load(saved["loop"])
-        curve, progress = saved["curve"], saved["progress"]
-    good, timed, epoch, back = loop.state(), [], len(curve), 0
-    # Epochs that may compile; while thresholds follow the activations, none does.
-    cold = (2 if loop.settling else 1) if loop.compiles else 0
-    while progress < 1:
-        left = seconds - (time.monotonic() - began)
-        rest = max(1, most - len(curve))
-        if timed:
-            rest = max(1, min(rest, int(left / statistics.median(timed[-5:]))))
-        elif left <= 0:
-            rest = 1
-        start, end = time.monotonic(), 1.0 if rest == 1 else progress + (1 - progress) / rest
-        losses = run.epoch(loop, epoch, progress, end)
-        taken = time.monotonic() - start
-        if cold <= 0:
-            timed.append(taken)
-        epoch, cold = epoch + 1, cold - 1
-        if not sane(losses):
-            back += 1
-            if back > 5:
-                raise StateError(f"{name} diverged at rate {loop.lr:g} after {len(curve)} epochs")
-            loop.load({**good, "lr": loop.lr / 2})
-            continue
-        mean = statistics.fmean(losses)
-        curve.append({"loss": mean, "rate": loop.rate(end), "seconds": taken, "back": back})
-        good, progress = loop.state(), end
-        if progress >= 1 or time.monotonic() - written > run.given.save_every:
-            written = time.monotonic()
-            with replacing(file) as part:
-                torch.save({"loop": good, "curve": curve, "progress": progress}, part)
-            shown = f"{mean:.3f} at rate {loop.rate(end):.3g}, {taken:.2f} s"
-            print(
-                f"    {name}: epoch {len(curve)} ({100 * progress:.0f} %), loss {shown}", flush=True
-            )
+    file, every = run.folder / f"{name}.ckpt", run.given.save_every
+    curve = train_within(loop, file, seconds=seconds, epochs=most, save_every=every)
     return {
         "epochs": len(curve),
-        "taken back": back,
+        "taken back": int(curve[-1]["taken back"]),
         "epoch s": statistics.median(point["seconds"] for point in curve),
+        "compiled": loop.compiles,
         "curve": curve,
     }
-
-
-def sane(losses: list[float]) -> bool:
-    """Finite, and at the epoch's end no worse than three halves of guessing."""
-    end = losses[-max(1, len(losses) // 4) :]
-    return bool(np.isfinite(losses).all()) and statistics.fmean(end) < 1.5 * math.log(10)
 
 
 def relu_vs_clip(run: Run, seconds: float) -> dict[str, Any]:
@@ -325,7 +268,7 @@ def relu_vs_clip(run: Run, seconds: float) -> dict[str, Any]:
         losses: list[float] = []
         started = time.monotonic()
         while len(losses) < run.given.compare and (not losses or time.monotonic() < ends):
-            losses += [round(value, 4) for value in run.epoch(loop, len(losses), 0.0, 0.0)]
+            losses += [round(value, 4) for value in losses_of_epoch(loop, len(losses), 0.0, 0.0)]
         last = losses[-len(losses) // 5 :]
         name = (
             f"{'relu' if levels == 'relu' else f'L = {levels}'}, {'compiled' if fast else 'eager'}"

@@ -56,6 +56,7 @@ class DeviceLoop:
                 if network is not None:
                     network.to(memory_format=torch.channels_last)
         self.model, self.data, self.config, self.teacher = model, data, config, teacher
+        self.classes = max(2, int(data.labels.max()) + 1)
         self.warmup, self.steps = warmup, 0
         self.lr = config.lr
         # A CPU has no bfloat16 worth the name in most machines: there the recipe says 32-true.
