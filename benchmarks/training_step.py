@@ -24,6 +24,7 @@ import snntorch_ecl as ecl
 from snntorch_ecl._util.devices import default_device
 from snntorch_ecl._util.tables import table
 from snntorch_ecl.experiments._bench import seconds
+from snntorch_ecl.nn._threshold_clip import clips_of
 
 # Levels, and whether fused; None for the original.
 KINDS: dict[str, tuple[int | None, bool] | None] = {
@@ -44,6 +45,8 @@ def network(kind: str, model: str, device: torch.device) -> nn.Module:
         net = ecl.prepare(net, levels=levels)
         with torch.no_grad():
             net.train()(torch.randn(8, 3, 32, 32))
+        for clip in clips_of(net).values():  # given, they do not follow the first batches
+            clip.threshold = clip.threshold
         if fused:
             ecl.fuse(net)
     return net.train().to(device)

@@ -133,7 +133,7 @@ def start_from(ann: nn.Module, path: str | Path) -> None:
     """
     source = load_ann(path)
     state = source.ann.state_dict()
-    differing = differences(state, ann.state_dict(), but=("raw_threshold",))
+    differing = differences(state, ann.state_dict(), but=("raw_threshold", "batches_left"))
     if differing:
         raise CheckpointError(
             f"{path} holds another network ({source.config.model}, {len(source.classes)} classes): "
