@@ -16,10 +16,11 @@ STRENGTHS = torch.tensor([-0.7, 0.0, 0.5, 1.0])
 
 
 def pictures() -> Tensor:
-    """Smooth pictures of few and of many values; the last has one colour."""
+    """Noisy pictures of few and of many values; the last has one colour."""
     torch.manual_seed(0)
     coarse = torch.rand(4, 3, 5, 5) * torch.tensor([255.0, 120, 200, 255]).view(4, 1, 1, 1)
-    images = torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic").clamp(0, 255).round()
+    images = torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic")
+    images = (images + 25 * torch.randn(4, 3, 32, 32)).clamp(0, 255).round()
     images[3, :] = 77
     return images
 
@@ -56,7 +57,8 @@ def test_colours_change_as_pillow_changes_them(name: str) -> None:
     operation = torch.full((4,), OPERATIONS.index(name))
     found = recolour(images.clone(), operation, STRENGTHS)
     # Pillow rounds to whole values, its greys and means as well.
-    assert (found - torch.stack(wanted)).abs().max() <= 2.0
+    most = {"posterise": 0.0, "solarise": 0.0, "equalise": 0.0, "autocontrast": 1.0}.get(name, 2.0)
+    assert (found - torch.stack(wanted)).abs().max() <= most
 
 
 def test_each_image_gets_its_own_operation() -> None:

@@ -91,6 +91,9 @@ def test_cutout_blanks_a_square_that_may_reach_beyond_the_border() -> None:
     assert int((sizes > 0).sum()) == 200
     rows, columns = blank.any(2).sum(1), blank.any(1).sum(1)
     assert torch.equal(rows * columns, sizes)
+    for border in (0, -1):  # at either end a square can be cut
+        assert bool((blank.any(2)[:, border] & (rows < 5)).any())
+        assert bool((blank.any(1)[:, border] & (columns < 5)).any())
 
 
 def test_images_are_normalised_channel_by_channel() -> None:
