@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._util.checks import SMALLEST_THRESHOLD, check_levels, check_threshold
 
@@ -20,8 +20,9 @@ def quantise(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
         clipped = x.clamp_min(0)
         return torch.minimum(clipped, threshold, out=clipped)
     # x·L/λ in this order: dividing by λ/L would round ties down where λ/L is not dyadic.
-    level = x.mul(levels).div_(threshold).add_(0.5).floor_().clamp_(0, levels)
-    return level.div_(levels).mul_(threshold)
+    level = x.mul(levels).div_(threshold).add_(0.5).floor_()
+    # It clamps, and unlike clamp_ it has a rule for vmap.
+    return nn.functional.hardtanh_(level, 0, levels).div_(levels).mul_(threshold)
 
 
 def inside(kept: Tensor, threshold: Tensor) -> Tensor:
