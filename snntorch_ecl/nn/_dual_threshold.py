@@ -139,8 +139,9 @@ class DualThreshold(Temporal, CarefulLeaky):
         threshold = over_channels(self._theta(), one_step, self.qualified_name)
         factor = over_channels(self.graded_spikes_factor, one_step, self.qualified_name)
         factor = factor.to(current.device, current.dtype)
+        mem, count = self._state.get()
         settings: dict[str, Any] = {
-            "state": state_for(one_step, *self._state.get(), self.qualified_name),
+            "state": state_for(one_step, mem, count, self.qualified_name),
             "negative_threshold": self.negative_threshold,
             "initial_membrane": self.initial_membrane,
         }

@@ -94,7 +94,7 @@ def test_evaluations_of_layers_add_up_in_single_precision() -> None:
 
 def test_early_exit_adds_up_in_single_precision() -> None:
     snn = network().bfloat16()
-    snn.net.get_submodule("6").weight.data.mul_(4)  # sums beyond 256
+    snn.net.get_submodule("6").bias.data.add_(1.3)  # sums beyond 256
     x = torch.randn(4, 2, 8, 8).bfloat16()
     with torch.no_grad():
         found = snn.predict(x, max_steps=400, confidence=1.0)
