@@ -20,13 +20,20 @@ from ..graph._refusals import refuse, unsupported
 from ..graph._registry import Handlers, registered_types
 from ..graph._to_modules import functional_to_module
 from ..graph._trace import trace
-from ..nn._threshold_clip import ThresholdClip
+from ..nn._threshold_clip import ThresholdClip, clips_of
+
+
+class _Default(int):
+    """A default that can be told from the same number given by the caller."""
+
+
+_LEVELS = _Default(4)
 
 
 def prepare(
     model: nn.Module,
     *,
-    levels: int | None = 4,
+    levels: int | None = _LEVELS,
     per_channel: bool = False,
     leaf_modules: Iterable[type[nn.Module]] = (),
     handlers: Handlers | None = None,
@@ -40,7 +47,8 @@ def prepare(
     Args:
         model: A network with ReLU, ReLU6 or Hardtanh(0, a), as modules or as functions. It is
             copied, not changed.
-        levels: L of every clip; None clips without quantising.
+        levels: L of every clip; None clips without quantising. Clips that ``model`` already has
+            keep theirs unless you give this; they keep their thresholds in any case.
         per_channel: One threshold for each channel, instead of one for each layer.
         leaf_modules: Your own types that tracing must not look into; they need a handler.
         handlers: As for :func:`convert`; what ``convert`` would refuse is refused here, before
@@ -51,7 +59,7 @@ def prepare(
         ``get_submodule("stage1.2")``, as graph modules cannot be indexed.
 
     Raises:
-        ConfigError: levels < 1.
+        ConfigError: levels < 1; or ``per_channel``, and a clip already has one for its layer.
         TraceError: The network's control flow depends on its data.
         UnsupportedError: Layers or operations that have no spiking counterpart; lists them all.
 
@@ -63,6 +71,12 @@ def prepare(
     check_levels(levels)
     gm = normalise(model, leaf_modules, handlers, training=None)
     refuse(unsupported(gm, handlers, rectifiers_too=False))
+    for name, clip in clips_of(gm).items():
+        if levels is not _LEVELS:
+            clip.levels = levels
+        if per_channel:
+            _make_per_channel(clip, name)
+    levels = levels if levels is None else int(levels)
     gm = rectifiers_to_clips(gm, levels=levels, per_channel=per_channel)
     if not any(isinstance(module, ThresholdClip) for module in gm.modules()):
         raise UnsupportedError(
@@ -70,6 +84,15 @@ def prepare(
             "Nothing in it would spike. Use ReLU activations.",
         )
     return gm
+
+
+def _make_per_channel(clip: ThresholdClip, name: str) -> None:
+    if clip.is_set and clip.threshold.ndim == 0:
+        raise ConfigError(
+            f"per_channel=True, but {name} has one threshold for its layer already: give it one a "
+            "channel (`clip.threshold = tensor of shape [C]`), or call clip.unset() and train again"
+        )
+    clip.per_channel = True
 
 
 def normalise(

@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from .._util.checks import check_threshold
 from ..errors import ConfigError
 
+# Settings of ``snntorch.Leaky`` that the dual-threshold equations fix.
+_FIXED: dict[str, Any] = {
+    "beta": 1, "reset_mechanism": "subtract", "reset_mechanism_val": 0, "inhibition": False,
+    "state_quant": False, "reset_delay": False,
+}  # fmt: skip
 # Tensors that adopt the shape of a loaded one: one value, or one per channel.
 _SHAPED = ("threshold", "graded_spikes_factor")
 
@@ -39,6 +44,12 @@ class CarefulLeaky(snntorch.Leaky):
         # snnTorch stores a bound method here: a reference cycle, and not used by this package.
         del self.state_function
         _enlist_weakly(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, unless the equations fix another value for it."""
+        if name in _FIXED:
+            _check_fixed(name, value)
+        super().__setattr__(name, value)
 
     def _without_state(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -66,6 +77,9 @@ class CarefulLeaky(snntorch.Leaky):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
+        for name in _FIXED:
+            if prefix + name in state_dict:
+                _check_fixed(name, state_dict[prefix + name], prefix)
         for name in _SHAPED:
             value = state_dict.get(prefix + name)
             if value is None:
@@ -76,6 +90,21 @@ class CarefulLeaky(snntorch.Leaky):
             if not isinstance(own, nn.Parameter):
                 check_threshold(value, like=value, name=prefix + name, shape=False)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _check_fixed(name: str, value: Any, prefix: str = "") -> None:
+    """Raise :class:`ConfigError` if a setting would be ignored: it can have one value only."""
+    own = value
+    if isinstance(value, Tensor):
+        if value.device.type == "meta" or torch.compiler.is_compiling():
+            return
+        own = value.item() if value.numel() == 1 else value
+    if isinstance(own, Tensor) or own != _FIXED[name]:
+        raise ConfigError(
+            f"{prefix}{name} of a dual-threshold neuron is {_FIXED[name]!r} and cannot be "
+            f"{own!r}: it integrates without leak and resets by subtraction. For another value "
+            "use snntorch.Leaky, with a handler: convert(ann, handlers={ThresholdClip: ...})"
+        )
 
 
 def _own(value: float | Tensor, name: str) -> Tensor:

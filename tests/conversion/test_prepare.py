@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl.errors import EclError
+from snntorch_ecl.errors import ConfigError, EclError
 from tests.helpers.nets import BY_NAME, Net, over_catalogue
 from tests.helpers.parts import clips_of, equal, outputs, set_thresholds
 
@@ -121,7 +122,7 @@ def test_a_prepared_network_is_in_the_mode_of_the_model(training: bool) -> None:
 
 def test_preparing_twice_keeps_the_clips_and_their_thresholds() -> None:
     ann = BY_NAME["shared relu"].prepared(levels=3)
-    twice = ecl.prepare(ann, levels=8)
+    twice = ecl.prepare(ann)
     first, second = clips_of(ann), clips_of(twice)
     assert list(first) == list(second)
     for name in first:
@@ -132,3 +133,37 @@ def test_preparing_twice_keeps_the_clips_and_their_thresholds() -> None:
 def test_a_ceiling_is_kept_until_a_threshold_replaces_it() -> None:
     ann = ecl.prepare(nn.Sequential(nn.ReLU6(), nn.Hardtanh(0, 3)), levels=None)
     assert [clip.ceiling for clip in clips_of(ann).values()] == [6.0, 3.0]
+
+
+# ----------------------------------------------------------------------------- prepared before
+
+
+def prepared(**settings: Any) -> nn.Module:
+    return ecl.prepare(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), **settings)
+
+
+@pytest.mark.parametrize("levels", [8, 4, None])
+def test_levels_given_later_hold_for_clips_that_are_there(levels: int | None) -> None:
+    first = prepared(levels=2)
+    first.get_submodule("1").threshold = 0.7
+    clip = ecl.prepare(first, levels=levels).get_submodule("1")
+    assert clip.levels == levels
+    assert float(clip.threshold) == pytest.approx(0.7)
+    assert first.get_submodule("1").levels == 2
+
+
+def test_levels_not_given_leave_clips_as_they_are() -> None:
+    clip = ecl.prepare(prepared(levels=2)).get_submodule("1")
+    assert clip.levels == 2
+    assert type(prepared().get_submodule("1").levels) is int
+    assert inspect.signature(ecl.prepare).parameters["levels"].default == 4
+
+
+def test_channels_asked_for_later_need_thresholds_that_are_unset() -> None:
+    first = prepared()
+    assert ecl.prepare(first, per_channel=True).get_submodule("1").per_channel
+    first.get_submodule("1").threshold = 0.7
+    with pytest.raises(ConfigError, match="1 has one threshold for its layer already"):
+        ecl.prepare(first, per_channel=True)
+    first.get_submodule("1").threshold = torch.ones(4)
+    assert ecl.prepare(first, per_channel=True).get_submodule("1").threshold.shape == (4,)

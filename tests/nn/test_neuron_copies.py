@@ -92,6 +92,28 @@ def test_a_bad_threshold_in_a_file_is_named() -> None:
         net.load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("beta", 0.9), ("beta", torch.tensor(0.9)), ("reset_mechanism", "zero"), ("inhibition", True),
+     ("reset_mechanism_val", torch.tensor(1)), ("state_quant", torch.round), ("reset_delay", True)],
+)  # fmt: skip
+def test_settings_that_the_equations_fix_cannot_be_changed_later(name: str, value: Any) -> None:
+    neuron = hidden()
+    before = getattr(neuron, name)
+    with pytest.raises(ConfigError, match=f"{name} of a dual-threshold neuron is"):
+        setattr(neuron, name, value)
+    assert getattr(neuron, name) is before
+    setattr(neuron, name, before)
+
+
+@pytest.mark.parametrize("name", ["beta", "reset_mechanism_val"])
+def test_a_file_of_a_leaky_neuron_is_refused(name: str) -> None:
+    net = nn.Sequential(hidden())
+    state = {**net.state_dict(), f"0.{name}": torch.tensor(2)}
+    with pytest.raises(ConfigError, match=rf"0\.{name} .* cannot be 2"):
+        net.load_state_dict(state)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("cast_module", [False, True])
 @pytest.mark.parametrize("grad", [False, True])
