@@ -16,6 +16,7 @@ from typing import Any
 
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert as to_mathml
+from sphinx.pycode import ModuleAnalyzer
 
 import snntorch_ecl
 
@@ -71,10 +72,13 @@ linkcheck_anchors = False
 
 def copy_tutorials() -> None:
     """The notebooks live in `tutorials/`; Sphinx reads only what is below this folder."""
-    for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
-        copy = HERE / "tutorials" / notebook.name
-        if not copy.exists() or copy.stat().st_mtime != notebook.stat().st_mtime:
-            shutil.copy2(notebook, copy)
+    notebooks = {path.name: path for path in (HERE.parent / "tutorials").glob("*.ipynb")}
+    copies = {path.name: path for path in (HERE / "tutorials").glob("*.ipynb")}
+    for name in copies.keys() - notebooks.keys():
+        copies[name].unlink()
+    for name, notebook in notebooks.items():
+        if name not in copies or copies[name].stat().st_mtime != notebook.stat().st_mtime:
+            shutil.copy2(notebook, HERE / "tutorials" / name)
 
 
 def public_names() -> dict[str, str]:
@@ -110,6 +114,21 @@ def find_reference(app: Any, env: Any, node: Any, text: Any) -> Any:
     return text if ELSEWHERE.match(target) else None
 
 
+def mend_docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: Any) -> None:
+    """Two things that autodoc and napoleon take for something else.
+
+    A constant's own words stand below it, in an internal module; autodoc shows those of its type.
+    A property's text may hold a colon; napoleon takes what stands before it for a type.
+    """
+    if what == "data":
+        room, _, constant = name.rpartition(".")
+        modules = pkgutil.iter_modules(importlib.import_module(room).__path__, f"{room}.")
+        found = [ModuleAnalyzer.for_module(module.name).find_attr_docs() for module in modules]
+        lines[:] = next((docs["", constant] for docs in found if ("", constant) in docs), [])
+    if what == "property" and lines and lines[-1].startswith(":type: "):
+        lines[0] = f"{lines.pop().removeprefix(':type: ')}: {lines[0]}"
+
+
 def show_inline(translator: Any, node: Any) -> None:
     """An equation in a sentence."""
     translator.body.append(to_mathml(node.astext()))
@@ -127,4 +146,5 @@ def setup(app: Any) -> None:
     """Called by Sphinx."""
     copy_tutorials()
     app.connect("missing-reference", find_reference)
+    app.connect("autodoc-process-docstring", mend_docstring, priority=600)  # after napoleon
     app.add_html_math_renderer("mathml", (show_inline, None), (show_block, None))
