@@ -9,6 +9,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from .._util.checks import check_levels
+from .._util.torch_internals import uncompiled
 from ..errors import (
     ConfigError,
     UnsupportedError,
@@ -20,6 +21,7 @@ from ..graph._refusals import refuse, unsupported
 from ..graph._registry import Handlers, registered_types
 from ..graph._to_modules import functional_to_module
 from ..graph._trace import trace
+from ..network._network import SpikingNetwork
 from ..nn._threshold_clip import ThresholdClip, clips_of
 
 
@@ -105,6 +107,8 @@ def normalise(
     """A copy of a network as a graph of modules, without in-place operations."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model must be an nn.Module; got {type(model).__name__}")
+    if isinstance(uncompiled(model), SpikingNetwork):
+        raise ConfigError("model is a SpikingNetwork already; give the ANN it was converted from")
     leaf_modules = tuple(leaf_modules)
     for leaf in leaf_modules:
         if not (isinstance(leaf, type) and issubclass(leaf, nn.Module)):

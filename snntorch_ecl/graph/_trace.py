@@ -13,7 +13,8 @@ from torch.fx import GraphModule, Node, Proxy, Tracer
 from torch.nn.parameter import is_lazy
 
 from .._util.torch_internals import call_with_hooks, copy_hooks, has_hooks
-from ..errors import TraceError
+from ..errors import EclError, TraceError
+from ._wrappers import inside, refuse_hidden, wrappers_in
 
 
 class _Proxy(Proxy):
@@ -101,19 +102,23 @@ def trace(
     Arguments of ``forward`` with a default are fixed at it. Code that depends on ``self.training``
     is recorded for the given mode; None leaves each module in its current mode.
     """
+    model = inside(model)
     lazy = [n for n, m in model.named_modules() if any(map(is_lazy, m.parameters(recurse=False)))]
     if lazy:
         raise TraceError(
             f"{type(model).__name__} has layers that have no weights yet ({', '.join(lazy)}): run "
             "one batch through it first"
         )
+    leaves = tuple(leaves)
     try:
-        root = copied(model)
+        root = copied(model, leaves)
+    except EclError:
+        raise
     except Exception as error:
         raise TraceError(f"{type(model).__name__} cannot be copied: {_remedy(error)}") from error
     if training is not None:
         root.train(training)
-    tracer = _LeafTracer(tuple(leaves))
+    tracer = _LeafTracer(leaves)
     try:
         graph = tracer.trace(root)
     except Exception as error:
@@ -137,10 +142,21 @@ def trace(
     return finish(gm)
 
 
-def copied(model: nn.Module) -> nn.Module:
-    """A deep copy with its hooks, which ``copy.deepcopy`` drops for graph modules."""
-    twin = copy.deepcopy(model)
-    for own, copied_module in zip(model.modules(), twin.modules(), strict=True):
+def copied(model: nn.Module, known: tuple[type[nn.Module], ...] = ()) -> nn.Module:
+    """A deep copy with its hooks, which ``copy.deepcopy`` drops for graph modules.
+
+    Compiled and parallel modules, of which torch makes no working copy, are replaced by what is
+    inside them. ``known`` types may hide layers.
+    """
+    model = inside(model)
+    refuse_hidden(model, known)
+    memo: dict[int, Any] = {}
+    wrappers = wrappers_in(model)
+    for wrapper in reversed(wrappers):  # the innermost first
+        memo[id(wrapper)] = copy.deepcopy(inside(wrapper), memo)
+    twin = copy.deepcopy(model, memo)
+    own_modules = (module for module in model.modules() if module not in wrappers)
+    for own, copied_module in zip(own_modules, twin.modules(), strict=True):
         if isinstance(own, GraphModule):
             copy_hooks(own, copied_module)
     return twin
