@@ -44,7 +44,7 @@ def demo(
     output_dir: Annotated[
         Path, typer.Option(help="Folder for the report, the figures and the network.")
     ] = Path("snntorch-ecl-demo"),
-    levels: Annotated[int, typer.Option(help="Levels L of the activations.")] = 4,
+    levels: Annotated[int, typer.Option(help="Levels L of the activations.")] = 8,
     seed: Annotated[int, typer.Option(help="The same seed gives the same figures.")] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="One epoch only: shows that it works, not how well.")
@@ -53,10 +53,16 @@ def demo(
         bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")
     ] = False,
 ) -> None:
-    """Train on 5,000 real digits, convert, compare both neurons, and write a report."""
+    """Train on 4,000 real digits, convert, compare both neurons, and write a report."""
     console = Console()
     with errors_as_text():
-        config = DemoConfig(levels=levels, seed=seed, quick=quick, output_dir=output_dir)
+        config = DemoConfig(
+            levels=levels,
+            num_steps=max(levels, DemoConfig.num_steps),
+            seed=seed,
+            quick=quick,
+            output_dir=output_dir,
+        )
         result = run_demo(config, progress=not as_json)
     if as_json:
         typer.echo(result.figures.read_text(encoding="utf-8"))

@@ -6,10 +6,9 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from .._util.rng import own_random_numbers
@@ -17,11 +16,11 @@ from ..conversion import convert, prepare
 from ..measurement import Energy, Evaluation, energy, evaluate
 from ..models import DigitNet
 from ..network import SpikingNetwork
-from ..nn._temporal import unfold
 from ..training import fit
 from ._ablation import DUAL, PLAIN
+from ._demo_digit import digit_run, spread
 from ._demo_report import report_of
-from ._demo_result import DemoConfig, DemoResult
+from ._demo_result import DemoConfig, DemoResult, steps_at_equal_accuracy
 from ._digits import Split, digits
 from ._files import check_alone, check_writable, versions_and_machine, write_json
 
@@ -91,20 +90,21 @@ def _run(config: DemoConfig, progress: bool) -> DemoResult:
         for num_steps in (config.num_steps, config.levels)
     )
     clock.lap("evaluate")
-    costs = _costs(networks, data, config.levels)
+    costs = _costs(networks, data, evaluations)
     clock.lap("count operations")
+    digit = digit_run(networks, ann, data.test, levels=config.levels)
     result = DemoResult(
         config=config,
         evaluations=evaluations,
         at_levels=at_levels,
         costs=costs,
+        digit=digit,
         seconds=clock.seconds,
         report=config.output_dir / "report.html",
         network=config.output_dir / "network.safetensors",
         figures=config.output_dir / "figures.json",
     )
-    layer, spikes = _most_corrected(networks[DUAL], data, config.num_steps)
-    report_of(result, layer, spikes).write(result.report)
+    report_of(result).write(result.report)
     networks[DUAL].save(result.network)
     clock.lap("report")
     write_json(result.figures, {**result.to_dict(), **versions_and_machine()})
@@ -127,34 +127,12 @@ def _evaluated(
 
 
 def _costs(
-    networks: Mapping[str, SpikingNetwork], data: Split, num_steps: int
+    networks: Mapping[str, SpikingNetwork], data: Split, evaluations: Mapping[str, Evaluation]
 ) -> dict[str, Energy]:
-    """Operations of each network, on every tenth of the held-out digits."""
-    few = [data.test[i][0] for i in range(0, len(data.test), 10)]  # type: ignore[arg-type]
+    """Operations of each network at equal accuracy, on every tenth of the held-out digits."""
+    few = torch.stack([image for image, _ in spread(data.test, 100)])
+    steps = steps_at_equal_accuracy(evaluations)
     return {
-        name: energy(snn, [torch.stack(few)], num_steps=num_steps, progress=False)
+        name: energy(snn, [few], num_steps=steps[name], progress=False)
         for name, snn in networks.items()
     }
-
-
-def _most_corrected(snn: SpikingNetwork, data: Split, num_steps: int) -> tuple[str, Tensor]:
-    """Spikes ``[T, neurons]`` of one test image in the layer that takes most spikes back."""
-    image = data.test[0][0].unsqueeze(0)
-    found: dict[str, Tensor] = {}
-
-    def record(name: str) -> Any:
-        def hook(module: Any, args: Any, output: Tensor) -> None:
-            found[name] = unfold(output, num_steps)[:, 0].flatten(1)
-
-        return hook
-
-    hooks = [n.register_forward_hook(record(name)) for name, n in snn.neurons.items()]
-    with torch.inference_mode():
-        snn(image, num_steps=num_steps)
-    for hook in hooks:
-        hook.remove()
-    snn.reset()
-    name = max(found, key=lambda key: float((found[key] < 0).float().mean()))
-    spikes = found[name]
-    busy = (spikes != 0).sum(0).topk(min(64, spikes.shape[1])).indices.sort().values
-    return name, spikes[:, busy]

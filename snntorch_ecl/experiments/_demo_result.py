@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from .._util.checks import check_levels, check_seed
+from .._util.checks import check_seed, check_whole_numbers
 from .._util.figures import new_figure
 from .._util.results import Result
 from .._util.tables import table
@@ -17,12 +17,13 @@ from ..errors import ConfigError
 from ..measurement import Energy, Evaluation, accuracy_axes
 from ..settings import TrainConfig
 from ._ablation import accuracy_rows
+from ._demo_digit import DigitRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN_STEPS = (1, 2, 4, 8, 16)
-"""The T of its tables."""
+"""The T of its tables; L is shown too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class DemoConfig:
 
     Attributes:
         levels: Levels L of the activations.
-        num_steps: Longest run of the spiking networks.
+        num_steps: Longest run of the spiking networks, to see what IF needs; at least L.
         seed: Seed of the weights and the order of the data; the same one gives the same figures.
         quick: One epoch instead of eight: shows that everything works, not how well.
         output_dir: Where report, figures and network go.
@@ -44,17 +45,26 @@ class DemoConfig:
         1
     """
 
-    levels: int = 4
+    levels: int = 8
     num_steps: int = 16
     seed: int = 0
     quick: bool = False
     output_dir: Path = field(default=Path("snntorch-ecl-demo"))
 
     def __post_init__(self) -> None:
-        check_levels(self.levels)
+        check_whole_numbers("levels", (self.levels,), lowest=1)
         check_seed("seed", self.seed)
-        if self.num_steps < max(SHOWN_STEPS):
-            raise ConfigError(f"num_steps must be >= {max(SHOWN_STEPS)}; got {self.num_steps}")
+        check_whole_numbers("num_steps", (self.num_steps,), lowest=1)
+        if self.num_steps < self.levels:
+            raise ConfigError(
+                f"num_steps must be >= levels={self.levels}: the demo measures at T = L; got "
+                f"{self.num_steps}"
+            )
+
+    @property
+    def shown_steps(self) -> tuple[int, ...]:
+        """The T of the tables, L among them."""
+        return tuple(sorted({t for t in SHOWN_STEPS if t <= self.num_steps} | {self.levels}))
 
     @property
     def training(self) -> TrainConfig:
@@ -68,6 +78,23 @@ class DemoConfig:
         return f"snntorch-ecl demo --seed {self.seed} --levels {self.levels}{quick}"
 
 
+def below_levels(levels: int) -> str:
+    """Why a run of few steps is no use, in a line."""
+    return (
+        f"Below T = {levels} a neuron cannot show all {levels} levels that training knew, and the "
+        "rounding adds up from layer to layer. For fewer steps, fine-tune."
+    )
+
+
+def steps_at_equal_accuracy(evaluations: Mapping[str, Evaluation]) -> dict[str, int]:
+    """The first T at which each network reaches what all of them reach at their best."""
+    wanted = min(max(e.accuracy) for e in evaluations.values())
+    return {
+        name: next(t for t, share in enumerate(e.accuracy, start=1) if share >= wanted)
+        for name, e in evaluations.items()
+    }
+
+
 @dataclass(frozen=True)
 class DemoResult(Result):
     """What the demo measured, and where it put it.
@@ -76,7 +103,9 @@ class DemoResult(Result):
         config: Its settings.
         evaluations: By neuron, on one and the same checkpoint, over ``config.num_steps``.
         at_levels: The same over T = L steps, where neurons and activations have the same levels.
-        costs: Operations and energy over T = L steps, by neuron.
+        costs: Operations and energy at equal accuracy, by neuron: each at the first T at which it
+            is as accurate as the weaker one at its best.
+        digit: One held-out digit as both networks see it.
         seconds: Wall time of each stage.
         report: The HTML page.
         network: The saved spiking network.
@@ -87,6 +116,7 @@ class DemoResult(Result):
     evaluations: Mapping[str, Evaluation]
     at_levels: Mapping[str, Evaluation]
     costs: Mapping[str, Energy]
+    digit: DigitRun
     seconds: Mapping[str, float]
     report: Path
     network: Path
@@ -94,9 +124,15 @@ class DemoResult(Result):
 
     def table(self) -> Table:
         """Accuracy of the ANN and of both neurons over time."""
-        columns, rows = accuracy_rows(self.evaluations, SHOWN_STEPS)
+        columns, rows = accuracy_rows(self.evaluations, self.config.shown_steps)
         samples = next(iter(self.evaluations.values())).samples
-        return table(f"Accuracy on {samples:,} held-out digits, %", columns, rows)
+        levels = self.config.levels
+        return table(
+            f"Accuracy on {samples:,} held-out digits, %; use T = L = {levels}",
+            columns,
+            rows,
+            note=below_levels(levels),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON: all that was measured, and how."""
@@ -107,11 +143,13 @@ class DemoResult(Result):
             "seconds": dict(self.seconds),
             "evaluations": {name: e.to_dict() for name, e in self.evaluations.items()},
             "evaluations_at_levels": {name: e.to_dict() for name, e in self.at_levels.items()},
-            "costs_at_levels": {name: cost.to_dict() for name, cost in self.costs.items()},
+            "costs_at_equal_accuracy": {name: cost.to_dict() for name, cost in self.costs.items()},
         }
 
     def plot(self) -> Figure:
         """Accuracy over time, a line for each neuron (needs matplotlib)."""
-        figure, axes = new_figure(size=(8, 3.8))
+        figure, axes = new_figure(size=(6.0, 3.6))
         accuracy_axes(axes, self.evaluations)
+        axes.set_xlabel("time steps T (logarithmic)")
+        axes.axvline(self.config.levels, color="#b0b0b0", linewidth=1, zorder=0)
         return figure

@@ -14,7 +14,7 @@ import pytest
 
 from snntorch_ecl._util.figures import new_figure
 from snntorch_ecl.errors import DataError, MissingDependencyError
-from snntorch_ecl.experiments._report import Picture, Report, Sheet
+from snntorch_ecl.experiments._report import Picture, Report, Sheet, Words
 
 HOSTILE = """<b>&"'</b><script src="//evil.example/x.js">--></script>"""
 LOADING = {"src", "href", "xlink:href", "srcset", "data", "poster", "action", "background"}
@@ -80,7 +80,7 @@ def picture(title: str = "p", caption: str = "what it shows", label: str = "step
     axes.set_xlabel(label)
     axes.set_xlim(1.5, 2.5)  # points outside: clip paths are needed
     axes.legend()
-    return Picture(title, figure, caption)
+    return Picture(title, [(figure, f"drawn: {caption}")], caption)
 
 
 def report(text: str = "plain") -> Report:
@@ -175,10 +175,11 @@ def test_column_heads_say_so(hostile: Page) -> None:
     assert [given for tag, given in hostile.elements if tag == "th"] == [{"scope": "col"}] * 5
 
 
-def test_every_figure_is_an_image_with_its_caption_as_text(hostile: Page) -> None:
-    figures = [given for tag, given in hostile.elements if tag == "figure"]
-    labels = [f"caption {HOSTILE}", "another"]
-    assert figures == [{"role": "img", "aria-label": label} for label in labels]
+def test_every_figure_is_an_image_with_its_text_alternative(hostile: Page) -> None:
+    labels = [
+        given.get("aria-label") for _, given in hostile.elements if given.get("role") == "img"
+    ]
+    assert labels == [f"drawn: caption {HOSTILE}", "drawn: another"]
     assert [tag for tag, _ in hostile.elements].count("svg") == 2
 
 
@@ -196,6 +197,35 @@ def test_it_is_one_html_document(tmp_path: Path) -> None:
 
 def test_ids_are_unique_over_all_pictures(hostile: Page) -> None:
     assert [name for name, count in Counter(hostile.values("id")).items() if count > 1] == []
+
+
+def test_words_and_code_arrive_as_they_were_given(tmp_path: Path) -> None:
+    words = Words("next", [(f"do {HOSTILE}", f"print({HOSTILE})"), ("and stop", "")])
+    page = Page(written(Report("t", "l", [words]), tmp_path))
+    assert page.texts["p"] == ["l", f"do {HOSTILE}", "and stop"]
+    assert page.texts["code"] == [f"print({HOSTILE})"]
+
+
+def test_the_column_to_use_is_set_off(tmp_path: Path) -> None:
+    sheet = Sheet("s", ("x", "y"), [("1", "2")], marked=1)
+    page = Page(written(Report("t", "l", [sheet]), tmp_path))
+    cells = [given.get("class") for tag, given in page.elements if tag in ("th", "td")]
+    assert cells == [None, "marked", None, "marked"]
+
+
+def test_figures_have_the_pages_ink_in_light_dark_and_print(hostile: Page) -> None:
+    drawn = " ".join(hostile.values("style"))
+    assert "stroke: var(--ink)" in drawn
+    assert "#000000" not in drawn
+    style = hostile.styles[next(i for i, s in enumerate(hostile.styles) if "--ink" in s)]
+    assert "screen and (prefers-color-scheme: dark)" in style
+    for name in re.findall(r"var\(--(\w+)\)", drawn):
+        assert style.count(f"--{name}:") == 2, "each colour has one for light and one for dark"
+
+
+def test_a_step_count_is_never_broken_over_lines(tmp_path: Path) -> None:
+    page = Page(written(Report("t", "at T = L = 8, T = 2", []), tmp_path))
+    assert page.texts["p"] == ["at T\u00a0=\u00a0L\u00a0=\u00a08, T\u00a0=\u00a02"]
 
 
 def test_a_page_may_be_empty(tmp_path: Path) -> None:
