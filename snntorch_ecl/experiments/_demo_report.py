@@ -117,8 +117,8 @@ def _raster_picture(run: DigitRun, levels: int) -> Picture:
         f"“sum” counts ▲ minus ▼; “ANN” is the level, 0 to {levels}, of the ANN's activation, "
         f"which the sum should reach. Sums that miss it are orange. Of all {len(run.levels):,} "
         f"neurons of this layer, {percent(run.right(DUAL), 1)} % end at the ANN's level with the "
-        f"dual threshold, {percent(run.right(PLAIN), 1)} % with IF. Shown are {len(shown)}, the same "
-        "ones on both sides: half of them take most spikes back, half spike most of the others.",
+        f"dual threshold, {percent(run.right(PLAIN), 1)} % with IF. Shown are {len(shown)}, the "
+        "same on both sides: half of them take most spikes back, half spike most of the others.",
     )
 
 
