@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, InputError
+from .torch_internals import can_be_read
 
 SMALLEST_THRESHOLD = 1e-6
 """The lower bound of a trained threshold."""
@@ -47,7 +48,7 @@ def check_threshold(
         )
     cast = threshold.to(device=like.device, dtype=like.dtype)
     # Reading values back from an accelerator would stall it, at every layer and step.
-    readable = threshold.device.type == "cpu" and not torch.compiler.is_compiling()
+    readable = threshold.device.type == "cpu" and can_be_read(threshold) and can_be_read(like)
     if readable and not bool(((cast > 0) & cast.isfinite()).all()):
         raise ConfigError(
             f"{name} must be finite and > 0 in {like.dtype}; got {_worst(threshold, cast)}"

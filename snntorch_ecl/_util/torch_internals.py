@@ -35,6 +35,7 @@ __all__ = [
     "has_hooks",
     "inside_ddp",
     "is_gone",
+    "is_transformed",
     "memory_of",
     "multiplies_bfloat16",
     "observed_globally",
@@ -96,6 +97,11 @@ def can_be_read(tensor: Tensor) -> bool:
         or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
         or torch._C._len_torch_dispatch_stack()  # fake tensors, make_fx
     )
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether ``torch.func`` (``vmap``, ``grad``, …) has wrapped a tensor."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
 def is_gone(memory: StorageWeakRef) -> bool:

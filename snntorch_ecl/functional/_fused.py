@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .._util.compiler import compiled, works_on
+from .._util.torch_internals import can_be_read
 from . import _scan as plain
 from ._neuron import State, SurrogateGradient, fresh_state, unchecked_step
 
@@ -66,7 +67,8 @@ def scan(
 
 def usable(current: Tensor) -> bool:
     """Whether the compiled loop can run here; warns if nothing can be compiled."""
-    return not torch.is_grad_enabled() and works_on(current.device.type)
+    traced = not (torch.compiler.is_compiling() or can_be_read(current))
+    return not (torch.is_grad_enabled() or traced) and works_on(current.device.type)
 
 
 def unchecked_scan(

@@ -13,6 +13,8 @@ from .._util.checks import check_neuron, check_threshold
 from .._util.precision import wide
 from ..errors import StateError
 
+_is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
+
 SurrogateGradient = Callable[[Tensor], Tensor]
 """A spike function of :mod:`snntorch.surrogate`: Heaviside forward, smooth backward."""
 
@@ -134,8 +136,8 @@ def _ones(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _without(numbers: Tensor, mask: Tensor) -> Tensor:
-    """Subtract 1 where the mask is true, in place if not compiling."""
-    if torch.compiler.is_compiling():
+    """Subtract 1 where the mask is true, in place if neither compiling nor tracing."""
+    if torch.compiler.is_compiling() or _is_tracing():
         return numbers - _ones(mask, numbers.dtype)
     return numbers.sub_(mask.view(torch.uint8))  # torch does not subtract booleans
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._util.checks import check_neuron, check_threshold
+from .._util.torch_internals import can_be_read
 from ..errors import InputError
 from ._neuron import State, SurrogateGradient, _check_state, unchecked_step
 
@@ -53,7 +54,7 @@ def scan(
         initial_membrane=initial_membrane,
     )
     settings = (threshold, negative_threshold, initial_membrane, spike_grad)
-    recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    recorded = torch.is_grad_enabled() or not can_be_read(current)
     # Without gradients each step writes into the result, which saves a copy of all spikes.
     out = None if recorded else torch.empty_like(current, memory_format=torch.contiguous_format)
     spikes = []

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from .._util.torch_internals import can_be_read, is_transformed
 from .._util.turns import turn_of
 from ..errors import InputError, StateError
 from ..nn._dual_threshold import DualThreshold
@@ -26,7 +27,14 @@ def check_inputs(inputs: tuple[Tensor, ...], arity: int, leading: str = "[B, ...
             raise InputError(
                 f"inputs 0 and {index} differ in dimension 0: {inputs[0].shape[0]} and {x.shape[0]}"
             )
-        if torch.compiler.is_compiling() or not x.is_floating_point():
+        if torch.compiler.is_compiling():
+            continue
+        if is_transformed(x) and torch.is_grad_enabled():
+            raise InputError(
+                "torch.func (vmap, grad, …) cannot differentiate snnTorch's surrogate gradients: "
+                "call the network under torch.no_grad(), or differentiate with loss.backward()"
+            )
+        if not (x.is_floating_point() and can_be_read(x)):
             continue
         if not bool(x.isfinite().all()):
             raise InputError(
@@ -53,7 +61,7 @@ def check_membranes(neurons: Mapping[str, DualThreshold]) -> None:
 
     Comparisons with NaN are false, so the neuron would just stop spiking.
     """
-    if not neurons or torch.compiler.is_compiling():
+    if not all(can_be_read(neuron.mem) for neuron in neurons.values()) or not neurons:
         return
     # Look at single neurons only if a sum is not finite.
     sums = torch.stack([neuron.mem_sum for neuron in neurons.values()])

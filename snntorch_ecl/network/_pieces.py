@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
-from .._util.torch_internals import has_hooks, observed_globally, tree_leaves
+from .._util.torch_internals import can_be_read, has_hooks, observed_globally, tree_leaves
 from ..nn._temporal import Temporal, temporal_layers
 from ._observe import Observer, Watching
 
@@ -30,12 +30,12 @@ _ROOM = 256 * _MIB
 _MOST_STEPS = 8
 
 
-def may_be_cut(net: GraphModule) -> bool:
-    """Whether a run may be split: no gradients, no hooks, not training, not compiling.
+def may_be_cut(net: GraphModule, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether a run may be split: no gradients, no hooks, not training, not compiling or tracing.
 
     Forward hooks and batch norms in training must see all rows of a layer at once.
     """
-    if net.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if net.training or torch.is_grad_enabled() or not all(map(can_be_read, inputs)):
         return False
     return not (observed_globally() or has_hooks(*net.modules()))
 
@@ -163,7 +163,7 @@ def run(
     if held:
         env = dict(zip(inputs_, inputs, strict=True))
         _run_stem(interpreter, env, {steps_, held_})
-    rows = len(inputs[0]) // num_steps
+    rows = inputs[0].shape[0] // num_steps
     start = 0
     for steps in _lengths(num_steps, piece):
         interpreter.num_steps = steps

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from .._util.checks import check_whole_numbers
+from .._util.torch_internals import can_be_read
 from ..nn._dual_threshold import DualThreshold
 from ..nn._temporal import temporal_layers
 from . import _pieces as pieces
@@ -42,7 +43,7 @@ class Stimulus:
     @property
     def images(self) -> int:
         """B."""
-        rows = len(self.inputs[0])
+        rows = self.inputs[0].shape[0]  # len() would fix the batch size of an exported program
         return rows if self.held else rows // self.num_steps
 
     def groups(self, images: int) -> list[Stimulus]:
@@ -109,14 +110,16 @@ class Runner:
                 for observer in observers:
                     observer.end()
         finally:
+            # A tracer's tensors are of no use after it: they must not stay as state.
+            traced = not torch.compiler.is_compiling() and not can_be_read(stimulus.inputs[0])
             for layer in layers:
-                layer.end()
+                layer.begin() if traced else layer.end()
 
     def _plan(self, net: GraphModule, stimulus: Stimulus) -> pieces.Plan:
         images, num_steps = stimulus.images, stimulus.num_steps
         if stimulus.piece is not None:
             return pieces.Plan(images, stimulus.piece)
-        if not pieces.may_be_cut(net):
+        if not pieces.may_be_cut(net, stimulus.inputs):
             return pieces.Plan(images, num_steps)
         key = tuple((x.shape[1:], x.dtype) for x in stimulus.inputs)
         if key not in self._footprints:

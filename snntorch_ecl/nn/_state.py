@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import functional as F
 from .._util.checks import at
 from .._util.precision import wide_type
-from .._util.torch_internals import is_gone, memory_of, version_of
+from .._util.torch_internals import can_be_read, is_gone, memory_of, version_of
 from ..errors import StateError
 from ._temporal import changed_shape
 
@@ -75,7 +75,7 @@ def state_for(current: Tensor, mem: Tensor, count: Tensor | None, name: str) -> 
             count = torch.zeros_like(mem, dtype=torch.int32)
         return F.State(mem, count.to(current.device))
     # A compiled graph cannot branch on values: there a reset neuron accepts any shape.
-    unused = not mem.numel() or torch.compiler.is_compiling() or not bool(mem.any())
+    unused = not mem.numel() or not can_be_read(mem) or not bool(mem.any())
     if count is not None or not unused:
         raise changed_shape(name, mem, current)
     return None

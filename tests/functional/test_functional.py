@@ -249,7 +249,8 @@ def test_spikes_are_typed_like_the_current_and_counts_are_integers(
     currents = dyadic(5, 8).to(dtype)
     with torch.set_grad_enabled(grad):
         spikes, state = F.scan(currents, torch.tensor(1.0))
-    assert (spikes.dtype, state.mem.dtype, state.spike_count.dtype) == (dtype, dtype, torch.int32)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32  # membranes are sums
+    assert (spikes.dtype, state.mem.dtype, state.spike_count.dtype) == (dtype, wide, torch.int32)
     assert torch.equal(state.spike_count, spikes.sum(0).int())
     assert torch.equal(spikes.float(), oracle_spikes(currents.float(), 1.0))
 
