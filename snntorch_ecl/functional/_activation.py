@@ -15,14 +15,15 @@ from .._util.checks import SMALLEST_THRESHOLD, check_levels, check_threshold
 
 def quantise(x: Tensor, threshold: Tensor, levels: int | None) -> Tensor:
     """``h(x)`` as a new tensor, without checks and gradients; λ broadcasts to ``x``."""
-    # In place on one new tensor: memory access takes longer than the arithmetic.
+    # In place on one new tensor: memory access takes longer than the arithmetic. But not in the
+    # last operation: compiled by torch 2.11, a Function that returns what it changed in place has
+    # no gradient at all, without an error.
     if levels is None:
-        clipped = x.clamp_min(0)
-        return torch.minimum(clipped, threshold, out=clipped)
+        return torch.minimum(x.clamp_min(0), threshold)
     # x·L/λ in this order: dividing by λ/L would round ties down where λ/L is not dyadic.
     level = x.mul(levels).div_(threshold).add_(0.5).floor_()
     # It clamps, and unlike clamp_ it has a rule for vmap.
-    return nn.functional.hardtanh_(level, 0, levels).div_(levels).mul_(threshold)
+    return nn.functional.hardtanh_(level, 0, levels).div_(levels).mul(threshold)
 
 
 def inside(kept: Tensor, threshold: Tensor) -> Tensor:
