@@ -146,9 +146,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "ThresholdClip", "reset", "unfold",
     ),
     "graph": ("ConvertConfig", "Site", "keep", "register"),
-    "network": ("Layer", "Observer", "Prediction", "Seen", "SpikingNetwork", "Summary"),
+    "network": ("Layer", "Observer", "Prediction", "Seen", "SpikingNetwork", "StepByStep",
+                "Summary"),
     "conversion": (
-        "CalibrateConfig", "Correction", "calibrate", "compensate", "convert", "load", "prepare",
+        "CalibrateConfig", "Compensation", "Correction", "LayerCorrection", "calibrate",
+        "compensate", "convert", "load", "prepare",
     ),
     "measurement": (
         "CONFIDENCES", "Constants", "Energy", "Evaluation", "ExitCurve", "ExitPoint",

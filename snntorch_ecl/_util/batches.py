@@ -13,7 +13,7 @@ from ..errors import ConfigError, DataError
 
 
 def images_in(
-    data: Iterable[Any], *, key: str | None = None, desc: str = "", progress: bool = False
+    data: Iterable[Any], *, key: str | None = None, desc: str = "", progress: bool | str = False
 ) -> Iterator[Tensor]:
     """The input ``[B, ...]`` of each batch: a tensor, a tuple's first item, or a dict's ``key``.
 
@@ -27,23 +27,71 @@ def images_in(
 
 
 def pairs_in(
-    data: Iterable[Any], *, desc: str = "", progress: bool = False
+    data: Iterable[Any],
+    *,
+    desc: str = "",
+    progress: bool | str = False,
+    sequences: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each batch as a pair of images ``[B, ...]`` and labels ``[B]``, checked."""
+    """Each batch as a pair of images ``[B, ...]`` and labels ``[B]``, checked.
+
+    With ``sequences``, images are ``[T, B, ...]``.
+    """
     for index, batch in enumerate(_with_bar(data, desc, progress)):
         pair = isinstance(batch, (tuple, list)) and len(batch) == 2
         if not pair or not all(isinstance(part, Tensor) for part in batch):
-            kind = type(batch).__name__
             raise DataError(
-                f"batch {index} must be a pair of tensors (images, labels); got a {kind}"
+                f"batch {index} must be a pair of tensors (images, labels); got {_kind(batch)}"
+                f"{_pair_from(batch)}"
             )
         images, labels = batch
-        if labels.shape != images.shape[:1] or labels.is_floating_point():
+        size = images.shape[1:2] if sequences else images.shape[:1]
+        if labels.shape != size or labels.is_floating_point():
             raise DataError(
-                f"batch {index}: labels must be class numbers of shape [{images.shape[0]}]; got "
-                f"{labels.dtype} of shape {list(labels.shape)}"
+                f"batch {index}: labels must be class numbers of shape {list(size)}; got "
+                f"{labels.dtype} of shape {list(labels.shape)}{_remedy(images, labels)}"
             )
         yield images, labels
+
+
+def _kind(batch: Any) -> str:
+    if isinstance(batch, (tuple, list)):
+        return f"a {type(batch).__name__} of ({', '.join(type(part).__name__ for part in batch)})"
+    return f"a {type(batch).__name__}"
+
+
+def _pair_from(batch: Any) -> str:
+    """How to make a pair of a batch of another kind."""
+    if isinstance(batch, Mapping):
+        names = ", ".join(map(repr, batch))
+        return f" with {names}. Name them: ((batch[...], batch[...]) for batch in data)"
+    return ". Choose and convert them: ((batch[0], torch.as_tensor(batch[1])) for batch in data)"
+
+
+def _remedy(images: Tensor, labels: Tensor) -> str:
+    """What to do about targets that are no class numbers."""
+    if images.ndim > 1 and labels.shape == images.shape[1:2] and not labels.is_floating_point():
+        return (
+            ". If the images are sequences [T, B, ...], one input for each step, give "
+            "sequences=True (evaluate), or run them with snn.forward_steps"
+        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return ". Drop the last dimension: labels.squeeze(1)"
+    if labels.ndim == 2 and bool(((labels == 0) | (labels == 1)).all()):
+        return ". One-hot targets: give labels.argmax(1)"
+    return (
+        ". Accuracy is for one class an image. For regression, segmentation or other targets, "
+        "compare them with snn.logits_over_time(images, num_steps=T), an output for each t ≤ T"
+    )
+
+
+def check_length(sequence: Tensor, num_steps: int) -> None:
+    """Raise :class:`DataError` unless a sequence ``[T, B, ...]`` has T steps."""
+    if sequence.ndim < 2 or len(sequence) != num_steps:
+        raise DataError(
+            f"sequences must be [T, B, ...] with T = num_steps = {num_steps}; got a batch of shape "
+            f"{list(sequence.shape)}"
+        )
 
 
 def check_one_input(network: nn.Module, what: str) -> None:
@@ -63,12 +111,14 @@ def check_one_input(network: nn.Module, what: str) -> None:
         )
 
 
-def _with_bar(data: Iterable[Any], desc: str, progress: bool) -> Iterable[Any]:
+def _with_bar(data: Iterable[Any], desc: str, progress: bool | str) -> Iterable[Any]:
+    """The batches, with a progress bar; a text in place of True names it."""
     if isinstance(data, Tensor):
         raise DataError(
             f"data must be batches; got one tensor of shape {list(data.shape)}, whose rows would "
             "be taken for them. Give a DataLoader, or a list: [images]"
         )
+    desc = progress if isinstance(progress, str) else desc
     bar: Iterable[Any] = tqdm(
         data, desc=desc, unit="batch", disable=not progress, leave=False, delay=2
     )

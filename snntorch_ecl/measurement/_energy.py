@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from .._util.batches import check_one_input, images_in
+from .._util.batches import check_length, check_one_input, images_in
 from .._util.checks import check_num_steps
 from .._util.devices import device_of
 from .._util.processes import summed
@@ -29,6 +29,7 @@ def energy(
     num_steps: int,
     constants: Constants | None = None,
     key: str | None = None,
+    sequences: bool = False,
     distributed: bool = False,
     progress: bool = True,
 ) -> Energy:
@@ -44,6 +45,8 @@ def energy(
         num_steps: T ≥ 1.
         constants: Energy of each operation, in picojoules.
         key: Name of the input in batches that are dicts.
+        sequences: The inputs are ``[T, B, ...]``, one for each step, such as event data. Then all
+            layers run at every step, and zeros in the input cost nothing.
         distributed: Add up over all processes of ``torch.distributed``; each passes its own share
             of the data.
         progress: Show a progress bar.
@@ -53,7 +56,7 @@ def energy(
 
     Raises:
         ConfigError: num_steps < 1.
-        DataError: No data, or batches of another form.
+        DataError: No data, or batches of another form, or sequences of another length.
 
     Example:
         >>> from snntorch_ecl import ThresholdClip, convert
@@ -67,11 +70,16 @@ def energy(
     check_one_input(snn.net, "energy")
     counter, samples = _Counter(snn.net, num_steps), 0
     for images in images_in(data, key=key, desc="energy", progress=progress):
+        if sequences:
+            check_length(images, num_steps)
         with measuring(snn), torch.no_grad():
             snn.logits_over_time(
-                images.to(device_of(snn)), num_steps=num_steps, observers=[counter]
+                images.to(device_of(snn)),
+                num_steps=num_steps,
+                observers=[counter],
+                held=not sequences,
             )
-            samples += len(images)
+            samples += images.shape[1] if sequences else len(images)
     counts, samples = counter.counts(samples, distributed=distributed)
     if not samples:
         raise DataError("the data is empty: there is no batch to count on")

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .._util.batches import check_one_input, pairs_in
+from .._util.batches import check_length, check_one_input, pairs_in
 from .._util.checks import check_num_steps
 from .._util.devices import device_of
 from ..conversion._reference import Reference
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..network import SpikingNetwork
 from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
@@ -25,8 +25,9 @@ def evaluate(
     *,
     num_steps: int,
     ann: nn.Module | None = None,
+    sequences: bool = False,
     distributed: bool = False,
-    progress: bool = True,
+    progress: bool | str = True,
 ) -> Evaluation:
     """Measure a classifier at every t ≤ T from one run of T steps.
 
@@ -37,16 +38,18 @@ def evaluate(
         num_steps: T ≥ 1.
         ann: The network it came from (prepared, or the ReLU network). It adds its accuracy, the
             agreement and the layers' errors. It is run in eval mode and not changed.
+        sequences: The images are ``[T, B, ...]``, one input for each step, such as event data.
         distributed: Add up over all processes of ``torch.distributed``; each passes its own share
             of the data.
-        progress: Show a progress bar.
+        progress: Show a progress bar; a text names it.
 
     Returns:
         The figures; shares lie within [0, 1].
 
     Raises:
-        ConfigError: num_steps < 1, or an ANN that ``snn`` was not converted from.
-        DataError: No data, or batches of another form.
+        ConfigError: num_steps < 1, or an ANN that ``snn`` was not converted from, or an ANN for
+            sequences, which it cannot take.
+        DataError: No data, or batches of another form, or sequences of another length.
         InputError: Images hold NaN or infinity.
 
     Example:
@@ -60,14 +63,18 @@ def evaluate(
     check_num_steps(num_steps)
     check_spiking(snn)
     check_one_input(snn.net, "evaluate")
+    if sequences and ann is not None:
+        raise ConfigError("ann= cannot be compared on sequences: an ANN has no steps")
     answers, device = AnswerMeter(num_steps), device_of(snn)
     reference = None if ann is None else Reference(ann, snn)
     meters = {name: LayerMeter(name, num_steps, snn.spike_worth(name)) for name in snn.neurons}
     layers = LayerObserver(meters, reference)
-    for images, labels in pairs_in(data, desc="evaluate", progress=progress):
+    for images, labels in pairs_in(data, desc="evaluate", progress=progress, sequences=sequences):
+        if sequences:
+            check_length(images, num_steps)
         with measuring(snn), torch.inference_mode():
             logits = snn.logits_over_time(
-                images.to(device), num_steps=num_steps, observers=[layers]
+                images.to(device), num_steps=num_steps, observers=[layers], held=not sequences
             )
             answers.add(logits, labels.to(device), layers.take_answers())
     if distributed:

@@ -4,6 +4,7 @@ from ._layer import Layer
 from ._network import SpikingNetwork
 from ._observe import Observer, Seen
 from ._predict import Prediction
+from ._step_by_step import StepByStep
 from ._summary import Summary
 
-__all__ = ["Layer", "Observer", "Prediction", "Seen", "SpikingNetwork", "Summary"]
+__all__ = ["Layer", "Observer", "Prediction", "Seen", "SpikingNetwork", "StepByStep", "Summary"]

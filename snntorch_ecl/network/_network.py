@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from .._util.checks import check_num_steps
 from .._util.turns import Turn
 from ..graph._fold import fold_batchnorm
 from ..nn import DualThreshold, reset
 from ..nn._snntorch import ResetHandle
+from ._explained import explained
 from ._files import write_network
-from ._guards import check_inputs, check_sequences, measuring
+from ._guards import check_inputs, measuring
 from ._layer import Layer, Norms
 from ._observe import Observer
 from ._pieces import teach_allocator
 from ._predict import Prediction, predict
-from ._runner import Runner, Stimulus, one_step
+from ._runner import Runner, constant, one_step, sequence
 from ._step_bias import step_biases
 from ._summary import ShapeObserver, Summary, overview, summarise
 
@@ -54,6 +54,8 @@ class SpikingNetwork(nn.Module):
         True
     """
 
+    compensation: Any = None  # the record of ecl.compensate, where that made the network
+
     def __init__(
         self,
         net: GraphModule,
@@ -63,8 +65,8 @@ class SpikingNetwork(nn.Module):
         norms: Norms = "folded",
     ) -> None:
         super().__init__()
-        self.snntorch_reset = ResetHandle()
         self.net = net
+        self.snntorch_reset = ResetHandle()  # the last: snntorch.backprop asks for that
         self.layers = tuple(layers)
         self.unit_spikes = unit_spikes
         self.norms: Norms = norms
@@ -100,12 +102,14 @@ class SpikingNetwork(nn.Module):
         self.norms = "folded" if self.norms == "folded" else "folded later"
         return self
 
-    def forward(self, *inputs: Tensor, num_steps: int, piece: int | None = None) -> Any:
+    def forward(
+        self, *inputs: Tensor, num_steps: int | None = None, piece: int | None = None
+    ) -> Any:
         """Present the inputs as a constant current for T steps, from a fresh state.
 
         Args:
             *inputs: ``[B, ...]``, as the ANN takes them.
-            num_steps: T ≥ 1.
+            num_steps: T ≥ 1; it must be given.
             piece: Steps to run at once; the state is carried over and spikes are the same. None
                 runs all at once if gradients are recorded or hooks are registered; else as many
                 steps and images as keep the largest tensor small, so that memory does not grow
@@ -115,30 +119,32 @@ class SpikingNetwork(nn.Module):
             What the ANN returns, each tensor averaged over the T steps.
 
         Raises:
-            ConfigError: num_steps < 1, or piece < 1.
-            InputError: A wrong number of inputs, different batch sizes, NaN or infinity.
+            ConfigError: num_steps < 1 or missing, or piece < 1.
+            InputError: A wrong number of inputs, different batch sizes, no batch dimension, NaN or
+                infinity.
             StateError: A membrane overflowed; the error names the layer.
         """
-        check_num_steps(num_steps)
-        check_inputs(inputs, self._arity)
-        with self._turn.run():
-            return self._runner.mean(self.net, Stimulus(inputs, num_steps, piece=piece))
+        stimulus = constant(inputs, self._arity, num_steps, piece)
+        with explained(self, inputs), self._turn.run():
+            return self._runner.mean(self.net, stimulus)
 
     def logits_over_time(
         self,
         *inputs: Tensor,
-        num_steps: int,
+        num_steps: int | None = None,
         piece: int | None = None,
         observers: Sequence[Observer] = (),
+        held: bool = True,
     ) -> Any:
         """As :meth:`forward`, for every number of steps up to T.
 
         Args:
             *inputs: ``[B, ...]``.
-            num_steps: T ≥ 1.
+            num_steps: T ≥ 1; with ``held=False`` it is that of the inputs.
             piece: As for :meth:`forward`.
             observers: They see layers while the network runs. Neurons then keep only the state of
                 the last group of images.
+            held: False for inputs ``[T, B, ...]``, one for each step, as in :meth:`forward_steps`.
 
         Returns:
             ``[T, B, ...]``: entry t is the average over steps 1 … t+1.
@@ -146,10 +152,11 @@ class SpikingNetwork(nn.Module):
         Raises:
             ConfigError, InputError, StateError: As :meth:`forward`.
         """
-        check_num_steps(num_steps)
-        check_inputs(inputs, self._arity)
-        stimulus = Stimulus(inputs, num_steps, piece=piece)
-        with self._turn.run():
+        if held:
+            stimulus = constant(inputs, self._arity, num_steps, piece)
+        else:
+            stimulus = sequence(inputs, self._arity, piece)
+        with explained(self, inputs, held=held), self._turn.run():
             return self._runner.means_over_time(self.net, stimulus, observers)
 
     def forward_steps(
@@ -168,10 +175,8 @@ class SpikingNetwork(nn.Module):
         Raises:
             ConfigError, InputError, StateError: As :meth:`forward`; or the inputs differ in T.
         """
-        check_sequences(inputs, self._arity)
-        rows = tuple(x.flatten(0, 1) for x in inputs)
-        stimulus = Stimulus(rows, inputs[0].shape[0], held=False, piece=piece)
-        with self._turn.run():
+        stimulus = sequence(inputs, self._arity, piece)
+        with explained(self, inputs, held=False), self._turn.run():
             return self._runner.mean(self.net, stimulus, observers)
 
     def step(self, *inputs: Tensor) -> Any:
@@ -187,7 +192,7 @@ class SpikingNetwork(nn.Module):
             InputError, StateError: As :meth:`forward`.
         """
         check_inputs(inputs, self._arity)
-        with self._turn.step():
+        with explained(self, inputs), self._turn.step():
             return one_step(self.net, self.neurons, inputs)
 
     def predict(
@@ -211,14 +216,9 @@ class SpikingNetwork(nn.Module):
         """
         with measuring(self):
             self.reset()
-            return predict(
-                self.step,
-                self.net,
-                inputs,
-                max_steps=max_steps,
-                confidence=confidence,
-                min_steps=min_steps,
-            )
+            limits = {"max_steps": max_steps, "min_steps": min_steps}
+            with explained(self, inputs):
+                return predict(self.step, self.net, inputs, confidence=confidence, **limits)
 
     def __repr__(self) -> str:
         return overview(self)

@@ -30,7 +30,8 @@ class Seen:
         input: ``[steps·B, ...]``, time-major; ``[B, ...]`` if it is the same at every step.
         output: ``[steps·B, ...]``; ``[B, ...]`` before the first neuron.
         num_steps: Steps in this piece.
-        timed: Whether the layer runs at every step; layers before the first neuron run once.
+        timed: Whether the layer runs at every step; layers before the first neuron run once, unless
+            the input changes.
     """
 
     name: str
@@ -88,14 +89,17 @@ class Watching(Interpreter):
 
     num_steps = 1  # of the running piece
 
-    def __init__(self, net: GraphModule, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, net: GraphModule, observers: Sequence[Observer] = (), *, held: bool = True
+    ) -> None:
         super().__init__(net)
         self.extra_traceback = False  # do not rewrite the errors of layers and observers
         self._observers: Mapping[str, list[Observer]] = {
             name: [o for o in observers if name in o.layers]
             for name in {name for o in observers for name in o.layers}
         }
-        self._timed = timed_nodes(net) if observers else set()
+        # Input that changes is computed anew at every step.
+        self._timed = timed_nodes(net) if held else set(net.graph.nodes)
 
     def run_node(self, n: Node) -> Any:
         """Run one node, and show it to its observers."""

@@ -157,7 +157,7 @@ def run(
     Inputs are ``[B, ...]`` if ``held``, else ``[T·B, ...]``. If held, what depends on them alone
     is computed once for all pieces.
     """
-    interpreter = Watching(net, observers)
+    interpreter = Watching(net, observers, held=held)
     *inputs_, steps_, held_ = (n for n in net.graph.nodes if n.op == "placeholder")
     env: dict[Node, Any] = {}
     if held:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from .._util.checks import check_whole_numbers
+from .._util.checks import check_num_steps, check_whole_numbers
 from .._util.torch_internals import can_be_read
+from ..errors import ConfigError
 from ..nn._dual_threshold import DualThreshold
 from ..nn._temporal import temporal_layers
 from . import _pieces as pieces
-from ._guards import check_membranes
+from ._guards import check_inputs, check_membranes, check_sequences
 from ._observe import Observer
 from ._readout import average, concatenated, over_time, running_sums
 
@@ -52,6 +53,28 @@ class Stimulus:
             return [self]
         parts = zip(*(torch.split(x, images) for x in self.inputs), strict=True)
         return [replace(self, inputs=inputs) for inputs in parts]
+
+
+def constant(
+    inputs: tuple[Tensor, ...], arity: int, num_steps: int | None, piece: int | None
+) -> Stimulus:
+    """Inputs ``[B, ...]``, checked, to be held for T steps."""
+    if num_steps is None:
+        raise ConfigError(
+            "num_steps is missing: snn(x, num_steps=T) runs T steps, snn.step(x) one. For loops "
+            "that call net(x) at each step, as in snntorch.backprop, pass "
+            "snntorch_ecl.network.StepByStep(snn)"
+        )
+    check_num_steps(num_steps)
+    check_inputs(inputs, arity)
+    return Stimulus(inputs, num_steps, piece=piece)
+
+
+def sequence(inputs: tuple[Tensor, ...], arity: int, piece: int | None) -> Stimulus:
+    """Inputs ``[T, B, ...]``, checked, one for each step."""
+    check_sequences(inputs, arity)
+    rows = tuple(x.flatten(0, 1) for x in inputs)
+    return Stimulus(rows, inputs[0].shape[0], held=False, piece=piece)
 
 
 class Runner:
@@ -148,6 +171,10 @@ def one_step(
         for layer in temporal_layers(net):
             if not isinstance(layer, DualThreshold):
                 layer.reset_mem()
+    elif neurons and not any(neuron.mem.requires_grad for neuron in neurons.values()):
+        # snnTorch may have detached the neurons, for truncated backpropagation.
+        for layer in temporal_layers(net):
+            layer.detach_state()
     output = net(*inputs, num_steps=1, held=1)
     check_membranes(neurons)
     return output

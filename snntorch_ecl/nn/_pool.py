@@ -85,6 +85,10 @@ class SignedMaxPool(nn.Module, Temporal):
         """Go on with some images of the running batch; ``rows`` ``[B]`` is a mask."""
         self._state.set(*(None if part is None else part[rows] for part in self._state.get()))
 
+    def detach_state(self) -> None:
+        """Cut the running sum off the graph of the steps so far."""
+        self._state.set(*(None if part is None else part.detach() for part in self._state.get()))
+
     def _apply(self, fn: Any, recurse: bool = True) -> SignedMaxPool:
         """Move the running sum to the new device or dtype as well."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

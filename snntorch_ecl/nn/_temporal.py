@@ -51,6 +51,9 @@ class Temporal:
     def end(self) -> None:
         """Called when a run is over: join the states of its groups, in their order."""
 
+    def detach_state(self) -> None:
+        """Cut the state off the graph of the steps so far, for truncated backpropagation."""
+
     def select(self, rows: Tensor) -> None:
         """Go on with some images of the running batch; if not defined, early exit keeps them all.
 

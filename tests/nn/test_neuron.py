@@ -201,7 +201,7 @@ def test_sequences_and_single_steps_may_alternate() -> None:
 
 
 def test_rows_that_are_no_multiple_of_the_steps_are_refused() -> None:
-    with pytest.raises(InputError, match=r"7 rows.*3 steps"):
+    with pytest.raises(InputError, match=r"7 rows.*3 equal time steps"):
         hidden()(torch.ones(7, 2), num_steps=3)
 
 

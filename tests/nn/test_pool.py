@@ -190,7 +190,7 @@ def test_stepwise_resets_the_neuron_inside(reset) -> None:
     "make", [lambda: SignedMaxPool(nn.MaxPool1d(2)), lambda: Stepwise(leaky())]
 )
 def test_rows_that_are_no_multiple_of_the_steps_are_refused(make) -> None:
-    with pytest.raises(InputError, match=r"7 rows.*3 steps"):
+    with pytest.raises(InputError, match=r"7 rows.*3 equal time steps"):
         make()(torch.ones(7, 1, 2), num_steps=3)
 
 

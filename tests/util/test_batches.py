@@ -109,3 +109,33 @@ def test_a_compiled_network_is_a_spiking_one() -> None:
     snn = torch.compile(ecl.convert(ann()), backend="eager")
     x = torch.rand(5, 4)
     assert ecl.evaluate(snn, [(x, x.argmax(1) % 2)], num_steps=2, progress=False).samples == 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "remedy"),
+    [
+        (torch.eye(5, 2).long(), r"labels\.argmax\(1\)"),
+        (torch.eye(5, 2), r"labels\.argmax\(1\)"),
+        (torch.zeros(5, 1).long(), r"labels\.squeeze\(1\)"),
+        (torch.rand(5), r"regression.*snn\.logits_over_time"),
+        (torch.rand(5, 3), r"regression.*snn\.logits_over_time"),
+        (torch.zeros(5, 8, 8).long(), r"segmentation.*snn\.logits_over_time"),
+        (torch.zeros(4).long(), r"sequences=True"),
+    ],
+)
+def test_targets_of_other_tasks_are_told_what_to_do(labels: Tensor, remedy: str) -> None:
+    with pytest.raises(DataError, match=rf"batch 0: labels must be class numbers.*{remedy}"):
+        list(pairs_in([(torch.rand(5, 4), labels)]))
+
+
+@pytest.mark.parametrize(
+    ("batch", "got"),
+    [
+        ({"x": torch.rand(5, 4), "y": torch.zeros(5)}, "a dict with 'x', 'y'. Name them"),
+        ((torch.rand(5, 4), [0, 1]), r"a tuple of \(Tensor, list\)\. Choose and convert"),
+        ([torch.rand(5, 4)] * 3, r"a list of \(Tensor, Tensor, Tensor\)\. Choose and convert"),
+    ],
+)
+def test_batches_that_are_no_pairs_are_told_how_to_make_them(batch: Any, got: str) -> None:
+    with pytest.raises(DataError, match=got):
+        list(pairs_in([batch]))
