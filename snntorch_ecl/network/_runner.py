@@ -136,7 +136,9 @@ class Runner:
             # A tracer's tensors are of no use after it: they must not stay as state.
             traced = not torch.compiler.is_compiling() and not can_be_read(stimulus.inputs[0])
             for layer in layers:
-                layer.begin() if traced else layer.end()
+                if traced:
+                    layer.begin()
+                layer.end()
 
     def _plan(self, net: GraphModule, stimulus: Stimulus) -> pieces.Plan:
         images, num_steps = stimulus.images, stimulus.num_steps

@@ -31,6 +31,17 @@ def linear_net() -> ecl.SpikingNetwork:
     return ecl.convert(nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 3)))
 
 
+class Named(nn.Module):
+    """Takes input of any number of dimensions; its output has a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(8, 4), ThresholdClip(4, 1.0), nn.Linear(4, 2))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.body(x)}
+
+
 NETS = {"conv": (conv_net, (2, 8, 8)), "linear": (linear_net, (8,))}
 Way = Callable[[ecl.SpikingNetwork, Tensor], Any]
 WAYS: dict[str, Way] = {
@@ -80,6 +91,9 @@ def test_errors_of_other_causes_stay_as_they_are() -> None:
     snn = linear_net()
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         snn(torch.ones(2, 9), num_steps=T)
+
+    with pytest.raises(InputError, match="early exit needs a network with one output"):
+        ecl.convert(Named()).predict(torch.ones(2, 8), max_steps=T)
 
     def fail(*_: object) -> None:
         raise RuntimeError("of the hook")
