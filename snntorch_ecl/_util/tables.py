@@ -28,7 +28,7 @@ def table(
 def render(*tables: Table) -> str:
     """Tables as plain text, for ``str()`` and ``print``."""
     # In a notebook, rich would also display what is captured.
-    console = Console(width=110, color_system=None, force_terminal=False, force_jupyter=False)
+    console = Console(width=80, color_system=None, force_terminal=False, force_jupyter=False)
     with console.capture() as capture:
         for each in tables:
             console.print(each)

@@ -16,10 +16,10 @@ from . import _commands_cost as commands_cost
 from ._console import errors_as_text
 
 app = typer.Typer(
-    help="From a PyTorch network to a spiking one that needs one to eight time steps.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,  # plain help is half as long: every command's fits a screen
 )
 
 
@@ -30,7 +30,7 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog="\b\nExamples:\n  snntorch-ecl demo\n  snntorch-ecl evaluate --help")
 def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -39,13 +39,17 @@ def main(
     """From a PyTorch network to a spiking one that needs one to eight time steps."""
 
 
-@app.command()
+@app.command(epilog="\b\nExample:\n  snntorch-ecl demo --seed 1")
 def demo(
     output_dir: Annotated[
-        Path, typer.Option(help="Folder for the report, the figures and the network.")
+        Path, typer.Option(metavar="DIR", help="Folder for the report, figures and network.")
     ] = Path("snntorch-ecl-demo"),
-    levels: Annotated[int, typer.Option(help="Levels L of the activations.")] = 8,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same figures.")] = 0,
+    levels: Annotated[
+        int, typer.Option(metavar="L", help="Levels of the activations; T = L is compared.")
+    ] = 8,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="The same seed gives the same figures.")
+    ] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="One epoch only: shows that it works, not how well.")
     ] = False,
@@ -53,7 +57,7 @@ def demo(
         bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")
     ] = False,
 ) -> None:
-    """Train on 4,000 real digits, convert, compare both neurons, and write a report."""
+    """Train on digits, convert, compare, and write a report."""
     console = Console()
     with errors_as_text():
         config = DemoConfig(
@@ -78,4 +82,6 @@ def demo(
 
 for _module in (commands, commands_cost):
     for _name in _module.__all__:
-        app.command(_name.replace("_", "-"))(getattr(_module, _name))
+        _command = getattr(_module, _name)
+        _epilog = f"\b\nExample:\n  snntorch-ecl {_command.example}"
+        app.command(_name.replace("_", "-"), epilog=_epilog)(_command)

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from ..experiments import (
+    NEURONS,
     AblateConfig,
     MeasureConfig,
     SweepConfig,
@@ -19,45 +20,42 @@ from ..experiments import (
     run_training,
     run_tuning,
 )
-from ..experiments import recipe as shipped_recipe
 from ..settings import ExperimentConfig
-from ..settings._reader import merged
-from ._console import errors_as_text
-from ._options import (
-    Accelerator,
-    Checkpoint,
-    DataRoot,
-    Devices,
-    Epochs,
+from ._console import show
+from ._groups import (
+    Experiment,
     Folder,
-    Images,
-    Nodes,
-    Rate,
-    Recipe,
-    Resume,
+    Measured,
     SettingsFile,
-    Steps,
+    Trained,
     Tuned,
-    check_one_source,
-    flags_given,
-    measure_flags,
-    root_flag,
+    command,
+    given,
     settings_from,
-    show,
 )
 
 __all__ = ["train", "evaluate", "ablate", "sweep", "finetune"]  # noqa: RUF022 - as `--help` shows
 
+EvaluatedSteps = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--steps", "-T", metavar="T", help="Time steps; repeat it. [default: 1, 2, 4, …, 32]"
+    ),
+]
 
+
+@command("train --recipe digits --epochs 3 --output-dir out")
 def train(
     output_dir: Folder,
-    config: SettingsFile = None,
-    recipe: Recipe = None,
-    data_root: DataRoot = None,
-    levels: Annotated[int | None, typer.Option(help="Levels L of the activations.")] = None,
-    epochs: Epochs = None,
-    lr: Rate = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and variation.")] = None,
+    experiment: Experiment,
+    levels: Annotated[
+        int | None,
+        typer.Option(metavar="L", help="Levels L of the activations. [default: 4]"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Of weights, order and variation. [default: 0]"),
+    ] = None,
     per_channel: Annotated[
         bool, typer.Option("--per-channel", help="One threshold a channel.")
     ] = False,
@@ -65,159 +63,140 @@ def train(
         bool, typer.Option("--relu", help="Train the plain ReLU network, to start others from.")
     ] = False,
     weights: Annotated[
-        Path | None, typer.Option(help="Start from this ann.safetensors of a ReLU network.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Start from this ann.safetensors of a ReLU network."),
     ] = None,
-    resume: Resume = False,
-    devices: Devices = 1,
-    num_nodes: Nodes = 1,
-    accelerator: Accelerator = "auto",
+    *,
+    trained: Trained,
 ) -> None:
-    """Train a network with clipped activations; it can be stopped and resumed at any time."""
-    with errors_as_text():
-        flags = flags_given(
-            {
-                "levels": levels,
-                "seed": seed,
-                "per_channel": per_channel or None,
-                "relu": relu or None,
-                "weights": None if weights is None else str(weights),
-            },
-            data=root_flag(data_root),
-            train=flags_given({"epochs": epochs, "lr": lr, "seed": seed}),
-        )
-        check_one_source(config, recipe)
-        settings = (
-            settings_from(ExperimentConfig, config, flags)
-            if recipe is None
-            else shipped_recipe(recipe, flags)
-        )
-        path = run_training(
-            settings,
-            output_dir,
-            resume=resume,
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-        )
+    """Train a network with clipped activations.
+
+    It writes ann.safetensors; a run that was interrupted goes on with --resume.
+    """
+    flags = given(
+        levels=levels,
+        seed=seed,
+        per_channel=per_channel or None,
+        relu=relu or None,
+        weights=weights,
+        train={**trained.recipe(), **given(seed=seed)},
+    )
+    settings = settings_from(ExperimentConfig, experiment.config, experiment.settings(flags))
+    path = run_training(settings, output_dir, **trained.place())
     show(escape(f"Network  {path}"), soft_wrap=True, highlight=False)
 
 
+@command("evaluate --pretrained digitnet-digits-l4 -T 4 --output-dir out")
 def evaluate(
     output_dir: Folder,
-    checkpoint: Checkpoint = None,
-    tuned: Tuned = None,
+    measured: Tuned,
     config: SettingsFile = None,
-    data_root: DataRoot = None,
-    steps: Steps = None,
-    images: Images = None,
+    steps: EvaluatedSteps = None,
 ) -> None:
-    """Convert a trained network and measure it at every number of steps."""
-    with errors_as_text():
-        settings = settings_from(
-            MeasureConfig, config, measure_flags(checkpoint, data_root, steps, images, tuned)
-        )
-        result = run_evaluation(settings, output_dir)
+    """Convert a trained network and measure its accuracy over T.
+
+    One run of the largest T gives all smaller ones; evaluation.json holds every T.
+    """
+    flags = {**measured.settings(), **given(steps=steps)}
+    result = run_evaluation(settings_from(MeasureConfig, config, flags), output_dir)
     show(*result.tables())
 
 
+@command("ablate --pretrained digitnet-digits-l4 -T 4 --output-dir out")
 def ablate(
     output_dir: Folder,
-    checkpoint: Checkpoint = None,
-    tuned: Tuned = None,
+    measured: Tuned,
     config: SettingsFile = None,
-    data_root: DataRoot = None,
-    steps: Steps = None,
-    images: Images = None,
+    steps: EvaluatedSteps = None,
     neurons: Annotated[
-        list[str] | None, typer.Option("--neuron", help="A row to measure; repeat it. Else all.")
+        list[str] | None,
+        typer.Option(
+            "--neuron",
+            metavar="NAME",
+            help="Repeat it. "
+            + ", ".join(f'"{n}"' if " " in n else n for n in NEURONS)
+            + ". [default: all]",
+        ),
     ] = None,
 ) -> None:
-    """Compare the dual threshold with IF, starts and negative thresholds, on one checkpoint."""
-    with errors_as_text():
-        flags = measure_flags(checkpoint, data_root, steps, images, tuned)
-        rows = flags_given({"neurons": tuple(neurons) if neurons else None})
-        result = run_ablation(settings_from(AblateConfig, config, {**flags, **rows}), output_dir)
-    show(*result.tables())
+    """Compare dual threshold, IF and variants on one checkpoint."""
+    flags = {**measured.settings(), **given(steps=steps, neurons=neurons)}
+    show(*run_ablation(settings_from(AblateConfig, config, flags), output_dir).tables())
 
 
+@command("sweep -L 2 -L 4 -T 2 -T 4 --seeds 1 --output-dir out")
 def sweep(
     output_dir: Folder,
-    config: SettingsFile = None,
-    recipe: Recipe = None,
-    data_root: DataRoot = None,
+    experiment: Experiment,
     levels: Annotated[
-        list[int] | None, typer.Option("--levels", "-L", help="L to train; repeat it.")
+        list[int] | None,
+        typer.Option(
+            "--levels", "-L", metavar="L", help="Levels to train; repeat it. [default: 2, 4, …, 32]"
+        ),
     ] = None,
-    steps: Steps = None,
-    seeds: Annotated[int | None, typer.Option(help="How many seeds.")] = None,
-    epochs: Epochs = None,
+    steps: EvaluatedSteps = None,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", help="How many seeds. [default: 3]")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Passes over the data. [default: the recipe's]")
+    ] = None,
 ) -> None:
-    """Train for each L and seed, measure at each T, show who wins; can be stopped and resumed."""
-    with errors_as_text():
-        check_one_source(config, recipe)
-        root = flags_given(
-            {}, data=flags_given({"root": None if data_root is None else str(data_root)})
-        )
-        experiment = {} if recipe is None else shipped_recipe(recipe, root).to_dict()
-        flags = flags_given(
-            {
-                "levels": tuple(levels) if levels else None,
-                "steps": tuple(steps) if steps else None,
-                "seeds": seeds,
-            },
-            experiment=merged(experiment, flags_given(root, train=flags_given({"epochs": epochs}))),
-        )
-        result = run_sweep(settings_from(SweepConfig, config, flags), output_dir)
-    show(*result.tables())
+    """Train for each L and seed, and measure at each T.
+
+    The same command goes on where it was interrupted.
+    """
+    inner = experiment.settings(given(train=given(epochs=epochs)))
+    flags = given(levels=levels, steps=steps, seeds=seeds, experiment=inner)
+    config = settings_from(SweepConfig, experiment.config, flags)
+    show(*run_sweep(config, output_dir).tables())
 
 
+@command("finetune --pretrained digitnet-digits-l4 -T 1 --output-dir out")
 def finetune(
     output_dir: Folder,
-    checkpoint: Checkpoint = None,
+    measured: Measured,
     config: SettingsFile = None,
-    data_root: DataRoot = None,
-    num_steps: Annotated[int | None, typer.Option(help="T to train at.")] = None,
+    num_steps: Annotated[
+        int | None,
+        typer.Option("--num-steps", "-T", metavar="T", help="Time steps to train at. [default: 2]"),
+    ] = None,
+    steps: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--steps", metavar="T", help="T to measure; repeat it. [default: 1, 2, 4, …, 32]"
+        ),
+    ] = None,
     distillation: Annotated[
-        float | None, typer.Option(help="Weight of the ANN's answers in the loss, 0 to 1.")
+        float | None,
+        typer.Option(metavar="X", help="Share of the ANN's answers in the loss. [default: 0.7]"),
     ] = None,
     surrogate: Annotated[
-        str | None, typer.Option(help="Gradient of a spike: triangular, rectangular or atan.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Gradient: triangular, rectangular or atan. [default: triangular]"
+        ),
     ] = None,
     teachers: Annotated[
         list[Path] | None,
-        typer.Option("--teacher", help="Another ann.safetensors to learn from; repeat it."),
+        typer.Option("--teacher", metavar="FILE", help="Learn from this ANN too; repeat it."),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Folder of another fine-tuning to start from.")
+        Path | None, typer.Option(metavar="DIR", help="Start from another fine-tuning.")
     ] = None,
-    epochs: Epochs = None,
-    lr: Rate = None,
-    steps: Steps = None,
-    images: Images = None,
-    resume: Resume = False,
-    devices: Devices = 1,
-    num_nodes: Nodes = 1,
-    accelerator: Accelerator = "auto",
+    *,
+    trained: Trained,
 ) -> None:
-    """Fine-tune the converted network itself, through both thresholds."""
-    with errors_as_text():
-        flags = flags_given(
-            {
-                "num_steps": num_steps,
-                "distillation": distillation,
-                "surrogate": surrogate,
-                "teachers": tuple(map(str, teachers)) if teachers else None,
-                "start": None if start is None else str(start),
-            },
-            measure=measure_flags(checkpoint, data_root, steps, images),
-            train=flags_given({"epochs": epochs, "lr": lr}),
-        )
-        result = run_tuning(
-            settings_from(TuneConfig, config, flags),
-            output_dir,
-            resume=resume,
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-        )
-    show(*result.tables())
+    """Fine-tune the converted network itself at one T."""
+    flags = given(
+        num_steps=num_steps,
+        distillation=distillation,
+        surrogate=surrogate,
+        teachers=None if teachers is None else [str(path) for path in teachers],
+        start=start,
+        train=trained.recipe(),
+    )
+    flags["measure"] = {**measured.settings(), **given(steps=steps)}
+    settings = settings_from(TuneConfig, config, flags)
+    show(f"Fine-tuning {escape(settings.measure.network)} at T = {settings.num_steps}")
+    show(*run_tuning(settings, output_dir, **trained.place()).tables())

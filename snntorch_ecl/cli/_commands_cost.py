@@ -14,105 +14,109 @@ from ..experiments import (
     run_early_exit,
     run_energy,
 )
-from ._console import errors_as_text
-from ._options import (
-    Checkpoint,
-    DataRoot,
-    Folder,
-    Images,
-    SettingsFile,
-    Steps,
-    Tuned,
-    flags_given,
-    measure_flags,
-    settings_from,
-    show,
-)
+from ._console import show
+from ._groups import Folder, SettingsFile, Tuned, command, given, settings_from
 
 __all__ = ["energy", "early_exit", "bench"]  # noqa: RUF022 - as `--help` shows
 
 
+@command("energy --pretrained digitnet-digits-l4 -T 4 --output-dir out")
 def energy(
     output_dir: Folder,
-    checkpoint: Checkpoint = None,
-    tuned: Tuned = None,
+    measured: Tuned,
     config: SettingsFile = None,
-    data_root: DataRoot = None,
     num_steps: Annotated[
-        int | None, typer.Option("--num-steps", "-T", help="Time steps T.")
+        int | None,
+        typer.Option("--num-steps", "-T", metavar="T", help="Time steps. [default: 4]"),
     ] = None,
-    images: Images = None,
     negative_threshold: Annotated[
         float | None,
-        typer.Option(help="θ′ of all neurons, -inf for plain IF; else the network's own."),
+        typer.Option(
+            metavar="X", help="θ′ of all neurons; -inf for plain IF. [default: the network's]"
+        ),
     ] = None,
 ) -> None:
-    """Count operations that spikes trigger, and what they would cost on a chip."""
-    with errors_as_text():
-        steps = None if num_steps is None else [num_steps]
-        flags = {
-            **measure_flags(checkpoint, data_root, steps, images, tuned),
-            **flags_given({"negative_threshold": negative_threshold}),
-        }
-        result = run_energy(settings_from(EnergyConfig, config, flags), output_dir)
-    show(*result.tables())
+    """Count operations, and estimate their energy on a chip."""
+    flags = given(
+        steps=None if num_steps is None else [num_steps], negative_threshold=negative_threshold
+    )
+    settings = settings_from(EnergyConfig, config, {**measured.settings(), **flags})
+    show(*run_energy(settings, output_dir).tables())
 
 
+@command("early-exit --pretrained digitnet-digits-l4 --output-dir out")
 def early_exit(
     output_dir: Folder,
-    checkpoint: Checkpoint = None,
-    tuned: Tuned = None,
+    measured: Tuned,
     config: SettingsFile = None,
-    data_root: DataRoot = None,
     num_steps: Annotated[
-        int | None, typer.Option("--num-steps", "-T", help="T after which every image stops.")
+        int | None,
+        typer.Option(
+            "--num-steps",
+            "-T",
+            metavar="T",
+            help="Time steps after which every image stops. [default: 8]",
+        ),
     ] = None,
-    images: Images = None,
     confidences: Annotated[
         list[float] | None,
-        typer.Option("--confidence", help="Probability at which an image stops; repeat it."),
+        typer.Option(
+            "--confidence",
+            metavar="X",
+            help="Probability at which to stop; repeat it. [default: 0.5 to 0.999]",
+        ),
     ] = None,
-    min_steps: Annotated[int | None, typer.Option(help="No image stops before.")] = None,
+    min_steps: Annotated[
+        int | None,
+        typer.Option(metavar="T", help="No image stops before. [default: 2]"),
+    ] = None,
 ) -> None:
-    """Stop each image when the network is sure: accuracy against mean T."""
-    with errors_as_text():
-        steps = None if num_steps is None else [num_steps]
-        flags = {
-            **measure_flags(checkpoint, data_root, steps, images, tuned),
-            **flags_given(
-                {
-                    "confidences": tuple(confidences) if confidences else None,
-                    "min_steps": min_steps,
-                }
-            ),
-        }
-        result = run_early_exit(settings_from(ExitConfig, config, flags), output_dir)
-    show(*result.tables())
+    """Stop each image when the network is sure."""
+    flags = given(
+        steps=None if num_steps is None else [num_steps],
+        confidences=confidences,
+        min_steps=min_steps,
+    )
+    settings = settings_from(ExitConfig, config, {**measured.settings(), **flags})
+    show(*run_early_exit(settings, output_dir).tables())
 
 
+@command("bench --model resnet20 -T 4 --output-dir out")
 def bench(
     output_dir: Folder,
     config: SettingsFile = None,
     models: Annotated[
-        list[str] | None, typer.Option("--model", help="Network to time; repeat it.")
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="digit_net, resnet18, resnet20, resnet34, vgg16, torchvision/NAME; "
+            "repeat it. [default: resnet18, vgg16]",
+        ),
     ] = None,
-    steps: Steps = None,
+    steps: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--steps", "-T", metavar="T", help="Time steps; repeat it. [default: 1, 2, 4, 8]"
+        ),
+    ] = None,
     batch_sizes: Annotated[
-        list[int] | None, typer.Option("--batch-size", help="B to time; repeat it.")
+        list[int] | None,
+        typer.Option(
+            "--batch-size", metavar="B", help="Images at a time; repeat it. [default: 1, 32]"
+        ),
     ] = None,
-    repeats: Annotated[int | None, typer.Option(help="Rounds; medians are taken.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Of the processor; 0 keeps torch's.")] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Rounds; medians are taken. [default: 7]"),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Of the processor. [default: torch's]"),
+    ] = None,
 ) -> None:
-    """Time inference on this machine, as a multiple of what T runs of the ANN take."""
-    with errors_as_text():
-        flags = flags_given(
-            {
-                "models": tuple(models) if models else None,
-                "steps": tuple(steps) if steps else None,
-                "batch_sizes": tuple(batch_sizes) if batch_sizes else None,
-                "repeats": repeats,
-                "threads": threads,
-            }
-        )
-        result = run_bench(settings_from(BenchConfig, config, flags), output_dir)
-    show(*result.tables())
+    """Time inference, as a multiple of T runs of the ANN."""
+    flags = given(
+        models=models, steps=steps, batch_sizes=batch_sizes, repeats=repeats, threads=threads
+    )
+    show(*run_bench(settings_from(BenchConfig, config, flags), output_dir).tables())

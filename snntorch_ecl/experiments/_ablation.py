@@ -155,7 +155,7 @@ def ablate(
             num_steps=shown[-1],
             ann=ann,
             distributed=distributed,
-            progress=progress,
+            progress=progress and f"evaluate {name}",
         )
         for name in neurons
     }

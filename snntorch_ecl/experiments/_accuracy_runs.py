@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .._util.processes import is_main
@@ -57,7 +57,7 @@ def run_evaluation(config: MeasureConfig, output_dir: Path, *, progress: bool = 
 
     def measure(opened: Opened) -> Evaluation:
         num_steps = max(config.steps)
-        return evaluate(
+        result = evaluate(
             opened.snn.fuse(pays_to_compile(opened.test, num_steps)),
             opened.batches(config.batch_size),
             num_steps=num_steps,
@@ -65,6 +65,7 @@ def run_evaluation(config: MeasureConfig, output_dir: Path, *, progress: bool = 
             distributed=opened.distributed,
             progress=progress and is_main(),
         )
+        return replace(result, shown=tuple(sorted(set(config.steps))))
 
     return run_measurement(measure, config, output_dir, "evaluation")
 

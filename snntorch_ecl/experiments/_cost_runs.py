@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .._util.checks import check_whole_numbers
 from .._util.processes import is_main
+from ..errors import ConfigError
 from ..measurement import CONFIDENCES, Constants, Energy, ExitCurve, energy, exit_curve
 from ..measurement._early_exit import check_confidences
 from ._measure import MeasureConfig, Opened, pays_to_compile, run_measurement
@@ -14,7 +15,7 @@ from ._measure import MeasureConfig, Opened, pays_to_compile, run_measurement
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyConfig(MeasureConfig):
-    """What to count operations of; T is the largest of ``steps``.
+    """What to count operations of, at one T.
 
     Attributes:
         negative_threshold: θ′ of all neurons, ``-inf`` (in YAML ``-.inf``) for plain IF; None for
@@ -34,10 +35,14 @@ class EnergyConfig(MeasureConfig):
     negative_threshold: float | None = None
     constants: Constants = field(default_factory=Constants)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_one("energy is counted", self.steps)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExitConfig(MeasureConfig):
-    """Which confidences to stop at; every image stops after the largest of ``steps``.
+    """Which confidences to stop at; every image stops after the T of ``steps``, a single one.
 
     Attributes:
         confidences: Probabilities at which an image stops.
@@ -57,8 +62,20 @@ class ExitConfig(MeasureConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_one("early exit is measured", self.steps)
         check_whole_numbers("min_steps", (self.min_steps,), lowest=1)
+        if self.min_steps > self.steps[0]:
+            raise ConfigError(
+                f"min_steps={self.min_steps} is more than T={self.steps[0]}, after which every "
+                "image stops; give a smaller min_steps, or a larger T"
+            )
         check_confidences(self.confidences)
+
+
+def _check_one(what: str, steps: tuple[int, ...]) -> None:
+    """Refuse several T, such as those of an evaluation's settings: which one would be a guess."""
+    if len(steps) != 1:
+        raise ConfigError(f"{what} at one T; got steps={list(steps)}. Choose one (-T)")
 
 
 def run_energy(config: EnergyConfig, output_dir: Path, *, progress: bool = True) -> Energy:
@@ -91,7 +108,7 @@ def run_energy(config: EnergyConfig, output_dir: Path, *, progress: bool = True)
         return energy(
             opened.snn,
             opened.batches(config.batch_size),
-            num_steps=max(config.steps),
+            num_steps=config.steps[0],
             constants=config.constants,
             distributed=opened.distributed,
             progress=progress and is_main(),
@@ -123,7 +140,7 @@ def run_early_exit(config: ExitConfig, output_dir: Path, *, progress: bool = Tru
     """
 
     def measure(opened: Opened) -> ExitCurve:
-        num_steps = max(config.steps)
+        num_steps = config.steps[0]
         return exit_curve(
             opened.snn.fuse(pays_to_compile(opened.test, num_steps)),
             opened.batches(config.batch_size),

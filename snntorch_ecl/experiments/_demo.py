@@ -121,7 +121,13 @@ def _evaluated(
     """Each network on all held-out digits."""
     loader = DataLoader(data.test, batch_size=50)
     return {
-        name: evaluate(snn, loader, num_steps=num_steps, ann=ann, progress=progress)
+        name: evaluate(
+            snn,
+            loader,
+            num_steps=num_steps,
+            ann=ann,
+            progress=progress and f"evaluate {name}, T = {num_steps}",
+        )
         for name, snn in networks.items()
     }
 

@@ -14,7 +14,9 @@ from typing import Any
 import snntorch
 import torch
 
+from .._util.checks import check_whole_numbers
 from .._util.files import replacing
+from .._util.optional import require
 from .._util.processes import is_main
 from .._util.results import Result
 from .._version import __version__
@@ -73,8 +75,11 @@ def begin_or_resume(output_dir: Path, config: Any, *, resume: bool) -> None:
     if not is_main():
         return
     file = output_dir / "config.json"
-    trained = sorted([*output_dir.glob("*.ckpt"), *output_dir.glob("*.safetensors")])
+    # `Path.is_dir` of old Pythons raises if the name is too long.
+    exists = os.path.isdir(output_dir)
+    trained = [*output_dir.glob("*.ckpt"), *output_dir.glob("*.safetensors")] if exists else []
     if trained:
+        trained.sort()
         if not resume:
             raise ConfigError(
                 f"{output_dir} already holds {trained[0].name}; go on with its run (--resume), or "
@@ -88,7 +93,19 @@ def begin_or_resume(output_dir: Path, config: Any, *, resume: bool) -> None:
                     "another folder"
                 )
         check_same(_settings_in(file), config, file)
+    elif resume:
+        raise ConfigError(
+            f"{output_dir} holds no run that could go on (no checkpoint); name the folder of the "
+            "run, or leave out --resume to begin one"
+        )
+    check_writable(output_dir)
     write_json(file, {"config": plain(config)})
+
+
+def check_processes(devices: int, num_nodes: int) -> None:
+    """Refuse a wrong number of processes before data and Lightning are loaded."""
+    check_whole_numbers("devices", (devices,), lowest=1)
+    check_whole_numbers("num_nodes", (num_nodes,), lowest=1)
 
 
 def check_alone(what: str) -> None:
@@ -102,9 +119,10 @@ def check_alone(what: str) -> None:
 
 
 def check_writable(output_dir: Path) -> None:
-    """Make a folder and write to it, before anything long is done for it."""
+    """Make a folder, write to it and see that pictures can be drawn, before anything long."""
     if not is_main():
         return
+    require("matplotlib.figure", extra="demo")
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=output_dir):

@@ -17,13 +17,13 @@ from ..conversion import convert
 from ..errors import CheckpointError, ConfigError
 from ..functional._neuron import SurrogateGradient
 from ..measurement import Evaluation, evaluate
-from ..models import Checkpoint, load_ann
+from ..models import Checkpoint, load_ann, pretrained_names, pretrained_snn_names
 from ..network import SpikingNetwork
 from ..settings import TrainConfig
 from ..surrogate import rectangular, triangular
 from ..training import Committee, Teacher, fit, measure_norms
 from ..training._distillation import check_share
-from ._files import begin_or_resume, write_result
+from ._files import begin_or_resume, check_processes, write_result
 from ._finetuned import start_from_run
 from ._measure import MeasureConfig, Opened, open_checkpoint
 
@@ -88,6 +88,11 @@ class TuneConfig:
                 f"measure.tuned has no effect in a fine-tuning; got {self.measure.tuned!r}. To go "
                 "on from another one, set start"
             )
+        if self.measure.pretrained in pretrained_snn_names():
+            raise ConfigError(
+                f"{self.measure.pretrained} is fine-tuned already; name the ANN that it comes from "
+                f"(one of {', '.join(pretrained_names())})"
+            )
         if self.teachers and not self.distillation:
             raise ConfigError(
                 "teachers have no effect with distillation=0; give it, or no teachers"
@@ -118,7 +123,7 @@ def _teacher(config: TuneConfig, own: Checkpoint) -> Teacher | None:
             if (theirs := _seen(other)[name]) != ours:
                 raise CheckpointError(
                     f"the teacher {path} was trained with {name} {theirs}, "
-                    f"{config.measure.checkpoint} with {ours}; both have to see the same"
+                    f"{config.measure.network} with {ours}; both have to see the same"
                 )
     model = Committee([own.ann, *(other.ann for other in others)]) if others else own.ann
     return Teacher(model, share=config.distillation)
@@ -168,6 +173,7 @@ def run_tuning(
         >>> config = TuneConfig(measure=MeasureConfig(checkpoint="ann.safetensors"), num_steps=2)
         >>> run_tuning(config, Path("runs/tuned"))  # doctest: +SKIP
     """
+    check_processes(devices, num_nodes)
     begin_or_resume(output_dir, config, resume=resume)
     with joined() as place:
         shown = progress and is_main()
@@ -194,11 +200,12 @@ def run_tuning(
         result = evaluate(
             learner.snn,
             opened.batches(config.measure.batch_size),
-            num_steps=max(config.measure.steps),
+            num_steps=max(*config.measure.steps, config.num_steps),
             ann=opened.checkpoint.ann.to(device),
             distributed=opened.distributed,
             progress=progress and is_main(),
         )
+        result = replace(result, shown=tuple(sorted({*config.measure.steps, config.num_steps})))
     if is_main():
         learner.snn.save(output_dir / "snn.safetensors")
     write_result(output_dir, "tuning", config, result)

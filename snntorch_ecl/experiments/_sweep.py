@@ -76,7 +76,7 @@ class Sweep(Result):
         return pareto_front(self.points)
 
     def table(self) -> Table:
-        """Mean ± deviation in per cent; the Pareto front is starred."""
+        """Accuracy in per cent, ± deviation of several seeds; the Pareto front is starred."""
         steps = sorted({point.num_steps for point in self.points})
         front = set(self.front)
         cells = {(p.levels, p.num_steps): _cell(p, p in front) for p in self.points}
@@ -89,7 +89,8 @@ class Sweep(Result):
             for levels, accuracies in self.ann.items()
         ]
         seeds = len(next(iter(self.ann.values())))
-        title = f"Accuracy, %, mean ± deviation of {seeds} seed(s); * on the Pareto front"
+        of = "one seed" if seeds == 1 else f"mean ± deviation of {seeds} seeds"
+        title = f"Accuracy, %, {of}; * on the Pareto front"
         return table(title, ("", "ANN", *(f"T = {t}" for t in steps)), rows)
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,9 +117,9 @@ class Sweep(Result):
 
 
 def _cell(point: Point, starred: bool) -> str:
-    """Mean ± deviation in per cent."""
-    star = "*" if starred else ""
-    return f"{100 * point.mean:.2f} ± {100 * point.spread:.2f}{star}"
+    """Mean in per cent, with its deviation if there are several seeds."""
+    spread = f" ± {100 * point.spread:.2f}" if len(point.accuracies) > 1 else ""
+    return f"{100 * point.mean:.2f}{spread}{'*' if starred else ''}"
 
 
 def _draw(axes: Axes, sweep: Sweep) -> None:

@@ -93,16 +93,18 @@ def run_sweep(config: SweepConfig, output_dir: Path, *, progress: bool = True) -
         >>> run_sweep(config, Path("runs/sweep"))  # doctest: +SKIP
     """
     check_alone("a sweep")
+    check_writable(output_dir)
     file = output_dir / "sweep.json"
     runs = _finished(file, config)
     split, classes = load_data(config.experiment.data)
-    check_writable(output_dir)
     for levels in config.levels:
         for seed in range(config.seeds):
             key = _key(levels, seed)
             if key not in runs:
                 ann = _train(config.experiment, levels, seed, split.train, len(classes), progress)
-                runs[key] = _measure(ann, split.test, max(config.steps), progress)
+                runs[key] = _measure(
+                    ann, split.test, max(config.steps), progress and f"evaluate {key}"
+                )
                 so_far = {"config": asdict(config), "figures": {"runs": runs}}
                 write_json(file, {**so_far, **versions_and_machine()})
     sweep = _gather(config, runs)
@@ -144,7 +146,9 @@ def _train(
         return fit(ann, data, recipe, classes=classes, progress=progress)
 
 
-def _measure(ann: nn.Module, test: Dataset[Any], num_steps: int, progress: bool) -> dict[str, Any]:
+def _measure(
+    ann: nn.Module, test: Dataset[Any], num_steps: int, progress: bool | str
+) -> dict[str, Any]:
     """Accuracy of the ANN, and of the converted network at each t."""
     ann = ann.to(default_device())
     snn = convert(ann).fuse(pays_to_compile(test, num_steps))

@@ -13,7 +13,7 @@ from ..settings import ExperimentConfig
 from ..training import fit
 from ._curves import read_curves
 from ._data import load_data
-from ._files import begin_or_resume, versions_and_machine, write_result
+from ._files import begin_or_resume, check_processes, versions_and_machine, write_result
 
 
 def run_training(
@@ -48,6 +48,7 @@ def run_training(
         >>> from snntorch_ecl.experiments import recipe
         >>> run_training(recipe("digits"), Path("runs/digits"))  # doctest: +SKIP
     """
+    check_processes(devices, num_nodes)
     begin_or_resume(output_dir, config, resume=resume)
     with joined() as place, own_random_numbers(config.seed):
         with main_first(place):  # it may download

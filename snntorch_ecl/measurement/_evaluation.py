@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -46,6 +46,7 @@ class Evaluation(Result):
         ann_accuracy: The same for the ANN; None if none was given.
         agreement: Share of images on which SNN and ANN choose the same class, at t = 1 … T.
         layers: Activity of each spiking layer over T steps.
+        shown: T ≤ ``num_steps`` that the table shows beside 1, 2, 4, 8, … and the last.
     """
 
     samples: int
@@ -54,18 +55,25 @@ class Evaluation(Result):
     ann_accuracy: float | None
     agreement: tuple[float, ...] | None
     layers: tuple[LayerActivity, ...]
+    shown: tuple[int, ...] = field(default=(), compare=False)
 
     def table(self) -> Table:
-        """Accuracy and agreement over time, in per cent."""
+        """Accuracy and agreement in per cent, at T = 1, 2, 4, …, the last and ``shown``."""
         rows = []
-        for index, accuracy in enumerate(self.accuracy):
-            agreement = None if self.agreement is None else self.agreement[index]
+        for steps in self._shown_steps():
+            accuracy = self.accuracy[steps - 1]
+            agreement = None if self.agreement is None else self.agreement[steps - 1]
             loss = None if self.ann_accuracy is None else accuracy - self.ann_accuracy
-            rows.append((f"T = {index + 1}", percent(accuracy), percent(loss), percent(agreement)))
+            rows.append((f"T = {steps}", percent(accuracy), percent(loss), percent(agreement)))
         if self.ann_accuracy is not None:
             rows.append(("ANN", percent(self.ann_accuracy), "–", "–"))
         title = f"Accuracy on {self.samples:,} images, %"
         return table(title, ("steps", "accuracy", "against ANN", "agreement"), rows)
+
+    def _shown_steps(self) -> list[int]:
+        """The T of the table."""
+        powers = (2**power for power in range(self.num_steps.bit_length()))
+        return sorted({*powers, *self.shown, self.num_steps})
 
     def layer_table(self) -> Table:
         """Error and rates of each layer."""

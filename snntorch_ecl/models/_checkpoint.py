@@ -114,6 +114,7 @@ def load_ann(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     tensors, metadata = read_tensors(path, _FORMAT)
+    _check_finite(tensors, path)
     try:
         config = from_dict(ExperimentConfig, json.loads(metadata["config"]))
         classes = tuple(json.loads(metadata["classes"]))
@@ -123,6 +124,17 @@ def load_ann(path: str | Path) -> Checkpoint:
     except (KeyError, ValueError, RuntimeError, EclError) as error:
         raise CheckpointError(f"{path} does not fit its own settings: {error}") from error
     return Checkpoint(ann.eval(), config, classes, figures)
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are NaN or infinite; a threshold that is unset is NaN."""
+    for name, values in tensors.items():
+        if not name.endswith("raw_threshold") and not bool(values.isfinite().all()):
+            bad = int((~values.isfinite()).sum())
+            raise CheckpointError(
+                f"{path}: {name} holds {bad} values that are NaN or infinite; the training that "
+                "wrote it had diverged. Take an earlier checkpoint"
+            )
 
 
 def start_from(ann: nn.Module, path: str | Path) -> None:

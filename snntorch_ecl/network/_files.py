@@ -16,6 +16,9 @@ from .._util.files import replacing
 from .._version import __version__
 from ..errors import CheckpointError
 
+# Names that promise another kind of file.
+_FOREIGN = (".pt", ".pth", ".ckpt", ".pkl", ".bin", ".onnx")
+
 
 @dataclass(frozen=True)
 class Format:
@@ -69,6 +72,11 @@ def write_tensors(
 ) -> Path:
     """Write a safetensors file, all or nothing; shared tensors are written more than once."""
     path = Path(path)
+    if path.suffix in _FOREIGN:
+        raise CheckpointError(
+            f"{path} would be a safetensors file, which readers of {path.suffix} cannot read; name "
+            f"it {path.with_suffix('.safetensors')}"
+        )
     # Copies: safetensors refuses tensors that share memory, such as tied weights.
     copies = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
     try:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from ..errors import CheckpointError, ConfigError, StateError
 from ..nn import ThresholdClip
 from ..settings import TrainConfig
 from ._distillation import Teacher
+from ._progress import EpochBar
 from ._sampling import EpochSampler, Indexed
 from ._thresholds import parameter_groups
 
@@ -196,7 +197,7 @@ def make_trainer(
     """Lightning's Trainer for ``fit``; ConfigError if there is no such accelerator or too few."""
     check_whole_numbers("devices", (devices,), lowest=1)
     check_whole_numbers("num_nodes", (num_nodes,), lowest=1)
-    callbacks: list[Any] = [RichProgressBar()] if progress else []
+    callbacks: list[Any] = [EpochBar()] if progress else []
     loggers: list[Any] = []
     if output_dir is not None:
         callbacks.append(
@@ -231,7 +232,7 @@ def make_trainer(
             plugins=[AtomicCheckpoints()],
             enable_checkpointing=output_dir is not None,
             enable_model_summary=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=False,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             log_every_n_steps=10,

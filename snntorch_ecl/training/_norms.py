@@ -59,8 +59,8 @@ def measure_norms(
         loader = DataLoader(data, size, shuffle=True, drop_last=True)
         total = min(len(loader), max(1, _MOST_IMAGES // size))
         batches = islice(loader, total)
-        bar = {"desc": "norms", "unit": "batch", "total": total, "leave": False, "delay": 2}
-        for batch, _ in tqdm(batches, disable=not progress, **bar):
+        bar = {"desc": "measure batch norms", "unit": "batch", "total": total}
+        for batch, _ in tqdm(batches, disable=not progress, leave=False, delay=2, **bar):
             yield batch
 
     with own_random_numbers(seed), _whole_or_not(network):

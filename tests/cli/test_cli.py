@@ -27,7 +27,18 @@ from snntorch_ecl.cli import _commands_cost as commands_cost
 from snntorch_ecl.cli._app import app
 from snntorch_ecl.cli._console import errors_as_text
 from snntorch_ecl.errors import DataError
-from snntorch_ecl.experiments import DemoConfig
+from snntorch_ecl.experiments import (
+    NEURONS,
+    BenchConfig,
+    DemoConfig,
+    EnergyConfig,
+    ExitConfig,
+    MeasureConfig,
+    SweepConfig,
+    TuneConfig,
+    recipe_names,
+)
+from snntorch_ecl.models import pretrained_names, pretrained_snn_names
 from tests.experiments.test_demo import quick_run
 
 ROOT = Path(snntorch_ecl.__file__).parent.parent
@@ -67,12 +78,58 @@ def test_no_arguments_show_the_help() -> None:
     assert result.exit_code in (0, 2)  # click changed its mind in 8.2
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["", "demo", *[n.replace("_", "-") for n in (*commands.__all__, *commands_cost.__all__)]],
+)
+def test_help_fits_a_screen_and_has_an_example(command: str) -> None:
+    lines = invoke(*command.split(), "--help", width=80).stdout.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    assert f"snntorch-ecl {command or 'demo'}" in "".join(lines[-2:])
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("train", recipe_names()),
+        ("sweep", recipe_names()),
+        ("evaluate", (*pretrained_names(), *pretrained_snn_names())),
+        ("ablate", NEURONS),
+        ("bench", ("digit_net", "resnet18", "resnet20", "resnet34", "vgg16")),
+    ],
+)
+def test_help_names_what_can_be_chosen(command: str, names: tuple[str, ...]) -> None:
+    text = " ".join(invoke(command, "--help").stdout.split())
+    assert [name for name in names if name not in text] == []
+
+
+def test_what_help_calls_a_default_is_the_default() -> None:
+    tune, sweep = TuneConfig(measure=MeasureConfig(checkpoint="a")), SweepConfig()
+    for command, default in (
+        ("finetune", tune.num_steps),
+        ("finetune", tune.distillation),
+        ("finetune", tune.surrogate),
+        ("energy", EnergyConfig(checkpoint="a").steps[0]),
+        ("early-exit", ExitConfig(checkpoint="a").steps[0]),
+        ("early-exit", ExitConfig(checkpoint="a").min_steps),
+        ("sweep", sweep.seeds),
+        ("bench", BenchConfig().repeats),
+        ("bench", ", ".join(BenchConfig().models)),
+        ("bench", ", ".join(map(str, BenchConfig().steps))),
+        ("bench", ", ".join(map(str, BenchConfig().batch_sizes))),
+    ):
+        assert f"[default: {default}]" in " ".join(invoke(command, "--help").stdout.split())
+    assert MeasureConfig(checkpoint="a").steps == sweep.steps == (1, 2, 4, 8, 16, 32)
+    assert sweep.levels == (2, 4, 8, 16, 32)
+
+
 def test_the_demos_help_names_every_option_and_default() -> None:
     text = " ".join(invoke("demo", "--help").stdout.split())
     for option in ("--output-dir", "--levels", "--seed", "--quick", "--json"):
         assert option in text
     assert "[default: snntorch-ecl-demo]" in text
-    assert "[default: 4]" in text
+    assert "[default: 8]" in text
 
 
 # ------------------------------------------------------------------------------------ demo

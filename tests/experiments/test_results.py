@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from snntorch_ecl._util.results import Result
@@ -24,6 +25,7 @@ from snntorch_ecl.experiments import (
     Timing,
 )
 from snntorch_ecl.experiments._curves import Curves
+from snntorch_ecl.experiments._demo_digit import DigitRun
 from snntorch_ecl.measurement import (
     Constants,
     Energy,
@@ -43,6 +45,10 @@ BOTH = {"dual threshold": DUAL, "IF": PLAIN}
 COST = Energy(
     20, 4, (LayerCost("conv<1>", "Conv2d", macs=2000.0, acs=777.0, ann_macs=9000.0),), ("Add",),
     Constants(),
+)  # fmt: skip
+DIGIT = DigitRun(
+    torch.zeros(28, 28), 3, 3, {"dual threshold": (3,), "IF": (5,)}, "conv<1>",
+    {"dual threshold": torch.ones(1, 2), "IF": torch.zeros(1, 2)}, torch.ones(2),
 )  # fmt: skip
 RESULTS: dict[str, tuple[Result, list[str]]] = {
     "Evaluation": (DUAL, ["1,234 images", "T = 16", "81.25", "93.75", "conv<1>", "6.25"]),
@@ -73,7 +79,7 @@ RESULTS: dict[str, tuple[Result, list[str]]] = {
     ),
     "DemoResult": (
         DemoResult(
-            DemoConfig(output_dir=Path("out")), BOTH, BOTH, {"dual threshold": COST},
+            DemoConfig(output_dir=Path("out")), BOTH, BOTH, {"dual threshold": COST}, DIGIT,
             {"train": 2.5}, Path("r.html"), Path("n.safetensors"), Path("f.json"),
         ),
         ["1,234 held-out digits", "dual threshold", "IF", "T = 16", "81.25", "93.75"],
@@ -92,7 +98,8 @@ class Words(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.open.append(tag)
+        if tag != "img":  # once matplotlib is imported, a result brings its picture
+            self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -149,6 +156,24 @@ def test_it_cannot_be_changed(name: str) -> None:
     result, _ = RESULTS[name]
     with pytest.raises(FrozenInstanceError):
         result.added = 1  # type: ignore[attr-defined]
+
+
+def test_one_seed_has_no_deviation() -> None:
+    text = str(Sweep((Point(4, 2, (0.5,)),), {4: (0.875,)}))
+    assert all(word in text for word in ("one seed", "50.00*", "87.50"))
+    assert "±" not in text
+
+
+def test_an_evaluation_shows_powers_of_two_and_what_was_asked_for() -> None:
+    accuracy = tuple(t / 100 for t in range(1, 12))
+    text = str(Evaluation(100, 11, accuracy, None, None, (), shown=(3, 8)))
+    assert [int(t) for t in re.findall(r"T = (\d+) ", text)] == [1, 2, 3, 4, 8, 11]
+    assert "3.00" in text
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_its_tables_fit_eighty_columns(name: str) -> None:
+    assert max(map(len, str(RESULTS[name][0]).splitlines())) <= 80
 
 
 def test_html_of_a_title_is_escaped_once() -> None:
