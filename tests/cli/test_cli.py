@@ -308,13 +308,24 @@ def test_other_errors_are_not_swallowed() -> None:
 # ---------------------------------------------------------------------------------- package
 
 
-def test_the_entry_point_leads_to_the_app() -> None:
+def test_the_entry_point_leads_to_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
     setup = configparser.ConfigParser()
     assert setup.read(ROOT / "setup.cfg")
     script = setup["options.entry_points"]["console_scripts"].strip()
     name, module, thing = re.fullmatch(r"([\w-]+) = ([\w.]+):(\w+)", script).groups()
     assert name == "snntorch-ecl"
-    assert getattr(importlib.import_module(module), thing) is app
+    main = getattr(importlib.import_module(module), thing)
+    ran: list[str] = []
+    monkeypatch.setattr("snntorch_ecl.cli.app", lambda: ran.append("app"))
+    monkeypatch.setattr(sys, "argv", ["snntorch-ecl", "demo"])
+    main()
+    assert ran == ["app"]
+
+
+def test_the_version_needs_no_torch() -> None:
+    show = "import sys, snntorch_ecl_command as c\nsys.argv[1:] = ['--version']\nc.main()\n"
+    done = python("-c", f"{show}print('torch' in sys.modules)")
+    assert done.stdout.splitlines() == [f"snntorch-ecl {snntorch_ecl.__version__}", "False"]
 
 
 def test_it_runs_as_a_module() -> None:
