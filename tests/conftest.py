@@ -57,6 +57,12 @@ def clean_registry() -> Iterator[None]:
 
 
 @pytest.fixture
+def all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every correction, however it is judged, to look at what it does."""
+    monkeypatch.setattr("snntorch_ecl.conversion._layer_by_layer.closer", lambda *errors: True)
+
+
+@pytest.fixture
 def seeded() -> None:
     """Equal weights in every test."""
     torch.manual_seed(0)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.conv import _ConvNd as Convolution
@@ -21,6 +23,7 @@ from torch.nn.modules.module import (
     _global_forward_pre_hooks,
 )
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves, tree_map
 
 __all__ = [
@@ -48,6 +51,8 @@ __all__ = [
     "uncompiled",
     "version_of",
 ]
+
+_TRACERS = (FakeTensorMode, ProxyTorchDispatchMode)
 
 traced_assert = torch._assert
 """What fx writes into a graph for an ``assert``."""
@@ -95,7 +100,7 @@ def can_be_read(tensor: Tensor) -> bool:
         or torch._C._get_tracing_state() is not None
         or tensor.is_meta
         or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-        or torch._C._len_torch_dispatch_stack()  # fake tensors, make_fx
+        or any(isinstance(mode, _TRACERS) for mode in _get_current_dispatch_mode_stack())
     )
 
 

@@ -2,13 +2,16 @@
 
 from ._calibrate import CalibrateConfig, calibrate
 from ._compensate import Correction, compensate
+from ._compensation import Compensation, LayerCorrection
 from ._convert import convert
 from ._load import load
 from ._prepare import prepare
 
 __all__ = [
     "CalibrateConfig",
+    "Compensation",
     "Correction",
+    "LayerCorrection",
     "calibrate",
     "compensate",
     "convert",

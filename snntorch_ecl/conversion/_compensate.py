@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
 from .._util.batches import check_one_input, images_in
 from .._util.checks import check_num_steps
 from .._util.devices import device_of
-from .._util.shelf import Row, Shelf
+from .._util.shelf import Shelf
 from ..errors import ConfigError, DataError
-from ..network import _pieces as pieces
 from ..network._check_spiking import check_spiking
 from ..network._network import SpikingNetwork
 from ..network._step_bias import step_biases
-from ._convert import with_step_biases
+from ._compensation import Compensation
 from ._correctors import Biases, Corrector, Steps, Weights
-from ._layer_before import layer_before
-from ._reference import Activation, Reference
-from ._walk import Walk
+from ._layer_by_layer import LayerByLayer
 
 Correction = Literal["weights", "biases", "steps"]
 
@@ -59,6 +56,11 @@ def compensate(
       step is the ANN's. This adds ``[T, C]`` numbers to a layer, and one addition before each
       neuron. Best for networks trained with clips, and at T = 1.
 
+    Every fourth image is held out. A correction is kept, or a half or a quarter of it, only if it
+    brings the layer's output on these images closer to the ANN's. If in the end the network's
+    outputs on them are no closer, the network is returned as it was, with a warning. What was
+    tried and kept is in the network's attribute ``compensation``: ``print`` it.
+
     All images go through a layer, in groups, before the next layer is corrected. Memory holds one
     group at a time, however many images and steps there are. What waits for the next layer is in
     temporary files (in ``TMPDIR``): the spikes of one layer, a byte for each neuron, step and
@@ -76,12 +78,13 @@ def compensate(
         progress: Show a progress bar.
 
     Returns:
-        A corrected copy of the network.
+        A corrected copy of the network. Its attribute ``compensation`` is a
+        :class:`~snntorch_ecl.conversion.Compensation`.
 
     Raises:
         ConfigError: num_steps < 1, an unknown method, an ANN with other layers than the network,
             or a network that is already corrected step by step.
-        DataError: No data, or batches of another form.
+        DataError: Less than two images, or batches of another form.
         StateError: There is no room for the temporary files.
 
     Example:
@@ -105,80 +108,29 @@ def compensate(
             f"the network is corrected step by step already (before {', '.join(corrected)}): "
             "compensate the network that convert returned"
         )
-    kind = _CORRECTORS[method]
     # Least squares need gradients, which an inference mode around this call would forbid.
     with torch.inference_mode(False), torch.no_grad(), Shelf() as shelf:
-        work = _Compensation(kind, copy.deepcopy(snn).eval(), ann, num_steps, shelf)
+        work = LayerByLayer(_CORRECTORS[method], copy.deepcopy(snn).eval(), ann, num_steps, shelf)
         for images in images_in(data, key=key):
             work.add((images.clone() if images.is_inference() else images).to(device_of(snn)))
-        if not work.begun:
+        if not work.images:
             raise DataError("the data is empty: there is no batch to compensate with")
-        return work.done(progress=progress)
-
-
-class _Compensation:
-    """Corrects a network in place, with what waits meanwhile on a shelf."""
-
-    def __init__(
-        self,
-        kind: type[Corrector],
-        snn: SpikingNetwork,
-        ann: nn.Module,
-        num_steps: int,
-        shelf: Shelf,
-    ) -> None:
-        net = snn.net
-        self.snn, self.num_steps, self.shelf = snn, num_steps, shelf
-        self.reference = Reference(ann, snn)
-        self.correctors: dict[str | None, Corrector] = {
-            name: kind(net, neuron, layer_before(net, name), num_steps, snn.spike_worth(name))
-            for name, neuron in snn.neurons.items()
-        }
-        self.correctors[None] = kind(net, None, layer_before(net, None), num_steps)
-        self.targets = {name: Row(shelf) for name in self.correctors}
-        self.walk = Walk(net, snn.neurons.keys(), num_steps)
-        self.begun = False
-
-    def add(self, images: Tensor) -> None:
-        """Take a batch, in groups; keep what the ANN makes of it."""
-        self.begun = True
-        for group in pieces.groups(self.snn.net, images, self.num_steps):
-            self.walk.start(group, self.shelf)
-
-            def see(name: str, seen: Activation) -> None:
-                corrector = self.correctors[name]
-                if corrector.layer is not None:
-                    self.targets[name].append(corrector.target(seen))
-
-            self.targets[None].append(self.reference.watched(group, see))
-
-    def done(self, *, progress: bool) -> SpikingNetwork:
-        """The network, with one layer after the other corrected."""
-        bar = tqdm(
-            self.walk.ends(), total=len(self.correctors), desc="compensate", unit="layer",
-            disable=not progress, leave=False, delay=2,
-        )  # fmt: skip
-        for name in bar:
-            if self.correctors[name].layer is not None:
-                self._correct(name)
-            self.targets[name].clear()
-            if name is not None:
-                self.walk.cross(self.correctors[name].shifts)
-        self.snn.reset()
-        shifts = {name: c.shifts for name, c in self.correctors.items()}
-        biases = {str(name): bias for name, bias in shifts.items() if bias is not None}
-        return with_step_biases(self.snn, biases) if biases else self.snn
-
-    def _correct(self, name: str | None) -> None:
-        """Correct the layer before the neuron at which all groups are."""
-        corrector, kept = self.correctors[name], Row(self.shelf)
-        take = corrector.take_output if name is None else corrector.take
-        arrivals = self.walk.arrivals(corrector.layer)
-        for arrived, target in zip(arrivals, self.targets[name], strict=True):
-            taken = take(arrived, target)
-            if taken is None:
-                break
-            kept.append(taken)
-        else:
-            (corrector.correct_output if name is None else corrector.correct)(kept)
-        kept.clear()
+        if not work.held:
+            raise DataError("compensate needs at least 2 images: it checks itself on every fourth")
+        better, layers = work.done(progress=progress)
+    held = work.held_out
+    record = Compensation(
+        method=method, num_steps=num_steps, fitted=work.images - held, held_out=held,
+        before=work.before.relative, after=work.after.relative,
+        kept=work.kept, layers=layers,
+    )  # fmt: skip
+    if not record.kept:
+        better = copy.deepcopy(snn).eval()
+        warnings.warn(
+            f"compensate(method={method!r}) brought the outputs no closer to the ANN's on the "
+            f"{held} images held out (error {record.before:.3f} before, {record.after:.3f} after); "
+            "the network is returned as it was. Give more images, or try another method",
+            stacklevel=2,
+        )
+    better.compensation = record
+    return better

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,10 @@ from ._walk import Arrived
 _HALVINGS = 11
 # Neurons × steps of a group from which compiling the time loop pays, as it runs many times.
 _WORTH_COMPILING = 1_000_000
+
+
+Change: TypeAlias = dict[str, Tensor]
+"""What to add: to a layer's ``weight`` and ``bias``, or (``shifts``) to a neuron's current."""
 
 
 def mean_over_channels(values: Tensor) -> Tensor:
@@ -49,22 +53,32 @@ class Corrector:
         neuron: DualThreshold | None,
         layer: nn.Module | None,
         num_steps: int,
-        worth: Tensor | float = 1.0,
+        worth: Tensor | None = None,
     ) -> None:
-        self.net, self.layer, self.num_steps, self.worth = net, layer, num_steps, worth
+        self.net, self.layer, self.num_steps = net, layer, num_steps
+        self.worth = torch.ones(()) if worth is None else worth  # of a spike
         self.twin = copy.deepcopy(neuron)
+        self._before: dict[str, Tensor] = {}
 
     @staticmethod
     def target(seen: Activation) -> Tensor:
         """What to keep of the ANN's activation: one row for each image."""
         raise NotImplementedError
 
+    @staticmethod
+    def judged(values: Tensor) -> Tensor:
+        """The part of a layer's mean output ``[B, C, ...]`` that a correction is judged by.
+
+        One number for a channel moves all of its neurons: what counts is each image's mean.
+        """
+        return mean_over_channels(values)
+
     def take(self, arrived: Arrived, target: Tensor) -> Any:
         """What to keep of one group; None if the layer cannot be corrected."""
         raise NotImplementedError
 
-    def correct(self, groups: Sequence[Any]) -> None:
-        """Correct the layer, given what :meth:`take` kept of each group."""
+    def correction(self, groups: Sequence[Any]) -> Change:
+        """The correction, given what :meth:`take` kept of each group."""
         raise NotImplementedError
 
     def take_output(self, arrived: Arrived, target: Any) -> Any:
@@ -72,11 +86,21 @@ class Corrector:
         mean = self._mean_output(arrived, target)
         return None if mean is None else (target - mean,)
 
-    def correct_output(self, groups: Sequence[Any]) -> None:
-        """Correct the last layer."""
+    def correction_of_output(self, groups: Sequence[Any]) -> Change:
+        """As :meth:`correction`, for the last layer."""
         assert self.layer is not None
-        residuals = (group[0] for group in groups)
-        _add(self.layer, "bias", _feature_means(residuals, self.layer))
+        return {"bias": _feature_means((group[0] for group in groups), self.layer)}
+
+    def apply(self, change: Change, share: float) -> None:
+        """Add a share of a correction to what the layer was before any."""
+        for name, value in change.items():
+            if name == "shifts":
+                self.shifts = share * value if share else None
+                continue
+            assert self.layer is not None
+            parameter = _parameter(self.layer, name)
+            before = self._before.setdefault(name, parameter.detach())
+            parameter.data = before + (share * value).to(before.dtype) if share else before
 
     def _mean_output(self, arrived: Arrived, target: Any) -> Tensor | None:
         """The network's mean output; None unless both networks return one tensor of one shape."""
@@ -98,6 +122,11 @@ class Weights(Corrector):
         """The whole currents."""
         return seen.current
 
+    @staticmethod
+    def judged(values: Tensor) -> Tensor:
+        """Every neuron: weights move them one by one."""
+        return values
+
     def take(self, arrived: Arrived, target: Tensor) -> Any:
         """Means over time: what is missing of the current, and the layer's input."""
         mean = unfold(arrived.current, self.num_steps, arrived.held).mean(0)
@@ -115,7 +144,7 @@ class Weights(Corrector):
         read = read if len(read) == len(mean) else unfold(read, self.num_steps).mean(0)
         return residual, read
 
-    def correct(self, groups: Sequence[Any]) -> None:
+    def correction(self, groups: Sequence[Any]) -> Change:
         """Fit weights, then the bias."""
         layer = self.layer
         assert layer is not None
@@ -133,13 +162,11 @@ class Weights(Corrector):
         if has_own(self.net, layer, "weight"):
             change = least_squares(through, _parameter(layer, "weight"), groups)
         bias = _feature_means(remaining(), layer)
-        if change is not None:
-            _add(layer, "weight", change)
-        _add(layer, "bias", bias)
+        return {"bias": bias} if change is None else {"weight": change, "bias": bias}
 
-    def correct_output(self, groups: Sequence[Any]) -> None:
+    def correction_of_output(self, groups: Sequence[Any]) -> Change:
         """Fit the last layer to the ANN's logits."""
-        self.correct(groups)
+        return self.correction(groups)
 
 
 class Biases(Corrector):
@@ -157,10 +184,9 @@ class Biases(Corrector):
             return None
         return arrived.current, arrived.held, target
 
-    def correct(self, groups: Sequence[Any]) -> None:
+    def correction(self, groups: Sequence[Any]) -> Change:
         """Bisect all channels at once."""
-        layer, twin = self.layer, self.twin
-        assert layer is not None
+        twin = self.twin
         assert twin is not None
         current, held, _ = groups[0]
         twin.fused = len(groups) * current.numel() * max(held, 1) > 50 * _WORTH_COMPILING
@@ -179,7 +205,7 @@ class Biases(Corrector):
             falls_short = torch.cat(rates).mean(0) * self.worth < target
             low = torch.where(falls_short, bias, low)
             high = torch.where(falls_short, high, bias)
-        _add(layer, "bias", bias)
+        return {"bias": bias}
 
 
 class Steps(Corrector):
@@ -198,9 +224,9 @@ class Steps(Corrector):
         means = torch.stack([mean_over_channels(step) for step in steps], 1)
         return (target.unsqueeze(1) - means,)
 
-    def correct(self, groups: Sequence[Any]) -> None:
+    def correction(self, groups: Sequence[Any]) -> Change:
         """The mean over all images."""
-        self.shifts = torch.cat([missing for (missing,) in groups]).mean(0)
+        return {"shifts": torch.cat([missing for (missing,) in groups]).mean(0)}
 
 
 def _feature_means(groups: Iterable[Tensor], layer: nn.Module) -> Tensor:
@@ -219,8 +245,3 @@ def _parameter(module: nn.Module, name: str) -> nn.Parameter:
     parameter = own_parameter(module, name)
     assert parameter is not None
     return parameter
-
-
-def _add(module: nn.Module, name: str, value: Tensor) -> None:
-    parameter = _parameter(module, name)
-    parameter.data = parameter.data + value.detach().to(parameter.dtype)

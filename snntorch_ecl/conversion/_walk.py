@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Interpreter, Node
 
 from .._util.shelf import Shelf, dropped, loaded
+from .._util.torch_internals import tree_map
 from ..graph._names import module_of
 from ..nn import Temporal, unfold
 
@@ -65,11 +66,12 @@ class Walk(Interpreter):
         self._segments = _segments(self.graph, neurons)
         self._envs: list[dict[Node, Any]] = []
 
-    def start(self, images: Tensor, shelf: Shelf) -> None:
-        """Add a group of images at the beginning."""
+    def start(self, images: Tensor, shelf: Shelf) -> int:
+        """Add a group of images at the beginning; returns its number."""
         self._shelf = shelf
         steps = self._num_steps
         self._envs.append({self._image: shelf.put(images), self._steps: steps, self._held: steps})
+        return len(self._envs) - 1
 
     def ends(self) -> Iterator[str | None]:
         """The neurons by name, in order, and None for the output: where the groups are now."""
@@ -77,11 +79,22 @@ class Walk(Interpreter):
             self._segment = segment
             yield str(segment.end.target) if segment.end.op == "call_module" else None
 
-    def arrivals(self, layer: nn.Module | None) -> Iterator[Arrived]:
-        """What reaches the present neuron in each group; ``layer`` is the one before it."""
-        for env in self._envs:
-            self.env = self._loaded(env)
+    def arrivals(self, groups: Iterable[int], layer: nn.Module | None = None) -> Iterator[Arrived]:
+        """What reaches the present neuron in some groups; ``layer`` is the one before it."""
+        for group in groups:
+            self.env = self._loaded(self._envs[group])
             yield self._arrive(layer)
+
+    def means(self, groups: Iterable[int], shifts: Tensor | None = None) -> Iterator[Any]:
+        """What the present neuron gives on average over T; at the end, the network's outputs."""
+        output = self._segment.end.op == "output"
+        for arrived in self.arrivals(groups):
+            values = arrived.current if output else self._fire(arrived, shifts)
+            yield tree_map(self._mean, values)
+
+    def _mean(self, value: Any) -> Any:
+        """Over T, as :class:`~snntorch_ecl.network.SpikingNetwork` averages its outputs."""
+        return unfold(value, self._num_steps).mean(0) if isinstance(value, Tensor) else value
 
     def cross(self, shifts: Tensor | None) -> None:
         """Take all groups past the present neuron, with ``shifts`` ``[T, C]`` on its current."""

@@ -9,6 +9,9 @@ from snntorch_ecl.conversion._compensate import compensate
 from snntorch_ecl.conversion._least_squares import least_squares
 from tests.helpers.residual import STEPS, changed, currents, images, relu_network
 
+# What corrections do, however they are judged; tests/conversion/test_compensation.py judges them.
+pytestmark = pytest.mark.usefixtures("all_kept")
+
 
 def current_errors(snn: ecl.SpikingNetwork, model: nn.Module, data: Tensor) -> dict[str, float]:
     return {

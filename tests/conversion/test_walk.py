@@ -39,20 +39,21 @@ def test_the_walk_ends_where_a_whole_run_ends() -> None:
     walk = Walk(snn.net, snn.neurons.keys(), STEPS)
     passed = []
     with torch.no_grad(), Shelf() as shelf:
-        for group in images.split(4):
-            walk.start(group, shelf)
+        groups = [walk.start(group, shelf) for group in images.split(4)]
         for name in walk.ends():
             passed.append(name)
             if name is None:
-                found = [arrived.current for arrived in walk.arrivals(None)]
+                found = [arrived.current for arrived in walk.arrivals(groups)]
+                means = list(walk.means(groups))
             else:
                 walk.cross(None)
         snn.reset()
         expected = snn(images, num_steps=STEPS)
     assert passed == [*snn.neurons, None]
     for index, whole in enumerate(expected):
-        means = [unfold(group[index], STEPS).mean(0) for group in found]
-        torch.testing.assert_close(torch.cat(means), whole)
+        sums = [unfold(group[index], STEPS).sum(0) for group in found]
+        torch.testing.assert_close(torch.cat(sums) / STEPS, whole)
+        torch.testing.assert_close(torch.cat([mean[index] for mean in means]), whole)
 
 
 def test_a_layer_runs_again_when_its_neuron_is_reached_and_not_before() -> None:
@@ -66,7 +67,7 @@ def test_a_layer_runs_again_when_its_neuron_is_reached_and_not_before() -> None:
     with torch.no_grad(), Shelf() as shelf:
         walk.start(images, shelf)
         for name in walk.ends():
-            for arrived in walk.arrivals(early):
+            for arrived in walk.arrivals([0], early):
                 assert (arrived.input is not None) == (name == list(snn.neurons)[2])
             if name is not None:
                 walk.cross(None)
@@ -86,7 +87,7 @@ def test_shifts_are_added_at_their_step() -> None:
         next(ends)
         walk.cross(shifts)
         next(ends)
-        spikes = next(iter(walk.arrivals(snn.net.get_submodule("b")))).input
+        spikes = next(iter(walk.arrivals([0], snn.net.get_submodule("b")))).input
     assert spikes is not None
     # -100 θ at the first step: no spike until the membrane has come back, which takes 100 θ.
     assert not unfold(spikes, STEPS)[0].any()

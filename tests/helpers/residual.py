@@ -67,6 +67,11 @@ def mean_errors(snn: ecl.SpikingNetwork, model: nn.Module) -> dict[str, float]:
     return errors
 
 
+def fitted(data: Tensor) -> Tensor:
+    """The images that corrections are fitted to; the others are held out."""
+    return data[torch.arange(len(data)) % 4 != 1]
+
+
 def changed(model: nn.Module, data: Tensor, method: Any = "biases") -> set[str]:
     """Names of what compensation changes in a network made from a ReLU network."""
     ann = ecl.calibrate(ecl.prepare(model.eval()), [data], method="max", progress=False)

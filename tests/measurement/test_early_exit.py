@@ -90,6 +90,7 @@ def test_neurons_that_cannot_drop_images_keep_them_all() -> None:
     assert 1 < found.mean_steps < STEPS  # some stopped before the others
 
 
+@pytest.mark.usefixtures("all_kept")
 def test_corrections_of_each_step_go_along() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
