@@ -23,9 +23,10 @@ def fuse(network: Network, fused: bool = True) -> Network:
     A prepared network is compiled with ``network.compile()``: each
     :class:`~snntorch_ecl.ThresholdClip` is merged into the loops around it, and its output is
     computed again in the backward pass instead of being saved. So training also takes about the
-    memory of the ReLU network. Compiling takes a minute, after the batches that
-    thresholds start from (the first 100 in training mode, for thresholds that are not given). If nothing can be compiled, a warning says so and the network runs as before. Copies
-    are not compiled: fuse them too.
+    memory of the ReLU network. Compiling takes a minute, after the batches that thresholds start
+    from (the first 100 in training mode, for thresholds that are not given). If nothing can be
+    compiled, a warning says so and the network runs as before. Copies are not compiled: fuse them
+    too.
 
     For a spiking network this is :meth:`~snntorch_ecl.SpikingNetwork.fuse`.
 
