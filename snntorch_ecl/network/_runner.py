@@ -61,9 +61,9 @@ def constant(
     """Inputs ``[B, ...]``, checked, to be held for T steps."""
     if num_steps is None:
         raise ConfigError(
-            "num_steps is missing: snn(x, num_steps=T) runs T steps, snn.step(x) one. For loops "
-            "that call net(x) at each step, as in snntorch.backprop, pass "
-            "snntorch_ecl.network.StepByStep(snn)"
+            "num_steps must be an integer >= 1; got None. snn(x, num_steps=T) runs T steps, "
+            "snn.step(x) one. For loops that call net(x) at each step, as in "
+            "snntorch.backprop, pass snntorch_ecl.network.StepByStep(snn)"
         )
     check_num_steps(num_steps)
     check_inputs(inputs, arity)

@@ -104,5 +104,5 @@ def test_errors_of_other_causes_stay_as_they_are() -> None:
 
 
 def test_a_call_without_steps_says_what_the_ways_are() -> None:
-    with pytest.raises(ConfigError, match=r"num_steps is missing.*snn\.step\(x\).*StepByStep"):
+    with pytest.raises(ConfigError, match=r"num_steps must be.*None.*snn\.step\(x\).*StepByStep"):
         linear_net()(torch.ones(2, 8))
