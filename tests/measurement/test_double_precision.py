@@ -73,6 +73,7 @@ VERBS: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.usefixtures("all_kept")
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_verb_asks_the_device_for_double_precision(verb: str) -> None:
     relu, ann, snn = networks()
