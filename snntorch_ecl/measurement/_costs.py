@@ -151,14 +151,14 @@ class Energy(Result):
         rows = [_cells(layer) for layer in self.layers]
         quantities = [self.total(name) for name in ("macs", "acs", "ann_macs")]
         rate = _rate(self.total("spikes"), self.total("neurons"))
-        memory = f"{self.total('parameters'):,.0f}", f"{self.total('state_bytes'):,.0f}"
+        memory = map(_count, (self.total("parameters"), self.total("state_bytes")))
         rows.append(("all", *map(_count, quantities), rate, *memory))
         ratio = self.snn_total / self.ann_total if self.ann_total else math.nan
         missing = ", ".join(self.not_counted) or "nothing"
         return table(
             f"One image, T = {self.num_steps}: {1e6 * self.snn_total:.4g} µJ, its ANN "
             f"{1e6 * self.ann_total:.4g} µJ (ratio {ratio:.3f})",
-            ("layer", "MACs", "ACs", "ANN's MACs", "spikes / neuron", "parameters", "state, bytes"),
+            ("layer", "MACs", "ACs", "ANN's MACs", "spikes / neuron", "weights", "state, bytes"),
             rows,
             note=f"{self.total('updates'):,.0f} neuron updates at {self.constants.update:g} pJ. "
             f"Not counted: memory traffic, static power, {missing}.",
@@ -194,12 +194,15 @@ class Energy(Result):
 
 def _cells(layer: LayerCost) -> tuple[str, ...]:
     synapses = map(_count, (layer.macs, layer.acs, layer.ann_macs))
-    state = f"{layer.state_bytes:,}" if layer.neurons else "–"
     rate = _rate(layer.spikes, layer.neurons)
-    return (layer.name, *synapses, rate, f"{layer.parameters:,}", state)
+    return (layer.name, *synapses, rate, _count(layer.parameters), _count(layer.state_bytes))
 
 
 def _count(number: float) -> str:
+    """A number in at most seven characters: k, M and G are 10³, 10⁶ and 10⁹."""
+    for lowest, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if number >= lowest:
+            return f"{number / unit:.1f} {letter}"
     return f"{number:,.0f}" if number else "–"
 
 

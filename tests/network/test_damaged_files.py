@@ -169,6 +169,13 @@ def test_a_bad_threshold_in_a_file_is_refused(file: Path, value: float) -> None:
     )
 
 
+def test_a_name_that_promises_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    wanted = str(tmp_path / "net.safetensors")
+    assert_refuses(lambda: network().save(path), CheckpointError, RuntimeError, ".pt", wanted)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_saving_to_an_impossible_path_is_an_error_with_the_path(file: Path) -> None:
     path = file / "inside" / "net.safetensors"
     assert_refuses(
