@@ -251,6 +251,7 @@ def learn(run: Run, loop: DeviceLoop, name: str, seconds: float, most: int) -> d
         "taken back": int(curve[-1]["taken back"]),
         "epoch s": statistics.median(point["seconds"] for point in curve),
         "compiled": loop.compiles,
+        "same gradients": loop.same_gradients,
         "curve": curve,
     }
 
@@ -277,6 +278,7 @@ def relu_vs_clip(run: Run, seconds: float) -> dict[str, Any]:
             "loss": statistics.fmean(last),
             "diverged": not (np.isfinite(losses).all() and statistics.fmean(last) < math.log(10)),
             "seconds": time.monotonic() - started,
+            "same gradients": loop.same_gradients,
             "losses": losses,
             "thresholds": [
                 float(clip.threshold.detach().mean()) for clip in clips_of(loop.model).values()

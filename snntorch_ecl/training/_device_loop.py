@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import StateError
+from ..network._compiled_gradients import check_compiled_gradients
 from ..nn._threshold_clip import clips_of
 from ..settings import TrainConfig
 from ._device_images import DeviceImages
@@ -66,6 +69,7 @@ class DeviceLoop:
         self._loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         # The bound method, as a compiled module would show all parameters under other names.
         self._compiled = torch.compile(model.__call__) if config.compile else None
+        self.same_gradients: bool | None = None
         if teacher is not None and config.compile:
             teacher.model.forward = torch.compile(teacher.model.forward)
         self._read_thresholds()
@@ -117,11 +121,9 @@ class DeviceLoop:
         """
         if not self.config.channels_last:
             images = images.contiguous()
-        with self._cast():
-            logits = self._logits()(images)
-            loss: Tensor = self._loss(logits.float(), labels)
-            if self.teacher is not None:
-                loss = self.teacher.mixed(loss, images, logits)
+        if self._compiled is not None and self.same_gradients is None and not self.settling:
+            self._check(images, labels)
+        loss = self._loss_of(self._logits(), images, labels)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.gradient_clip:
@@ -129,6 +131,28 @@ class DeviceLoop:
         self.optimiser.step()
         self.steps += 1
         return loss.detach()
+
+    def _loss_of(self, network: Any, images: Tensor, labels: Tensor) -> Tensor:
+        with self._cast():
+            logits = network(images)
+            loss: Tensor = self._loss(logits.float(), labels)
+            if self.teacher is not None:
+                loss = self.teacher.mixed(loss, images, logits)
+        return loss
+
+    def _check(self, images: Tensor, labels: Tensor) -> None:
+        """See once that compiled code learns what plain code does; if not, go on without it."""
+        try:
+            check_compiled_gradients(
+                self.model,
+                lambda: self._loss_of(self.model.__call__, images.clone(), labels),
+                lambda: self._loss_of(self._compiled, images.clone(), labels),
+            )
+            self.same_gradients = True
+        except StateError as error:
+            warnings.warn(f"training goes on in plain code: {error}", stacklevel=3)
+            self.same_gradients = False
+            self.without_compiler()
 
     def _logits(self) -> Any:
         """What runs the network: plain code while thresholds settle."""
@@ -143,7 +167,7 @@ class DeviceLoop:
 
     @property
     def compiles(self) -> bool:
-        """Whether compiled code runs, or will."""
+        """Whether compiled code runs, or will; ``same_gradients`` says whether it was checked."""
         return self._compiled is not None
 
     def without_compiler(self) -> None:

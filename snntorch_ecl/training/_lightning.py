@@ -7,6 +7,7 @@ sooner than it trains.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .._util.checks import check_whole_numbers
 from .._util.files import replacing
 from .._util.processes import Place, share
 from ..errors import CheckpointError, ConfigError, StateError
+from ..network._compiled_gradients import check_compiled_gradients
 from ..nn import ThresholdClip
 from ..settings import TrainConfig
 from ._distillation import Teacher
@@ -53,6 +55,7 @@ class Classifier(LightningModule):
         # The bound method, not a compiled module: that would be a second child with the same
         # parameters under other names.
         self._logits = torch.compile(model.__call__) if config.compile else model.__call__
+        self._unchecked = config.compile
         if teacher is not None and config.compile:
             teacher.model.forward = torch.compile(teacher.model.forward)
 
@@ -65,10 +68,10 @@ class Classifier(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """The loss of one batch; a loss that is not finite stops the run."""
         images, labels = self._laid_out(batch[0]), batch[1]
-        logits = self._logits(images)
-        loss: Tensor = self.loss(logits, labels)
-        if self.teacher is not None:
-            loss = self.teacher.mixed(loss, images, logits)
+        if self._unchecked:
+            self._unchecked = False
+            self._check(images, labels)
+        loss = self._loss_of(self._logits, images, labels)
         if not bool(loss.isfinite()):
             raise StateError(
                 f"the loss became {loss.item()} at step {self.global_step} (epoch "
@@ -77,6 +80,24 @@ class Classifier(LightningModule):
             )
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
         return loss
+
+    def _loss_of(self, network: Any, images: Tensor, labels: Tensor) -> Tensor:
+        logits = network(images)
+        loss: Tensor = self.loss(logits, labels)
+        return loss if self.teacher is None else self.teacher.mixed(loss, images, logits)
+
+    def _check(self, images: Tensor, labels: Tensor) -> None:
+        """See once that compiled code learns what plain code does; if not, go on without it."""
+        plain, compiled = self.model.__call__, self._logits
+        try:
+            check_compiled_gradients(
+                self.model,
+                lambda: self._loss_of(plain, images.clone(), labels),
+                lambda: self._loss_of(compiled, images.clone(), labels),
+            )
+        except StateError as error:
+            warnings.warn(f"training goes on in plain code: {error}", stacklevel=2)
+            self._logits = plain
 
     def on_train_epoch_end(self) -> None:
         """Log each layer's threshold (the mean over its channels)."""

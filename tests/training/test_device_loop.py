@@ -18,6 +18,7 @@ from snntorch_ecl.settings import TrainConfig
 from snntorch_ecl.training import DeviceImages, Teacher
 from snntorch_ecl.training._device_loop import DeviceLoop
 from snntorch_ecl.training._time_budget import _planned, losses_of_epoch, train_within
+from tests.helpers.compilers import lossy
 
 
 def images(count: int = 32) -> DeviceImages:
@@ -114,6 +115,28 @@ def test_where_compiling_fails_the_epoch_is_trained_in_plain_code() -> None:
         found = losses_of_epoch(loop, 0, 0.0, 1.0)
     assert found == pytest.approx(wanted)
     assert not loop.compiles
+
+
+def test_where_the_compiler_loses_gradients_training_goes_on_in_plain_code() -> None:
+    plain = DeviceLoop(prepared(), images(), config())
+    wanted = losses_of_epoch(plain, 0, 0.0, 1.0)
+    loop = DeviceLoop(prepared(), images(), config())
+    torch.compiler.reset()
+    loop._compiled = torch.compile(loop.model.__call__, backend=lossy)
+    with pytest.warns(UserWarning, match=r"plain code: compiled by torch.* first is '0'"):
+        found = losses_of_epoch(loop, 0, 0.0, 1.0)
+    assert found == wanted
+    assert (loop.same_gradients, loop.compiles) == (False, False)
+    assert plain.same_gradients is None
+
+
+def test_gradients_of_a_good_compiler_are_checked_once_and_it_is_used() -> None:
+    plain = DeviceLoop(prepared(), images(), config())
+    loop = DeviceLoop(prepared(), images(), config())
+    torch.compiler.reset()
+    loop._compiled = torch.compile(loop.model.__call__, backend="eager")
+    assert losses_of_epoch(loop, 0, 0.0, 1.0) == losses_of_epoch(plain, 0, 0.0, 1.0)
+    assert (loop.same_gradients, loop.compiles) == (True, True)
 
 
 def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from snntorch_ecl.errors import ConfigError, DataError, StateError
 from snntorch_ecl.settings import TrainConfig
 from snntorch_ecl.training import fit
 from snntorch_ecl.training._thresholds import parameter_groups, start_thresholds
+from tests.helpers.compilers import lossy
 from tests.helpers.parts import clips_of
 
 BATCH, SAMPLES, EPOCHS = 16, 60, 3  # 60 = 3 · 16 + 12: the last, incomplete batch is left out
@@ -369,6 +371,18 @@ def test_compiled_training_learns_what_plain_training_learns() -> None:
     assert weights(compiled).keys() == weights(plain).keys()
     for one, other in zip(compiled.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_where_the_compiler_loses_gradients_training_goes_on_in_plain_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = trained()
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=lossy))
+    with pytest.warns(UserWarning, match=r"plain code: compiled by torch .* first is "):
+        compiled = trained(compile=True)
+    for one, other in zip(compiled.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
