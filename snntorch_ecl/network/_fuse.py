@@ -28,6 +28,9 @@ def fuse(network: Network, fused: bool = True) -> Network:
     compiled, a warning says so and the network runs as before. Copies are not compiled: fuse them
     too.
 
+    The gradients of compiled code are not checked here, as the loss is yours: compare a few steps
+    with plain code on a new release of torch. ``training.fit`` checks them itself.
+
     For a spiking network this is :meth:`~snntorch_ecl.SpikingNetwork.fuse`.
 
     Args:
