@@ -94,8 +94,7 @@ class Kept:
         # A copy of its own: a view would keep the whole tensor that it looks at alive.
         data = data.cpu().clone(memory_format=torch.contiguous_format)
         self._shape, self._dtype = data.shape, data.dtype
-        self._in_memory = shelf.take(data.nbytes)
-        self._held: Tensor | Path = data if self._in_memory else shelf.write(data)
+        self._held: Tensor | Path = data if shelf.take(data.nbytes) else shelf.write(data)
 
     def load(self) -> Tensor:
         """The tensor."""
@@ -105,7 +104,12 @@ class Kept:
             size = self._shape.numel() * self._dtype.itemsize
             data = torch.empty(size, dtype=torch.uint8)
             with self._held.open("rb") as file:
-                file.readinto(memoryview(data.numpy()))  # type: ignore[arg-type]
+                read = file.readinto(memoryview(data.numpy()))  # type: ignore[arg-type]
+            if read != size:
+                raise StateError(
+                    f"the temporary file {self._held} holds {read} bytes, and {size} were written: "
+                    "something else changes files there. Set TMPDIR to a folder of your own"
+                )
             data = data.view(self._dtype).reshape(self._shape)
         data = data.to(self._device)
         return data if self._sizes is None else data * self._sizes

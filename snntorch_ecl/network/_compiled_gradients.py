@@ -33,7 +33,7 @@ _NEGLIGIBLE = 0.01
 
 def check_compiled_gradients(
     network: nn.Module, plain: Callable[[], Tensor], compiled: Callable[[], Tensor]
-) -> None:
+) -> bool:
     """Compare the gradients of plain and of compiled code; the network is left as it was.
 
     Args:
@@ -41,12 +41,17 @@ def check_compiled_gradients(
         plain: Runs the network in plain code on a batch; returns the loss, a scalar.
         compiled: The same in compiled code.
 
+    Returns:
+        Whether they could be compared: plain code may need more memory than there is, and its
+        gradients may be infinite.
+
     Raises:
         StateError: The gradients of a layer differ by more than rounding explains.
 
     Example:
         >>> net, x = nn.Linear(3, 2), torch.rand(4, 3)
         >>> check_compiled_gradients(net, lambda: net(x).sum(), lambda: net(x).sum())
+        True
     """
     made = _gradients(network, compiled)
     try:
@@ -59,11 +64,11 @@ def check_compiled_gradients(
             "with, needs more memory than there is",
             stacklevel=3,
         )
-        return
+        return False
     found = _by_layer(network, made, wanted, varied)
     least = _NEGLIGIBLE * max((layer.wanted for layer in found.values()), default=0.0)
     if not math.isfinite(least):
-        return  # plain code diverges as well
+        return False  # plain code diverges as well
     wrong = [name for name, layer in found.items() if not layer.is_alike(least)]
     if wrong:
         first = found[wrong[0]]
@@ -74,6 +79,7 @@ def check_compiled_gradients(
             "would learn something else, or nothing. Train in plain code (compile: false, or no "
             "fuse), or install another release of torch"
         )
+    return True
 
 
 class _Layer(NamedTuple):

@@ -10,7 +10,7 @@ from .._util.compiler import works_on
 from .._util.devices import device_of
 from .._util.torch_internals import compile_once, uncompile
 from ..errors import NotPreparedError
-from ..nn._threshold_clip import clips_of
+from ..nn._threshold_clip import clips_of, settled
 from ._network import SpikingNetwork
 from ._pieces import teach_allocator
 
@@ -52,8 +52,7 @@ def fuse(network: Network, fused: bool = True) -> Network:
     if isinstance(network, SpikingNetwork):
         network.fuse(fused)
         return network
-    clips = clips_of(network).values()
-    if not clips:
+    if not clips_of(network):
         raise NotPreparedError(
             f"{type(network).__name__} has no ThresholdClip: call prepare(model) first"
         )
@@ -61,6 +60,6 @@ def fuse(network: Network, fused: bool = True) -> Network:
         uncompile(network)
     elif works_on(device_of(network).type):
         # The first batches choose thresholds by their values, which a compiled graph cannot.
-        compile_once(network, lambda: all(clip.is_set and not clip.follows for clip in clips))
+        compile_once(network, lambda: settled(network))
         teach_allocator()
     return network

@@ -285,6 +285,11 @@ def _positive_quantiles(rows: Tensor, *shares: float) -> list[Tensor]:
     return [ordered.gather(1, (rank - 1).clamp_min(0)[:, None]).squeeze(1) for rank in ranks]
 
 
+def settled(network: nn.Module) -> bool:
+    """Whether all thresholds are set and none follows activations: what compiled code needs."""
+    return all(clip.is_set and not clip.follows for clip in clips_of(network).values())
+
+
 def clips_of(network: nn.Module) -> dict[str, ThresholdClip]:
     """The clips of a network by name, in the order of its modules."""
     return {name: m for name, m in network.named_modules() if isinstance(m, ThresholdClip)}

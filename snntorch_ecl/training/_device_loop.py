@@ -62,14 +62,15 @@ class DeviceLoop:
         self.classes = max(2, int(data.labels.max()) + 1)
         self.warmup, self.steps = warmup, 0
         self.lr = config.lr
-        # A CPU has no bfloat16 worth the name in most machines: there the recipe says 32-true.
+        # Most CPUs have no fast bfloat16: there the recipe says 32-true.
         self._cast: Any = lambda: torch.autocast(
             device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"
         )
         self._loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         # The bound method, as a compiled module would show all parameters under other names.
         self._compiled = torch.compile(model.__call__) if config.compile else None
-        self.same_gradients: bool | None = None
+        self._unchecked = config.compile
+        self.same_gradients: bool | None = None  # whether a check found them so; None without one
         if teacher is not None and config.compile:
             teacher.model.forward = torch.compile(teacher.model.forward)
         self._read_thresholds()
@@ -121,7 +122,8 @@ class DeviceLoop:
         """
         if not self.config.channels_last:
             images = images.contiguous()
-        if self._compiled is not None and self.same_gradients is None and not self.settling:
+        if self._unchecked and not self.settling:
+            self._unchecked = False
             self._check(images, labels)
         loss = self._loss_of(self._logits(), images, labels)
         self.optimiser.zero_grad()
@@ -143,12 +145,12 @@ class DeviceLoop:
     def _check(self, images: Tensor, labels: Tensor) -> None:
         """See once that compiled code learns what plain code does; if not, go on without it."""
         try:
-            check_compiled_gradients(
+            checked = check_compiled_gradients(
                 self.model,
                 lambda: self._loss_of(self.model.__call__, images.clone(), labels),
                 lambda: self._loss_of(self._compiled, images.clone(), labels),
             )
-            self.same_gradients = True
+            self.same_gradients = checked or None
         except StateError as error:
             warnings.warn(f"training goes on in plain code: {error}", stacklevel=3)
             self.same_gradients = False
@@ -162,8 +164,7 @@ class DeviceLoop:
     @property
     def settling(self) -> bool:
         """Whether thresholds still follow the activations of the first batches."""
-        clips = clips_of(self.model).values()
-        return any(getattr(clip, "_follows", False) for clip in clips)
+        return any(clip.follows for clip in clips_of(self.model).values())
 
     @property
     def compiles(self) -> bool:
@@ -177,10 +178,10 @@ class DeviceLoop:
             self.teacher.model.__dict__.pop("forward", None)
 
     def _read_thresholds(self) -> None:
-        """See once that thresholds are set: compiled code cannot ask."""
+        """See once that thresholds are set: compiled code cannot ask; an unset one is an error."""
         for network in (self.model, self.teacher):
-            if network is not None:
-                assert all(clip.is_set for clip in clips_of(network).values())
+            for clip in clips_of(network).values() if network is not None else ():
+                _ = clip.threshold
 
     def state(self) -> dict[str, Any]:
         """All that a later loop needs to go on, as copies on the device."""

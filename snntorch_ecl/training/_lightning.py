@@ -27,6 +27,7 @@ from .._util.processes import Place, share
 from ..errors import CheckpointError, ConfigError, StateError
 from ..network._compiled_gradients import check_compiled_gradients
 from ..nn import ThresholdClip
+from ..nn._threshold_clip import settled
 from ..settings import TrainConfig
 from ._distillation import Teacher
 from ._progress import EpochBar
@@ -52,10 +53,8 @@ class Classifier(LightningModule):
         self.teacher = teacher
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
-        # The bound method, not a compiled module: that would be a second child with the same
-        # parameters under other names.
-        self._logits = torch.compile(model.__call__) if config.compile else model.__call__
-        self._unchecked = config.compile
+        self._logits: Any = model.__call__
+        self._waits_to_compile = config.compile
         if teacher is not None and config.compile:
             teacher.model.forward = torch.compile(teacher.model.forward)
 
@@ -68,9 +67,10 @@ class Classifier(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """The loss of one batch; a loss that is not finite stops the run."""
         images, labels = self._laid_out(batch[0]), batch[1]
-        if self._unchecked:
-            self._unchecked = False
-            self._check(images, labels)
+        # In compiled code, thresholds do not follow the activations.
+        if self._waits_to_compile and settled(self.model):
+            self._waits_to_compile = False
+            self._compile(images, labels)
         loss = self._loss_of(self._logits, images, labels)
         if not bool(loss.isfinite()):
             raise StateError(
@@ -86,18 +86,20 @@ class Classifier(LightningModule):
         loss: Tensor = self.loss(logits, labels)
         return loss if self.teacher is None else self.teacher.mixed(loss, images, logits)
 
-    def _check(self, images: Tensor, labels: Tensor) -> None:
-        """See once that compiled code learns what plain code does; if not, go on without it."""
-        plain, compiled = self.model.__call__, self._logits
+    def _compile(self, images: Tensor, labels: Tensor) -> None:
+        """Go on in compiled code, unless its gradients are not those of plain code."""
+        # The bound method, not a compiled module: that would be a second child with the same
+        # parameters under other names.
+        plain, compiled = self.model.__call__, torch.compile(self.model.__call__)
         try:
             check_compiled_gradients(
                 self.model,
                 lambda: self._loss_of(plain, images.clone(), labels),
                 lambda: self._loss_of(compiled, images.clone(), labels),
             )
+            self._logits = compiled
         except StateError as error:
             warnings.warn(f"training goes on in plain code: {error}", stacklevel=2)
-            self._logits = plain
 
     def on_train_epoch_end(self) -> None:
         """Log each layer's threshold (the mean over its channels)."""

@@ -108,3 +108,15 @@ def test_the_network_and_random_numbers_are_as_before(images: Tensor) -> None:
     for parameter, gradient in zip(net.parameters(), gradients, strict=True):
         assert parameter.grad is not None
         assert torch.equal(parameter.grad, gradient)
+
+
+def test_without_memory_to_compare_it_says_that_it_did_not(images: Tensor) -> None:
+    net = Net()
+
+    def too_large() -> Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    with pytest.warns(UserWarning, match="could not be checked: plain code .* more memory"):
+        checked = check_compiled_gradients(net, too_large, lambda: net(images).mean())
+    assert checked is False
+    assert check_compiled_gradients(net, lambda: net(images).mean(), lambda: net(images).mean())

@@ -122,7 +122,7 @@ def test_where_the_compiler_loses_gradients_training_goes_on_in_plain_code() -> 
     wanted = losses_of_epoch(plain, 0, 0.0, 1.0)
     loop = DeviceLoop(prepared(), images(), config())
     torch.compiler.reset()
-    loop._compiled = torch.compile(loop.model.__call__, backend=lossy)
+    loop._compiled, loop._unchecked = torch.compile(loop.model.__call__, backend=lossy), True
     with pytest.warns(UserWarning, match=r"plain code: compiled by torch.* first is '0'"):
         found = losses_of_epoch(loop, 0, 0.0, 1.0)
     assert found == wanted
@@ -134,7 +134,7 @@ def test_gradients_of_a_good_compiler_are_checked_once_and_it_is_used() -> None:
     plain = DeviceLoop(prepared(), images(), config())
     loop = DeviceLoop(prepared(), images(), config())
     torch.compiler.reset()
-    loop._compiled = torch.compile(loop.model.__call__, backend="eager")
+    loop._compiled, loop._unchecked = torch.compile(loop.model.__call__, backend="eager"), True
     assert losses_of_epoch(loop, 0, 0.0, 1.0) == losses_of_epoch(plain, 0, 0.0, 1.0)
     assert (loop.same_gradients, loop.compiles) == (True, True)
 
