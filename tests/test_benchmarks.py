@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
@@ -104,3 +106,28 @@ def test_what_spikes_lose_by_hand() -> None:
     lost(neuron, (current,), torch.tensor([[1.0], [0.0], [1.0], [0.0]]))  # told: 1 and 0
     # Told 0, 0.5, 1, 0 of 0, 0.5, 0, 0.5: covariance −1/32, variances 11/64 and 1/16.
     assert lost.shares() == pytest.approx((1 - 1 / 11, 0.0))
+
+
+@pytest.mark.slow
+def test_the_papers_script_trains_measures_and_goes_on(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for split in ("train", "test"):
+        x = generator.integers(0, 256, (64, 3, 32, 32), dtype=np.uint8)
+        np.savez(tmp_path / f"cifar10_{split}.npz", x=x, y=np.arange(64) % 10)
+    command = [
+        sys.executable, str(FOLDER / "paper.py"), "--data", str(tmp_path), "--device", "cpu",
+        "--output-dir", str(tmp_path / "out"), "--model", "resnet20", "--no-compile",
+        "--epochs", "1", "--tune-epochs", "1", "--batch-size", "32", "--seconds", "300",
+    ]  # fmt: skip
+    subprocess.run([*command, "--stages", "train,table"], check=True, capture_output=True)
+    again = [*command, "--stages", "train,table,finetune-t1"]
+    shown = subprocess.run(again, check=True, capture_output=True, text=True).stdout
+    assert "train:" not in shown  # it is done
+    figures = json.loads((tmp_path / "out" / "paper.json").read_text(encoding="utf-8"))
+    assert figures["train"]["epochs"] == 1
+    assert figures["train"]["same gradients"] is None  # nothing was compiled
+    for name in ("dual threshold, θ/2", "IF, θ/2", "dual threshold, 0", "IF, 0"):
+        assert len(figures["table"][name]["accuracy"]) == 8
+    ann = ecl.models.load_ann(tmp_path / "out" / "ann.safetensors").ann
+    snn = ecl.load(tmp_path / "out" / "snn-t1.safetensors", ann)
+    assert snn(torch.rand(2, 3, 32, 32), num_steps=1).shape == (2, 10)

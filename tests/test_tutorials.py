@@ -74,7 +74,7 @@ SHORTER = {
         "epochs=6": "epochs=1", "epochs = 2": "epochs = 1", "range(0, 1000, 2)": "range(100)",
         "digits()": "(Subset(part, range(320)) for part in digits())",
     },
-    "04_spikes_over_time": {"range(0, 1000, 5)": "range(80)"},
+    "04_spikes_over_time": {"range(0, 1000, 5)": "range(71)"},
 }  # fmt: skip
 
 

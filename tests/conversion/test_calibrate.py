@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError, DataError, InputError, NotPreparedError
-from tests.helpers.runs import python
 
 METHODS = ("mse", "percentile", "max")
 
@@ -153,43 +151,6 @@ def test_a_channel_that_is_silent_hardly_fires() -> None:
     model[0].bias.data[1] = -1  # type: ignore[index]
     found = thresholds(calibrated(model, per_channel=True))["1"]
     assert found[1] == found.max()
-
-
-def test_two_processes_choose_what_one_chooses(tmp_path: Path) -> None:
-    done = python(
-        """
-        import sys
-        from pathlib import Path
-        import torch
-        import snntorch_ecl as ecl
-        from snntorch_ecl.errors import DataError
-        from snntorch_ecl._util.processes import joined
-        from tests.conversion.test_calibrate import images, network, thresholds
-
-        with joined() as place:
-            for method in ("mse", "percentile", "max"):
-                ann = ecl.prepare(network(), per_channel=method == "mse")
-                share = images()[place.rank :: 2].split(7)
-                options = {"method": method, "distributed": True, "progress": False}
-                found = thresholds(ecl.calibrate(ann, share, **options))
-                torch.save(found, Path(sys.argv[1]) / f"{method} {place.rank}.pt")
-            try:  # no process waits for one that has nothing
-                ecl.calibrate(ann, share if place.rank == 0 else [], **options)
-            except DataError as error:
-                (Path(sys.argv[1]) / f"error {place.rank}").write_text(str(error))
-        """,
-        tmp_path,
-        processes=2,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    for method in METHODS:
-        alone = thresholds(calibrated(method=method, per_channel=method == "mse"))
-        for rank in (0, 1):
-            together = torch.load(tmp_path / f"{method} {rank}.pt")
-            for name, value in alone.items():
-                torch.testing.assert_close(together[name], value, rtol=1e-3, atol=0)
-    assert "another process has no data" in (tmp_path / "error 0").read_text()
-    assert "the data is empty" in (tmp_path / "error 1").read_text()
 
 
 # ----------------------------------------------------------------------------------- refused

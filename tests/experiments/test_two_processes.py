@@ -1,4 +1,4 @@
-"""Two processes, started once, measure what one measures: accuracy, energy, early exit."""
+"""Two processes, started once, find what one finds: accuracy, energy, early exit, thresholds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from snntorch_ecl.experiments import (
     EnergyConfig,
@@ -18,16 +19,21 @@ from snntorch_ecl.experiments import (
     run_training,
 )
 
+from ..conversion.test_calibrate import METHODS, calibrated, thresholds
 from ..helpers.runs import experiment, image_folder, python
 
 SCRIPT = """
     import os, sys
     from pathlib import Path
+    import torch
+    import snntorch_ecl as ecl
+    from snntorch_ecl.errors import DataError
     from snntorch_ecl._util.processes import joined
     from snntorch_ecl.experiments import (
         EnergyConfig, ExitConfig, MeasureConfig, run_early_exit, run_energy, run_evaluation
     )
     from snntorch_ecl.experiments import _cost_runs as runs
+    from tests.conversion.test_calibrate import images, network, thresholds
 
     for name in ("energy", "exit_curve"):
         def watched(snn, data, whole=getattr(runs, name), **options):
@@ -38,11 +44,24 @@ SCRIPT = """
         setattr(runs, name, watched)
     folder, checkpoint = Path(sys.argv[1]) / "two", sys.argv[2]
     some = {"checkpoint": checkpoint, "steps": (3,), "images": 7}
-    with joined():  # once: they cannot meet a second time
+    with joined() as place:  # once: they cannot meet a second time
         run_energy(EnergyConfig(**some), folder, progress=False)
         run_early_exit(ExitConfig(**some), folder, progress=False)
         whole = MeasureConfig(checkpoint=checkpoint, steps=(1, 2, 4))
         run_evaluation(whole, folder, progress=False)
+
+        chosen = Path(sys.argv[1]) / "thresholds"
+        chosen.mkdir(exist_ok=True)
+        for method in ("mse", "percentile", "max"):
+            ann = ecl.prepare(network(), per_channel=method == "mse")
+            share = images()[place.rank :: 2].split(7)
+            options = {"method": method, "distributed": True, "progress": False}
+            found = thresholds(ecl.calibrate(ann, share, **options))
+            torch.save(found, chosen / f"{method} {place.rank}.pt")
+        try:  # no process waits for one that has nothing
+            ecl.calibrate(ann, share if place.rank == 0 else [], **options)
+        except DataError as error:
+            (chosen / f"error {place.rank}").write_text(str(error))
 """
 SHARES = ("0-4", "1-3")  # of the seven images, by process
 
@@ -97,3 +116,17 @@ def test_accuracies_are_equal(folder: Path) -> None:
     for layer, other in zip(layers, others, strict=True):
         assert layer.pop("name") == other.pop("name")
         assert layer == pytest.approx(other, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_thresholds_are_equal(folder: Path, method: Any) -> None:
+    alone = thresholds(calibrated(method=method, per_channel=method == "mse"))
+    for rank in (0, 1):
+        together = torch.load(folder / "thresholds" / f"{method} {rank}.pt")
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name], value, rtol=1e-3, atol=0)
+
+
+def test_no_process_waits_for_one_that_has_no_data(folder: Path) -> None:
+    assert "another process has no data" in (folder / "thresholds" / "error 0").read_text()
+    assert "the data is empty" in (folder / "thresholds" / "error 1").read_text()

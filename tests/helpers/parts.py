@@ -99,3 +99,9 @@ def on_grid(tensor: Tensor, steps: int) -> Tensor:
 def outputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     """What a model gives for copies of some inputs."""
     return model(*[x.clone() for x in inputs])
+
+
+def uniform(*shape: int, low: float = -1.0, high: float = 3.0, seed: int = 0) -> Tensor:
+    """Equal numbers for equal seeds."""
+    generator = torch.Generator().manual_seed(seed)
+    return low + (high - low) * torch.rand(*shape, generator=generator)

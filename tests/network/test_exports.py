@@ -63,6 +63,7 @@ def test_an_exported_program_takes_any_batch_size(way: str) -> None:
         assert close(program(x), run(x))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:While compiling")  # the state that the program leaves
 def test_with_unit_spikes_and_in_strict_mode_as_well() -> None:
     run = Run(network(unit_spikes=True))

@@ -114,3 +114,17 @@ def test_memory_grows_neither_with_the_steps_nor_with_the_batch(
         VERBS[verb](relu, ann, snn, data, steps)
     # A neuron in a group holds current, spikes, membrane and count, and so does what counts.
     assert looked_at.peak <= bare.peak + 8 * ROOM
+
+
+def test_a_plain_run_keeps_one_state_for_each_image_whatever_the_steps(
+    ann: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pieces, "_ROOM_ON_CPU", ROOM)
+    snn, images = ecl.convert(ann), torch.rand(64, 3, 16, 16)
+    peaks = []
+    for steps in (8, 64):
+        snn.reset()
+        with measured() as meter:
+            snn(images, num_steps=steps)
+        peaks.append(meter.peak)
+    assert peaks[1] <= peaks[0] + ROOM

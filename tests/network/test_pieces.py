@@ -241,6 +241,7 @@ def test_the_footprint_is_the_largest_tensor_of_one_image() -> None:
         assert pieces.footprint(snn.net, (torch.rand(8, 3),), 8) == Footprint(700 * 4, True)
 
 
+@pytest.mark.slow  # test_memory.py counts the tensors of a run; this, what the system sees
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
 def test_memory_does_not_grow_with_the_number_of_steps() -> None:
     # 8 MiB for one tensor of one step; whole, 64 steps would need several times 512 MiB.
