@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -9,7 +10,6 @@ from torch import Tensor, nn
 
 from ..errors import InputError, StateError
 from ..nn._stepwise import reset
-from ._guards import measuring
 
 
 def explained(
@@ -59,9 +59,11 @@ class _Explained:
     def _runs(self, inputs: tuple[Tensor, ...]) -> bool:
         """Whether the network takes ``[B, ...]``; in two steps, a row is not taken for a batch."""
         try:
-            with measuring(self._network), torch.no_grad():
-                reset(self._network)
-                self._network.get_submodule("net")(*inputs, num_steps=2, held=2)
+            # A copy: the network itself may be amid a sequence of steps, which goes on.
+            twin = copy.deepcopy(self._network).eval()
+            with torch.no_grad():
+                reset(twin)
+                twin.get_submodule("net")(*inputs, num_steps=2, held=2)
         except Exception:
             return False
         return True

@@ -106,3 +106,18 @@ def test_errors_of_other_causes_stay_as_they_are() -> None:
 def test_a_call_without_steps_says_what_the_ways_are() -> None:
     with pytest.raises(ConfigError, match=r"num_steps must be.*None.*snn\.step\(x\).*StepByStep"):
         linear_net()(torch.ones(2, 8))
+
+
+def test_a_sequence_of_steps_goes_on_after_an_input_that_was_refused() -> None:
+    snn = conv_net()
+    x = torch.randn(2, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    wrong = (x[0], (100 * x).to(torch.uint8), x[:, :1])
+    with torch.no_grad():
+        whole = [snn.step(x) for _ in range(4)]
+        snn.reset()
+        parts = [snn.step(x) for _ in range(2)]
+        for bad in wrong:
+            with pytest.raises((InputError, ecl.errors.StateError, RuntimeError)):
+                snn.step(bad)
+        parts += [snn.step(x) for _ in range(2)]
+    assert all(map(torch.equal, parts, whole))
