@@ -94,6 +94,8 @@ def run(
 
     # The kernel works in another folder, where a relative PYTHONPATH would lead nowhere.
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    # Lightning's progress bars complain where transformers is installed without ipywidgets.
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore:IProgress")
     # A font cache of its own, made beforehand: matplotlib complains of a stale or missing one.
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
     subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], check=True)
