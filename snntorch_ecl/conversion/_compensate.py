@@ -16,6 +16,7 @@ from .._util.devices import device_of
 from .._util.shelf import Shelf
 from ..errors import ConfigError, DataError
 from ..network._check_spiking import check_spiking
+from ..network._explained import explained
 from ..network._network import SpikingNetwork
 from ..network._step_bias import step_biases
 from ._compensation import Compensation
@@ -85,6 +86,7 @@ def compensate(
         ConfigError: num_steps < 1, an unknown method, an ANN with other layers than the network,
             or a network that is already corrected step by step.
         DataError: Less than two images, or batches of another form.
+        InputError: Images without a batch dimension, or of whole numbers.
         StateError: There is no room for the temporary files.
 
     Example:
@@ -112,7 +114,9 @@ def compensate(
     with torch.inference_mode(False), torch.no_grad(), Shelf() as shelf:
         work = LayerByLayer(_CORRECTORS[method], copy.deepcopy(snn).eval(), ann, num_steps, shelf)
         for images in images_in(data, key=key):
-            work.add((images.clone() if images.is_inference() else images).to(device_of(snn)))
+            images = (images.clone() if images.is_inference() else images).to(device_of(snn))
+            with explained(work.snn, (images,)):
+                work.add(images)
         if not work.images:
             raise DataError("the data is empty: there is no batch to compensate with")
         if not work.held:

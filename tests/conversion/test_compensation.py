@@ -85,3 +85,17 @@ def test_the_record_can_be_read(method: Any) -> None:
     assert "20 images held out" in text
     assert all(layer.name in text for layer in record.layers)
     assert record.plot().axes[0].get_xlabel()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        (lambda x: (100 * x).to(torch.uint8), "give floating-point numbers"),
+        (lambda x: x[0], r"no batch dimension: give x.unsqueeze\(0\)"),
+    ],
+)
+def test_images_of_another_kind_are_named(wrong: Any, remedy: str) -> None:
+    model = relu_network()
+    ann = ecl.calibrate(ecl.prepare(model), [images()], progress=False)
+    with pytest.raises(ecl.errors.InputError, match=remedy):
+        ecl.compensate(ecl.convert(ann), model, [wrong(images())], num_steps=STEPS, progress=False)
