@@ -7,13 +7,15 @@ r"""The paper's networks and its table on CIFAR-10, within ten minutes of an acc
 
 - ``relu-vs-clip``: does a rate that ReLU survives (batch 512, 0.4) break clips? Losses of every
   step, compiled and eager.
-- ``train``: the clipped network. Epochs are planned from what an epoch takes, anew after each one,
-  and the cosine ends when the time does. An epoch that diverges is taken back, at half the rate.
+- ``train``: the clipped network, from fresh weights or from ``--start``, the file of a ReLU network
+  or of a clipped one with other levels. With ``--teacher`` it learns that network's answers beside
+  the labels. Epochs are planned from what an epoch takes, anew after each one, and the
+  cosine ends when the time does. An epoch that diverges is taken back, at half the rate.
 - ``table``: T = 1 … 8 with both thresholds and with one, from v(0) = θ/2 and from 0, on this one
   checkpoint and all test images.
 - ``finetune-t2``, ``finetune-t1``, ``finetune-t4``: the spiking network learns on at that T, with
-  the clipped network as its teacher; the next of them starts from the one before, but T = 4 from
-  the clipped one.
+  the clipped network as its teacher, or ``--teacher``; the next of them starts from the one
+  before, but T = 4 from the clipped one.
 - ``long``: the table up to T = 32, on as many test images as the rest of the time allows.
 
 ``paper.json`` is written after each stage, checkpoints twice a minute. Started again with the same
@@ -45,7 +47,7 @@ from paper_run import Run
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl.models import load_ann, save_ann
+from snntorch_ecl.models import save_ann
 from snntorch_ecl.nn._threshold_clip import clips_of
 from snntorch_ecl.settings import DataConfig, ExperimentConfig, TrainConfig
 from snntorch_ecl.training import Teacher
@@ -129,9 +131,10 @@ def train(run: Run, seconds: float) -> dict[str, Any]:
     unsafe = any(row["diverged"] for row in compared.values() if isinstance(row, dict))
     lr = given.lr or (0.1 if unsafe else 0.2)
     config = run.config(lr=lr, label_smoothing=given.label_smoothing)
-    net = run.network(given.levels)
+    net = run.network(given.levels, given.start)
     warmup = 5 * (len(run.train) // given.batch_size)
-    loop = DeviceLoop(net, run.train, config, warmup=warmup)
+    teacher = Teacher(run.stored(given.teacher)) if given.teacher else None
+    loop = DeviceLoop(net, run.train, config, teacher=teacher, warmup=warmup)
     found = {"lr": lr, **learn(run, loop, "train", seconds, given.epochs)}
     run.shrink(net)
     net.to(memory_format=torch.contiguous_format)
@@ -153,7 +156,7 @@ def train(run: Run, seconds: float) -> dict[str, Any]:
 
 
 def trained(run: Run) -> nn.Module:
-    return load_ann(run.folder / "ann.safetensors").ann.to(run.device)
+    return run.stored(run.folder / "ann.safetensors")
 
 
 def table(
@@ -186,7 +189,7 @@ def finetune(run: Run, seconds: float, num_steps: int) -> dict[str, Any]:
         weights = torch.load(begin, map_location=run.device, weights_only=True)["loop"]["model"]
         snn.load_state_dict({name.removeprefix("snn."): value for name, value in weights.items()})
     net = AtSteps(snn, num_steps)
-    teacher = Teacher(ann)
+    teacher = Teacher(run.stored(run.given.teacher) if run.given.teacher else ann)
     config = run.config(lr=run.given.tune_lr, gradient_clip=1.0)
     loop = DeviceLoop(net, run.train, config, teacher=teacher)
     name = f"finetune-t{num_steps}"
@@ -224,6 +227,8 @@ def parsed() -> argparse.Namespace:
     add("--seconds", type=float, default=560.0, help="for everything, measurements included")
     add("--model", default="resnet18", help="resnet18, vgg16, resnet20, …")
     add("--levels", default="4", help="L, or relu for the network without clips")
+    add("--start", type=Path, help="network to begin from: an ann.safetensors of the same model")
+    add("--teacher", type=Path, help="network whose answers are learned, an ann.safetensors")
     add("--stages", default="train,table,finetune-t2,finetune-t1,long")
     add("--epochs", type=int, default=300, help="of the training, at most")
     add("--tune-epochs", type=int, default=20, help="of each fine-tuning, at most")

@@ -20,6 +20,8 @@ from snntorch_ecl._util.devices import default_device
 from snntorch_ecl._util.files import replacing
 from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.experiments._files import versions_and_machine, write_json
+from snntorch_ecl.models import load_ann
+from snntorch_ecl.nn._threshold_clip import clips_of
 from snntorch_ecl.settings import TrainConfig
 from snntorch_ecl.training import DeviceImages
 from snntorch_ecl.training._thresholds import start_thresholds
@@ -34,6 +36,8 @@ WEIGHTS = {
     "finetune-t4": 22,
     "long": 5,
 }
+# Settings that a run keeps when it goes on.
+_DEFINE = ("model", "levels", "start", "teacher", "batch_size", "augment", "cutout", "seed")
 # Bytes of a file's part.
 SHARD = 15 * 2**20
 
@@ -55,8 +59,17 @@ class Run:
             self._check_same(self.results["settings"])
 
     def _check_same(self, before: dict[str, str]) -> None:
-        for name in ("model", "levels", "batch_size", "augment", "cutout", "seed"):
-            if before[name] != str(getattr(self.given, name)):
+        for name in (
+            "model",
+            "levels",
+            "start",
+            "teacher",
+            "batch_size",
+            "augment",
+            "cutout",
+            "seed",
+        ):
+            if before.get(name, "None") != str(getattr(self.given, name)):
                 raise ConfigError(
                     f"{self.folder} holds a run with {name} {before[name]}, now "
                     f"{getattr(self.given, name)}; choose another folder"
@@ -105,14 +118,25 @@ class Run:
             }
         )
 
-    def network(self, levels: str) -> nn.Module:
-        """Fresh weights; thresholds started from a batch."""
+    def network(self, levels: str, start: Path | None = None) -> nn.Module:
+        """Fresh weights, or those of ``start``; thresholds from it too, or from a batch."""
         torch.manual_seed(self.given.seed)
         net = ecl.models.build(self.given.model, classes=10).to(self.device)
+        first = self.stored(start) if start is not None else None
+        clipped = first is not None and bool(clips_of(first))
+        if first is not None and not clipped:
+            net.load_state_dict(first.state_dict())
         if levels != "relu":
             net = ecl.prepare(net, levels=int(levels))
-            start_thresholds(net, next(self.train.epoch(0, self.given.batch_size))[0])
+            if not clipped:
+                start_thresholds(net, next(self.train.epoch(0, self.given.batch_size))[0])
+        if first is not None and clipped:
+            net.load_state_dict(first.state_dict())
         return net
+
+    def stored(self, path: Path) -> nn.Module:
+        """The network in a file, without spikes."""
+        return load_ann(path).ann.to(self.device)
 
     def shrink(self, net: nn.Module) -> None:
         """Round large networks' weights to what bfloat16 holds, so that files compress."""
