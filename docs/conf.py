@@ -8,6 +8,7 @@ works without a connection.
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import re
 import shutil
@@ -129,15 +130,44 @@ def mend_docstring(app: Any, what: str, name: str, thing: Any, options: Any, lin
         lines[0] = f"{lines.pop().removeprefix(':type: ')}: {lines[0]}"
 
 
+def mend_signature(
+    app: Any, what: str, name: str, thing: Any, options: Any, signature: Any, returns: Any
+) -> tuple[Any, Any]:
+    """Defaults as a caller would write them: no internal constant, no nested settings in full."""
+    if signature:
+        constants = getattr(inspect.unwrap(thing), "__globals__", {})
+        signature = re.sub(r"(?<==)_[A-Z]+\b", lambda m: repr(constants[m[0]]), signature)
+        signature = re.sub(r"PosixPath\(('[^']*')\)", r"\1", signature)
+        signature = re.sub(r"=(\w+Config)\((?:[^()]|\([^()]*\))*\)", r"=\1()", signature)
+    return signature, returns
+
+
+def keep_figures_whole(app: Any, name: str, source: list[str]) -> None:
+    """A narrow table breaks no line within a figure, such as "T = 1", "94.0 @ 4" or "0.1 ± 0.2"."""
+    figure = re.compile(r" ([=@·±]) (?=[\dT])| (?=%)")
+    lines = source[0].split("\n")
+    source[0] = "\n".join(
+        figure.sub(lambda m: m[0].replace(" ", "\N{NO-BREAK SPACE}"), line)
+        if line.startswith("|")
+        else line
+        for line in lines
+    )
+
+
+def mathml(tex: str, display: str) -> str:
+    """An equation, with primes at the height of letters: raised once more they cannot be read."""
+    return to_mathml(tex.replace("'", "\N{PRIME}"), display=display)
+
+
 def show_inline(translator: Any, node: Any) -> None:
     """An equation in a sentence."""
-    translator.body.append(to_mathml(node.astext()))
+    translator.body.append(mathml(node.astext(), "inline"))
     raise SkipNode
 
 
 def show_block(translator: Any, node: Any) -> None:
     """An equation on a line of its own."""
-    equation = to_mathml(node.astext(), display="block")
+    equation = mathml(node.astext(), "block")
     translator.body.append(f'<div class="equation">{equation}</div>')
     raise SkipNode
 
@@ -147,4 +177,6 @@ def setup(app: Any) -> None:
     copy_tutorials()
     app.connect("missing-reference", find_reference)
     app.connect("autodoc-process-docstring", mend_docstring, priority=600)  # after napoleon
+    app.connect("autodoc-process-signature", mend_signature)
+    app.connect("source-read", keep_figures_whole)
     app.add_html_math_renderer("mathml", (show_inline, None), (show_block, None))

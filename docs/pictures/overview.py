@@ -5,7 +5,7 @@ trained with L = T levels (three seeds, the demo's recipe), and each is converte
 dual-threshold neuron, and with plain integrate-and-fire. Twelve trainings of a minute each.
 
     python docs/pictures/overview.py measure   # writes overview.json; goes on where it stopped
-    python docs/pictures/overview.py draw      # writes overview.png from it
+    python docs/pictures/overview.py draw      # writes overview.png, and one for phones
 """
 
 from __future__ import annotations
@@ -111,10 +111,11 @@ def draw() -> None:
     """Both halves, on white: the README is read on dark pages too."""
     plt.rcParams.update({"font.size": 12, "axes.spines.top": False, "axes.spines.right": False,
                          "axes.titleweight": "bold", "axes.titlesize": 12.5})  # fmt: skip
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.7), layout="constrained")
-    neuron_axes(left)
-    accuracy_axes(right)
-    figure.savefig(HERE / "overview.png", dpi=150)
+    for name, rows, size in (("overview", 1, (9, 3.7)), ("overview_narrow", 2, (4.5, 7.4))):
+        figure, axes = plt.subplots(rows, 2 // rows, figsize=size, layout="constrained")
+        neuron_axes(axes[0])
+        accuracy_axes(axes[1])
+        figure.savefig(HERE / f"{name}.png", dpi=150)
 
 
 if __name__ == "__main__":
