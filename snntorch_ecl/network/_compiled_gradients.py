@@ -22,9 +22,10 @@ from ..nn._threshold_clip import clips_of
 # A gradient that vanished has a relative error of 1, one that points elsewhere has more.
 _MOST_ERROR = 0.7
 # Rounding moves activations to the next level, and in a deep network nearly all after them, so
-# that gradients have other directions, but lengths like before. The length of a few elements is
-# chance as well, unless it is nothing.
+# that gradients have other directions, but lengths like before. A threshold's one gradient has
+# its sign and length by chance: of each is only asked whether it vanished, the rest of all together.
 _MOST_RATIO, _MOST_RATIO_OF_FEW, _FEW = 5.0, 1e5, 16
+_SMALL = "thresholds and other single parameters"
 # What plain code itself makes of other random numbers and of weights rounded as to bfloat16.
 _ROUNDING, _MOST_NOISE = 2**-8, 3.0
 # A gradient this small beside the largest is rounding, as of a bias before a batch norm.
@@ -98,7 +99,7 @@ class _Layer(NamedTuple):
         low, high = sorted(max(length, least) for length in (self.wanted, self.varied))
         if self.made > high * ratio or (low > least and self.made < low / ratio):
             return False
-        return self.error <= _MOST_ERROR * high + _MOST_NOISE * self.noise
+        return self.size < _FEW or self.error <= _MOST_ERROR * high + _MOST_NOISE * self.noise
 
 
 def _gradients(
@@ -152,4 +153,8 @@ def _by_layer(network: nn.Module, *gradients: list[Tensor]) -> dict[str, _Layer]
         found = torch.stack([kind.float().square().sum() for kind in kinds])
         squares[layer] = squares.get(layer, 0) + found
         sizes[layer] += made.numel()
+    small = [name for name, size in sizes.items() if size < _FEW]
+    if sum(sizes[name] for name in small) >= _FEW:
+        squares[_SMALL] = torch.stack([squares[name] for name in small]).sum(0)
+        sizes[_SMALL] = sum(sizes[name] for name in small)
     return {name: _Layer(sizes[name], *found.sqrt().tolist()) for name, found in squares.items()}

@@ -90,6 +90,30 @@ def test_other_random_numbers_and_rounding_are_no_difference(images: Tensor) -> 
     check_compiled_gradients(net, lambda: net(images).square().mean(), other_mask)
 
 
+class Gain(nn.Module):
+    """A layer of one parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+
+
+@pytest.mark.parametrize("turned", [1, 20])
+def test_the_direction_of_single_parameters_is_judged_together(turned: int) -> None:
+    gains = nn.ModuleList(Gain() for _ in range(20))
+
+    def loss(turned: int) -> Tensor:
+        signs = torch.ones(20)
+        signs[:turned] = -1  # as rounding may turn the gradient of one threshold
+        return torch.stack([layer.gain for layer in gains]).mul(signs).sum()
+
+    if turned == 1:
+        assert check_compiled_gradients(gains, lambda: loss(0), lambda: loss(turned))
+    else:
+        with pytest.raises(StateError, match="'thresholds and other single parameters'"):
+            check_compiled_gradients(gains, lambda: loss(0), lambda: loss(turned))
+
+
 def test_the_network_and_random_numbers_are_as_before(images: Tensor) -> None:
     net = Net(dropout=0.5)
     net(images)  # the threshold follows from now on
