@@ -23,7 +23,7 @@ from ..nn._threshold_clip import clips_of
 _MOST_ERROR = 0.7
 # Rounding moves activations to the next level, and in a deep network nearly all after them, so
 # that gradients have other directions, but lengths like before. A threshold's one gradient has
-# its sign and length by chance: of each is only asked whether it vanished, the rest of all together.
+# its sign and length by chance: of each is only asked whether it vanished, of all the rest.
 _MOST_RATIO, _MOST_RATIO_OF_FEW, _FEW = 5.0, 1e5, 16
 _SMALL = "thresholds and other single parameters"
 # What plain code itself makes of other random numbers and of weights rounded as to bfloat16.
