@@ -5,10 +5,11 @@ Only this module uses ``torch.distributed``, which is almost empty in some build
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -17,6 +18,9 @@ from torch.utils.data import Dataset, Subset
 from ..errors import ConfigError
 
 T = TypeVar("T")
+
+_stores: list[Any] = []  # at most one: the first process serves it
+_meetings = itertools.count()
 
 
 class Place(NamedTuple):
@@ -72,11 +76,27 @@ def joined() -> Iterator[Place]:
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    place = Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    distributed.init_process_group(
+        backend, store=_fresh_store(), rank=place.rank, world_size=place.world_size
+    )
     try:
         yield place_here()
     finally:
         distributed.destroy_process_group()
+
+
+def _fresh_store() -> Any:
+    """Where processes find each other: keys of its own for each meeting.
+
+    By default every group of a process writes the same keys, and a second one would read the
+    addresses that the first has left and wait at them for ever.
+    """
+    untyped: Any = distributed
+    if not _stores:
+        _stores.append(next(untyped.rendezvous("env://"))[0])
+    return untyped.PrefixStore(f"snntorch-ecl {next(_meetings)}", _stores[0])
 
 
 @contextmanager

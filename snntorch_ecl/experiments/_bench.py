@@ -20,7 +20,8 @@ from .._util.devices import default_device
 from ..conversion import convert
 from ._bench_modes import MODES, Mode, Subject, build_subject, folded, random_images
 from ._bench_result import Bench, Timing
-from ._files import check_alone, check_writable, write_result
+from ._files import check_alone, write_result
+from ._folder import own_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +120,9 @@ def run_bench(config: BenchConfig, output_dir: Path, *, progress: bool = True) -
         >>> run_bench(BenchConfig(models=("resnet20",)), Path("runs/bench"))  # doctest: +SKIP
     """
     check_alone("timing")
-    check_writable(output_dir)
-    result = time_modes(config, progress=progress)
-    write_result(output_dir, "bench", config, result)
+    with own_folder(output_dir):
+        result = time_modes(config, progress=progress)
+        write_result(output_dir, "bench", config, result)
     return result
 
 

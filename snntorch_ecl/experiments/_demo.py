@@ -22,7 +22,8 @@ from ._demo_digit import digit_run, spread
 from ._demo_report import report_of
 from ._demo_result import DemoConfig, DemoResult, steps_at_equal_accuracy
 from ._digits import Split, digits
-from ._files import check_alone, check_writable, versions_and_machine, write_json
+from ._files import check_alone, versions_and_machine, write_json
+from ._folder import own_folder
 
 
 def run_demo(config: DemoConfig | None = None, *, progress: bool = True) -> DemoResult:
@@ -46,7 +47,8 @@ def run_demo(config: DemoConfig | None = None, *, progress: bool = True) -> Demo
     """
     config = config or DemoConfig()
     check_alone("the demo")
-    with _one_thread(), own_random_numbers(config.seed):  # even loaders draw from them
+    # Random numbers of its own: even loaders draw from them.
+    with own_folder(config.output_dir), _one_thread(), own_random_numbers(config.seed):
         return _run(config, progress)
 
 
@@ -76,7 +78,6 @@ class _Clock:
 def _run(config: DemoConfig, progress: bool) -> DemoResult:
     """The stages, one after the other."""
     clock = _Clock()
-    check_writable(config.output_dir)
     data = digits()
     clock.lap("load the digits")
     ann = prepare(DigitNet().train(), levels=config.levels)

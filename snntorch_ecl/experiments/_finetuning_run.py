@@ -23,8 +23,9 @@ from ..settings import TrainConfig
 from ..surrogate import rectangular, triangular
 from ..training import Committee, Teacher, fit, measure_norms
 from ..training._distillation import check_share
-from ._files import begin_or_resume, check_processes, write_result
+from ._files import check_processes, write_result
 from ._finetuned import start_from_run
+from ._folder import run_folder
 from ._measure import MeasureConfig, Opened, open_checkpoint
 
 Surrogate = Literal["triangular", "rectangular", "atan"]
@@ -174,8 +175,7 @@ def run_tuning(
         >>> run_tuning(config, Path("runs/tuned"))  # doctest: +SKIP
     """
     check_processes(devices, num_nodes)
-    begin_or_resume(output_dir, config, resume=resume)
-    with joined() as place:
+    with run_folder(output_dir, config, resume=resume), joined() as place:
         shown = progress and is_main()
         opened = open_checkpoint(config.measure, place)
         learner = _learner(config, opened, output_dir)
@@ -206,9 +206,9 @@ def run_tuning(
             progress=progress and is_main(),
         )
         result = replace(result, shown=tuple(sorted({*config.measure.steps, config.num_steps})))
-    if is_main():
-        learner.snn.save(output_dir / "snn.safetensors")
-    write_result(output_dir, "tuning", config, result)
+        if is_main():
+            learner.snn.save(output_dir / "snn.safetensors")
+        write_result(output_dir, "tuning", config, result)
     return result
 
 

@@ -27,8 +27,9 @@ from ..models import (
 from ..network import SpikingNetwork
 from ..settings import DataConfig
 from ._data import load_data
-from ._files import check_writable, write_result
+from ._files import write_result
 from ._finetuned import load_tuned
+from ._folder import own_folder
 
 R = TypeVar("R", bound=Result)
 
@@ -186,9 +187,9 @@ def run_measurement(
     """Open a checkpoint, measure it in each process, write ``name.json`` and ``name.svg`` once."""
     with joined() as place:
         opened = open_checkpoint(config, place)
-        check_writable(output_dir)  # otherwise what is measured would be lost
-        for network in (opened.checkpoint.ann, opened.snn):
-            network.to(default_device())
-        result = measure(opened)
-    write_result(output_dir, name, config, result)
+        with own_folder(output_dir):  # before it: what cannot be written would be lost
+            for network in (opened.checkpoint.ann, opened.snn):
+                network.to(default_device())
+            result = measure(opened)
+            write_result(output_dir, name, config, result)
     return result

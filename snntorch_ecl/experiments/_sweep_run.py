@@ -23,12 +23,11 @@ from ..training import fit
 from ._data import load_data
 from ._files import (
     check_alone,
-    check_same,
-    check_writable,
     versions_and_machine,
     write_json,
     write_result,
 )
+from ._folder import check_same, own_folder
 from ._measure import pays_to_compile
 from ._sweep import Point, Sweep
 
@@ -93,8 +92,15 @@ def run_sweep(config: SweepConfig, output_dir: Path, *, progress: bool = True) -
         >>> run_sweep(config, Path("runs/sweep"))  # doctest: +SKIP
     """
     check_alone("a sweep")
-    check_writable(output_dir)
-    file = output_dir / "sweep.json"
+    with own_folder(output_dir):
+        runs = _runs(config, output_dir / "sweep.json", progress)
+        sweep = _gather(config, runs)
+        write_result(output_dir, "sweep", config, sweep, runs=runs)
+    return sweep
+
+
+def _runs(config: SweepConfig, file: Path, progress: bool) -> dict[str, Any]:
+    """What each training gave; the file has those that are finished."""
     runs = _finished(file, config)
     split, classes = load_data(config.experiment.data)
     for levels in config.levels:
@@ -107,9 +113,7 @@ def run_sweep(config: SweepConfig, output_dir: Path, *, progress: bool = True) -
                 )
                 so_far = {"config": asdict(config), "figures": {"runs": runs}}
                 write_json(file, {**so_far, **versions_and_machine()})
-    sweep = _gather(config, runs)
-    write_result(output_dir, "sweep", config, sweep, runs=runs)
-    return sweep
+    return runs
 
 
 def _key(levels: int, seed: int) -> str:

@@ -13,7 +13,8 @@ from ..settings import ExperimentConfig
 from ..training import fit
 from ._curves import read_curves
 from ._data import load_data
-from ._files import begin_or_resume, check_processes, versions_and_machine, write_result
+from ._files import check_processes, versions_and_machine, write_result
+from ._folder import run_folder
 
 
 def run_training(
@@ -49,8 +50,11 @@ def run_training(
         >>> run_training(recipe("digits"), Path("runs/digits"))  # doctest: +SKIP
     """
     check_processes(devices, num_nodes)
-    begin_or_resume(output_dir, config, resume=resume)
-    with joined() as place, own_random_numbers(config.seed):
+    with (
+        run_folder(output_dir, config, resume=resume),
+        joined() as place,
+        own_random_numbers(config.seed),
+    ):
         with main_first(place):  # it may download
             split, classes = load_data(config.data)
         ann = initial_ann(config, classes=len(classes))
@@ -68,10 +72,10 @@ def run_training(
             num_nodes=num_nodes,
             progress=progress and is_main(),
         )
-    path = output_dir / "ann.safetensors"
-    if is_main():
-        seconds = round(time.perf_counter() - started, 1)
-        figures = {"seconds_of_last_slice": seconds, **versions_and_machine()}
-        save_ann(path, ann, config, classes=classes, figures=figures)
-        write_result(output_dir, "training", config, read_curves(output_dir), **figures)
+        path = output_dir / "ann.safetensors"
+        if is_main():
+            seconds = round(time.perf_counter() - started, 1)
+            figures = {"seconds_of_last_slice": seconds, **versions_and_machine()}
+            save_ann(path, ann, config, classes=classes, figures=figures)
+            write_result(output_dir, "training", config, read_curves(output_dir), **figures)
     return path

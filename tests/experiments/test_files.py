@@ -16,13 +16,7 @@ from snntorch_ecl.experiments import (
     run_demo,
     run_sweep,
 )
-from snntorch_ecl.experiments._files import (
-    check_same,
-    check_writable,
-    versions_and_machine,
-    write_json,
-)
-from snntorch_ecl.settings import ExperimentConfig
+from snntorch_ecl.experiments._files import versions_and_machine, write_json
 
 
 def test_it_makes_the_folder_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -73,32 +67,3 @@ def test_what_one_process_does_alone_is_not_done_by_each_of_several(
     with pytest.raises(ConfigError, match="the demo runs in one process"):
         run_demo(DemoConfig(output_dir=tmp_path))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_is_made_and_left_empty(tmp_path: Path) -> None:
-    check_writable(tmp_path / "a" / "b")
-    assert list((tmp_path / "a" / "b").iterdir()) == []
-
-
-@pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_file_is_no_folder(tmp_path: Path, place: str) -> None:
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(DataError, match=f"{place} cannot be written to"):
-        check_writable(tmp_path / place)
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_a_setting_that_did_not_exist_has_to_be_told(tmp_path: Path) -> None:
-    """Today's default need not be what the run did."""
-    file = tmp_path / "config.json"
-    before = ExperimentConfig().to_dict()
-    check_same(before, ExperimentConfig(), file)
-    del before["train"]["compile"]
-    with pytest.raises(ConfigError, match=r"without the settings train\.compile \(now False\)"):
-        check_same(before, ExperimentConfig(), file)
-
-
-def test_a_setting_that_is_gone_differs(tmp_path: Path) -> None:
-    before = {**ExperimentConfig().to_dict(), "warmup": 3}
-    with pytest.raises(ConfigError, match="warmup was 3, now None"):
-        check_same(before, ExperimentConfig(), tmp_path / "config.json")

@@ -44,12 +44,11 @@ SCRIPT = """
         setattr(runs, name, watched)
     folder, checkpoint = Path(sys.argv[1]) / "two", sys.argv[2]
     some = {"checkpoint": checkpoint, "steps": (3,), "images": 7}
-    with joined() as place:  # once: they cannot meet a second time
-        run_energy(EnergyConfig(**some), folder, progress=False)
-        run_early_exit(ExitConfig(**some), folder, progress=False)
-        whole = MeasureConfig(checkpoint=checkpoint, steps=(1, 2, 4))
-        run_evaluation(whole, folder, progress=False)
-
+    run_energy(EnergyConfig(**some), folder, progress=False)  # each meets anew
+    run_early_exit(ExitConfig(**some), folder, progress=False)
+    whole = MeasureConfig(checkpoint=checkpoint, steps=(1, 2, 4))
+    run_evaluation(whole, folder, progress=False)
+    with joined() as place:
         chosen = Path(sys.argv[1]) / "thresholds"
         chosen.mkdir(exist_ok=True)
         for method in ("mse", "percentile", "max"):
