@@ -12,7 +12,7 @@ torch.Size([3, 2])
 
 from . import errors, functional, models, surrogate
 from ._version import __version__
-from .conversion import calibrate, compensate, convert, load, prepare
+from .conversion import calibrate, compensate, convert, convert_pretrained, load, prepare
 from .errors import EclError
 from .graph import ConvertConfig, Site, keep, register
 from .measurement import Energy, Evaluation, Verification, energy, evaluate, plot_spikes, verify
@@ -37,6 +37,7 @@ __all__ = [
     "calibrate",
     "compensate",
     "convert",
+    "convert_pretrained",
     "energy",
     "errors",
     "evaluate",

@@ -127,9 +127,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "snntorch_ecl": (
         "ConvertConfig", "DualThreshold", "EclError", "Energy", "Evaluation", "SignedMaxPool",
         "Site", "SpikingNetwork", "Stepwise", "Temporal", "ThresholdClip", "Verification",
-        "__version__", "calibrate", "compensate", "convert", "energy", "errors", "evaluate",
-        "functional", "fuse", "keep", "load", "models", "plot_spikes", "prepare", "register",
-        "reset", "surrogate", "verify",
+        "__version__", "calibrate", "compensate", "convert", "convert_pretrained", "energy",
+        "errors", "evaluate", "functional", "fuse", "keep", "load", "models", "plot_spikes",
+        "prepare", "register", "reset", "surrogate", "verify",
     ),
     "errors": (
         "CheckpointError", "ConfigError", "DataError", "EclError", "InputError",
@@ -149,8 +149,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "network": ("Layer", "Observer", "Prediction", "Seen", "SpikingNetwork", "StepByStep",
                 "Summary"),
     "conversion": (
-        "CalibrateConfig", "Compensation", "Correction", "LayerCorrection", "calibrate",
-        "compensate", "convert", "load", "prepare",
+        "Budget", "CalibrateConfig", "Compensation", "Correction", "LayerCorrection", "calibrate",
+        "compensate", "convert", "convert_pretrained", "load", "prepare",
     ),
     "measurement": (
         "CONFIDENCES", "Constants", "Energy", "Evaluation", "ExitCurve", "ExitPoint",

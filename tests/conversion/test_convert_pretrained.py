@@ -1,0 +1,82 @@
+"""One call from a ReLU network to a spiking one."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import snntorch_ecl as ecl
+from snntorch_ecl.errors import ConfigError, DataError, UnsupportedError
+from tests.helpers.residual import images, relu_network
+
+STEPS = 4
+
+
+def batches() -> list[Tensor]:
+    return list(torch.split(images(), 16))
+
+
+def made(budget: Any) -> ecl.SpikingNetwork:
+    return ecl.convert_pretrained(
+        relu_network(), batches(), num_steps=STEPS, budget=budget, progress=False
+    )
+
+
+def error(snn: ecl.SpikingNetwork) -> float:
+    """On images that nothing was fitted to or judged by."""
+    x = torch.randn(200, 2, 8, 8, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        wanted = relu_network()(x)
+        return float((snn(x, num_steps=STEPS) - wanted).norm() / wanted.norm())
+
+
+def test_fast_is_prepare_calibrate_convert() -> None:
+    ann = ecl.prepare(relu_network(), per_channel=True)
+    ann = ecl.calibrate(ann, batches(), num_steps=STEPS, progress=False)
+    expected, found = ecl.convert(ann).state_dict(), made("fast").state_dict()
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+def test_more_budget_brings_fresh_images_closer() -> None:
+    fast, good = made("fast"), made("good")
+    assert fast.compensation is None
+    assert good.compensation.kept
+    assert error(good) < 0.9 * error(fast)
+
+
+def test_the_users_network_stays_as_it_was() -> None:
+    model = relu_network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    ecl.convert_pretrained(model, batches(), num_steps=2, progress=False)
+    assert isinstance(model.relu, nn.ReLU)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_arguments_reach_the_pieces() -> None:
+    snn = ecl.convert_pretrained(
+        relu_network(),
+        [{"x": x} for x in batches()],
+        num_steps=2, budget="fast", negative_threshold=-0.25, key="x", progress=False,
+    )  # fmt: skip
+    assert {neuron.negative_threshold for neuron in snn.neurons.values()} == {-0.25}
+
+
+@pytest.mark.parametrize(
+    ("settings", "error_type", "text"),
+    [
+        ({"budget": "all"}, ConfigError, "budget must be one of fast, good, best; got 'all'"),
+        ({"num_steps": 0}, ConfigError, "num_steps"),
+        ({"negative_threshold": 0.5}, ConfigError, "negative_threshold must be <= 0"),
+        ({"data": iter([torch.rand(2, 2, 8, 8)])}, DataError, "only once.*Give a DataLoader"),
+        ({"data": []}, DataError, "empty"),
+        ({"model": nn.Sequential(nn.Linear(2, 2), nn.Mish())}, UnsupportedError, "Mish"),
+    ],
+)
+def test_refusals(settings: Any, error_type: type[Exception], text: str) -> None:
+    given = {"model": relu_network(), "data": batches(), "num_steps": 2, **settings}
+    with pytest.raises(error_type, match=text):
+        ecl.convert_pretrained(given.pop("model"), given.pop("data"), progress=False, **given)
