@@ -71,18 +71,23 @@ def _synapses(dims: int | None) -> LayerKind:
     )
 
 
-def _over_places(dims: int) -> LayerKind:
-    return LayerKind(handler=keep, scale="passes", dims=dims, keeps_dims=True)
+def _averages(dims: int) -> LayerKind:
+    return LayerKind(handler=keep, scale="passes", dims=dims, keeps_dims=True, whole="averages")
+
+
+def _pads_zeros(dims: int) -> LayerKind:
+    return LayerKind(handler=keep, scale="passes", dims=dims, keeps_dims=True, whole="keeps")
 
 
 def _pools_maximum(dims: int) -> LayerKind:
-    return LayerKind(handler=_max_pool, scale="passes", dims=dims, keeps_dims=True)
+    return LayerKind(handler=_max_pool, scale="passes", dims=dims, keeps_dims=True, whole="keeps")
 
 
-_IDLE = LayerKind(handler=keep, cost="free", scale="passes", keeps_dims=True)
-_EACH_CHANNEL = LayerKind(handler=keep, scale="passes", keeps_dims=True)
+_IDLE = LayerKind(handler=keep, cost="free", scale="passes", keeps_dims=True, whole="keeps")
+_EACH_CHANNEL = LayerKind(handler=keep, scale="passes", keeps_dims=True, whole="averages")
 _KEPT = LayerKind(handler=keep, keeps_dims=True)
-_RESHAPES = LayerKind(handler=_flatten, cost="free")
+_MOVES = LayerKind(handler=keep, keeps_dims=True, whole="keeps")
+_RESHAPES = LayerKind(handler=_flatten, cost="free", whole="keeps")
 
 # --------------------------------------------------------------------------- weights
 add(nn.Linear, kind=_synapses(None))
@@ -99,12 +104,15 @@ add(nn.BatchNorm2d, kind=LayerKind(handler=_batch_norm, dims=2, fixed_dims=True)
 add(nn.BatchNorm3d, kind=LayerKind(handler=_batch_norm, dims=3, fixed_dims=True))
 
 # ------------------------------------------------------- averages, padding, upsampling
-add(nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.ZeroPad1d, kind=_over_places(1))
-add(nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ZeroPad2d, kind=_over_places(2))
-add(nn.AvgPool3d, nn.AdaptiveAvgPool3d, nn.ZeroPad3d, kind=_over_places(3))
+add(nn.AvgPool1d, nn.AdaptiveAvgPool1d, kind=_averages(1))
+add(nn.AvgPool2d, nn.AdaptiveAvgPool2d, kind=_averages(2))
+add(nn.AvgPool3d, nn.AdaptiveAvgPool3d, kind=_averages(3))
+add(nn.ZeroPad1d, kind=_pads_zeros(1))
+add(nn.ZeroPad2d, kind=_pads_zeros(2))
+add(nn.ZeroPad3d, kind=_pads_zeros(3))
 add(nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, kind=_EACH_CHANNEL)
-add(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d, kind=_KEPT)
-add(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d, kind=_KEPT)
+add(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d, kind=_MOVES)
+add(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d, kind=_MOVES)
 add(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d, kind=_KEPT)
 
 # --------------------------------------------------------------------------- maxima
@@ -114,12 +122,12 @@ add(nn.MaxPool3d, nn.AdaptiveMaxPool3d, kind=_pools_maximum(3))
 
 # --------------------------------------------------------------------- moving values
 add(*IDLE_LAYERS, kind=_IDLE)
-add(nn.PixelShuffle, nn.PixelUnshuffle, kind=_KEPT)
-add(nn.ChannelShuffle, kind=LayerKind(handler=keep, cost="free", keeps_dims=True))
+add(nn.PixelShuffle, nn.PixelUnshuffle, kind=_MOVES)
+add(nn.ChannelShuffle, kind=LayerKind(handler=keep, cost="free", keeps_dims=True, whole="keeps"))
 add(nn.Flatten, nn.Unflatten, kind=_RESHAPES)
 
 # -------------------------------------------------------- what conversion itself makes
 add(DualThreshold, kind=LayerKind(cost="neurons", keeps_dims=True))
 add(SignedMaxPool, StepBias, kind=LayerKind(keeps_dims=True))
 add(Scale, kind=LayerKind(cost="synapses", keeps_dims=True))
-add(Hold, kind=LayerKind(cost="free", keeps_dims=True))
+add(Hold, kind=LayerKind(cost="free", scale="passes", keeps_dims=True, whole="keeps"))

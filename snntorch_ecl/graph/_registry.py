@@ -34,6 +34,8 @@ class LayerKind:
         dims: Number of dimensions behind the channels, if it matters to the layer; None: any.
         fixed_dims: Whether its input always has that many.
         keeps_dims: Whether its output has as many dimensions as its input.
+        whole: What it does to whole numbers: it ``keeps`` them, as it moves or selects values, or
+            it ``averages`` them; None: neither, or it is not known.
     """
 
     handler: Handler | None = None
@@ -42,6 +44,7 @@ class LayerKind:
     dims: int | None = None
     fixed_dims: bool = False
     keeps_dims: bool = False
+    whole: Literal["keeps", "averages"] | None = None
 
 
 _TABLE: dict[type[nn.Module], LayerKind] = {}
