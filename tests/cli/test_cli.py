@@ -39,7 +39,7 @@ from snntorch_ecl.experiments import (
     recipe_names,
 )
 from snntorch_ecl.models import pretrained_names, pretrained_snn_names
-from tests.experiments.test_demo import quick_run
+from tests.helpers.demo import quick_run
 
 ROOT = Path(snntorch_ecl.__file__).parent.parent
 FILES = ("report.html", "figures.json", "network.safetensors")

@@ -2,91 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import html
 import json
 import math
 import re
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 import snntorch_ecl as ecl
 from snntorch_ecl._util.tables import render
-from snntorch_ecl.errors import ConfigError, DataError
-from snntorch_ecl.experiments import DemoConfig, DemoResult, Split, _demo, digits, run_demo
+from snntorch_ecl.experiments import DemoResult, Split, digits
 from snntorch_ecl.experiments._ablation import DUAL, PLAIN
 from snntorch_ecl.experiments._demo_words import NEXT
 from snntorch_ecl.models import DigitNet, load_pretrained_snn
+from tests.helpers.demo import Run, Text, cells, quick_run, some_digits
 
 SHOWN = (1, 2, 4, 8, 16)
-
-
-class Run(NamedTuple):
-    """A run and what it did to its surroundings."""
-
-    result: DemoResult
-    random_before: Tensor
-    random_after: Tensor
-    connections: list[Any]
-
-
-@contextmanager
-def no_network() -> Iterator[list[Any]]:
-    """Refuse connections beyond this machine, and note them in case the error is swallowed."""
-    tried: list[Any] = []
-    connect, look_up = socket.socket.connect, socket.getaddrinfo
-
-    def local(host: Any) -> bool:
-        return host in ("localhost", "127.0.0.1", "::1", None)
-
-    def guarded_connect(own: socket.socket, address: Any) -> None:
-        if own.family in (socket.AF_INET, socket.AF_INET6) and not local(address[0]):
-            tried.append(address)
-            raise OSError(f"no network here: {address}")
-        connect(own, address)
-
-    def guarded_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
-        if not local(host):
-            tried.append(host)
-            raise socket.gaierror(f"no network here: {host}")
-        return look_up(host, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", guarded_connect)
-        patch.setattr(socket, "getaddrinfo", guarded_look_up)
-        yield tried
-
-
-def some_digits() -> Split:
-    """Every fourth digit to train on, and every tenth of those held out."""
-    train, test = digits()
-    return Split(Subset(train, range(0, 4000, 4)), Subset(test, range(0, 1000, 10)))
-
-
-@functools.cache
-def quick_run(base: Path, data: Callable[[], Split] = digits) -> Run:
-    """The one run; other test modules of the session share it."""
-    config = DemoConfig(quick=True, output_dir=base / data.__name__ / "made on demand")
-    torch.manual_seed(123)
-    before = torch.get_rng_state()
-    with no_network() as tried, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_demo, "digits", data)
-        if data is some_digits:  # as many steps as on all digits
-            training = replace(config.training, batch_size=16)
-            patch.setattr(DemoConfig, "training", training)
-        result = run_demo(config, progress=False)
-    return Run(result, before, torch.get_rng_state(), tried)
 
 
 # `.ci/run` makes the whole one for every change, by the command.
@@ -103,37 +40,6 @@ def run(data: Callable[[], Split], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def result(run: Run) -> DemoResult:
     return run.result
-
-
-def cells(result: DemoResult) -> list[list[str]]:
-    """The table as people see it."""
-    lines = [line for line in render(result.table()).splitlines() if line[0] in "┃│"]
-    return [[cell.strip() for cell in line.strip("┃│").replace("┃", "│").split("│")]
-            for line in lines]  # fmt: skip
-
-
-class Text(HTMLParser):
-    """Tables and visible text of the report."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.words = ""
-        self.in_cell = False
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        if tag == "tr":
-            self.rows.append([])
-        self.in_cell = tag in ("td", "th")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.in_cell = False
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-        if self.in_cell:
-            self.rows[-1].append(data)
 
 
 @pytest.fixture
@@ -367,41 +273,6 @@ def test_the_callers_random_numbers_go_on_undisturbed(run: Run) -> None:
 
 def test_nothing_is_fetched_from_the_network(run: Run) -> None:
     assert run.connections == []
-
-
-def test_the_guard_against_the_network_works() -> None:
-    with no_network() as tried:
-        with pytest.raises(OSError, match="no network here"):
-            socket.create_connection(("example.org", 80))
-        with socket.socket() as own, pytest.raises(OSError, match="no network here"):
-            own.connect(("192.0.2.1", 80))
-    assert tried == ["example.org", ("192.0.2.1", 80)]
-
-
-# ----------------------------------------------------------------------------------- config
-
-
-@pytest.mark.parametrize("num_steps", [7, 0, -1])
-def test_runs_shorter_than_the_levels_are_refused(num_steps: int) -> None:
-    with pytest.raises(ConfigError, match=rf"num_steps must be .*; got {num_steps}"):
-        DemoConfig(num_steps=num_steps)
-
-
-def test_the_table_shows_the_steps_to_use() -> None:
-    assert DemoConfig(levels=3, num_steps=5).shown_steps == (1, 2, 3, 4)
-
-
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for place in ("file", "file/below"):
-        with pytest.raises(DataError, match=rf"{place} cannot be written to"):
-            run_demo(DemoConfig(output_dir=tmp_path / place), progress=False)
-
-
-@pytest.mark.parametrize(("quick", "epochs"), [(False, 8), (True, 1)])
-def test_the_recipe_follows_the_settings(quick: bool, epochs: int) -> None:
-    training = DemoConfig(quick=quick, seed=9).training
-    assert (training.epochs, training.seed) == (epochs, 9)
 
 
 def test_no_figure_is_nan(result: DemoResult) -> None:

@@ -48,6 +48,46 @@ class DualThresholdNeuron:
         return [self.step(current) for current in currents]
 
 
+class SizedNeuron:
+    """A neuron whose spikes have the nearest of the sizes 1, 1/2, … 1/2^(K−1), in units of θ.
+
+    It looks for the size, from the largest down, that leaves the charge at least as near to zero
+    as the next smaller one does; the smallest is compared with no spike. The charge is what is
+    above half the smallest size; of a spike that is taken back, what is below, and below θ′.
+    """
+
+    def __init__(
+        self,
+        threshold: Number,
+        sizes: int,
+        lower: float = -1e-3,
+        initial_membrane: Number = HALF,
+    ) -> None:
+        self.theta, self.lower = Fraction(threshold), lower
+        self.sizes = [Fraction(1, 2**power) for power in range(sizes)]
+        self.v = Fraction(initial_membrane) * self.sizes[-1] * self.theta
+        self.n = Fraction(0)
+
+    def nearest(self, charge: Fraction, largest: Fraction) -> Fraction:
+        for size, smaller in zip(self.sizes, [*self.sizes[1:], Fraction(0)], strict=True):
+            if size <= largest and abs(charge - size) <= abs(charge - smaller):
+                return size
+        return Fraction(0)
+
+    def step(self, current: Number) -> float:
+        self.v += Fraction(current)
+        charge = self.v / self.theta - self.sizes[-1] / 2
+        spike = self.nearest(charge, self.sizes[0])
+        if spike == 0 and self.lower != -math.inf:
+            spike = -self.nearest(Fraction(self.lower) / self.theta - charge, self.n)
+        self.v -= spike * self.theta
+        self.n += spike
+        return float(spike)
+
+    def run(self, currents: Iterable[Number]) -> list[float]:
+        return [self.step(current) for current in currents]
+
+
 def integrate_and_fire(
     currents: Iterable[Number], threshold: Number, initial_membrane: Number = HALF
 ) -> list[int]:
@@ -106,3 +146,33 @@ def surrogate_gradients(
         past_spikes += spike
         m -= threshold * spike
     return by_current, by_threshold
+
+
+def sized_gradients(
+    currents: Sequence[float],
+    weights: Sequence[float],
+    theta: float,
+    sizes: int,
+    lower: float,
+) -> list[float]:
+    """d(Σ_t w_t·s_t)/dI_k of :class:`SizedNeuron`, with reset and count detached.
+
+    A size s adds g = s/2 to the next smaller one (the smallest adds itself), and is fired halfway
+    between both, at c = s − g/2 above half the smallest. There the spike has the slope
+    g·σ((v − c)/gθ)/gθ = σ(…)/θ; as far below, and by θ′, the same if n ≥ s.
+    """
+    neuron, unit = SizedNeuron(theta, sizes, lower), 0.5 ** (sizes - 1)
+    found = [0.0] * len(currents)
+    for t, (current, weight) in enumerate(zip(currents, weights, strict=True)):
+        charge = float(neuron.v) + current - unit * theta / 2
+        slope = 0.0
+        for size in (0.5**power for power in range(sizes)):
+            gain = size if size == unit else size / 2
+            edge = (size - gain / 2) * theta
+            slope += atan_slope((charge - edge) / (gain * theta))
+            if neuron.n >= size and lower != -math.inf:
+                slope += atan_slope((lower - charge - edge) / (gain * theta))
+        for k in range(t + 1):
+            found[k] += weight * slope / theta
+        neuron.step(current)
+    return found

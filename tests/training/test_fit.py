@@ -2,13 +2,11 @@
 
 import contextlib
 import copy
-import dataclasses
 import logging
 import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,59 +18,23 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import snntorch_ecl as ecl
-from snntorch_ecl.errors import ConfigError, DataError, StateError
+from snntorch_ecl.errors import DataError, StateError
 from snntorch_ecl.settings import TrainConfig
 from snntorch_ecl.training import fit
 from snntorch_ecl.training._thresholds import parameter_groups, start_thresholds
-from tests.helpers.compilers import lossy
+from tests.helpers.fits import (
+    BATCH,
+    DATA,
+    EPOCHS,
+    SAMPLES,
+    config,
+    net,
+    problem,
+    same,
+    trained,
+    weights,
+)
 from tests.helpers.parts import clips_of
-
-BATCH, SAMPLES, EPOCHS = 16, 60, 3  # 60 = 3 · 16 + 12: the last, incomplete batch is left out
-
-
-def problem() -> tuple[Tensor, Tensor]:
-    """Three classes around three centres, far apart."""
-    generator = torch.Generator().manual_seed(5)
-    labels = torch.arange(SAMPLES) % 3
-    centres = 2 * torch.eye(3, 4)
-    return centres[labels] + 0.3 * torch.randn(SAMPLES, 4, generator=generator), labels
-
-
-DATA = TensorDataset(*problem())
-
-
-def net(*, per_channel: bool = False, dropout: float = 0.0) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        layers = (nn.Linear(4, 12), nn.ReLU(), nn.Dropout(dropout), nn.Linear(12, 8), nn.ReLU())
-        model = nn.Sequential(*layers, nn.Linear(8, 3))
-        return ecl.prepare(model, levels=4, per_channel=per_channel).train()
-
-
-def settled_net() -> nn.Module:
-    """Thresholds that are set and follow nothing, so that compiled code may begin at once."""
-    model = net()
-    model(DATA.tensors[0])
-    for clip in clips_of(model).values():
-        clip.threshold = clip.threshold
-    return model
-
-
-def config(**changes: Any) -> TrainConfig:
-    return TrainConfig(**{"epochs": EPOCHS, "batch_size": BATCH, **changes})
-
-
-def trained(model: nn.Module | None = None, **changes: Any) -> nn.Module:
-    return fit(model or net(), DATA, config(**changes), accelerator="cpu", progress=False)
-
-
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.named_parameters()}
-
-
-def same(left: nn.Module, right: nn.Module) -> bool:
-    pairs = zip(weights(left).values(), weights(right).values(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def loss_of(model: nn.Module) -> float:
@@ -311,109 +273,6 @@ def test_each_parameter_is_in_one_group_with_its_own_decay() -> None:
     assert Counter(found[0] + found[1]) == Counter(names.values())
     assert found[1] == [name for name in names.values() if name.endswith("raw_threshold")]
     assert len(found[1]) == 2
-
-
-# ------------------------------------------------------------------------------ TrainConfig
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *[(field, value) for field in ("epochs", "batch_size") for value in (0, -1, 1.5, True)],
-        *[("lr", value) for value in (0, -0.1, math.nan, math.inf)],
-        *[
-            (field, value)
-            for field in ("momentum", "label_smoothing")
-            for value in (-0.1, 1, math.nan)
-        ],
-        *[
-            (field, value)
-            for field in ("weight_decay", "threshold_decay", "gradient_clip")
-            for value in (-1e-9, math.nan)
-        ],
-        *[(field, value) for field in ("workers", "seed") for value in (-1, 1.5, True, "x")],
-        ("precision", "64-true"),
-    ],
-)
-def test_a_bad_setting_is_refused_by_name_and_value(field: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"^{field} must ") as caught:
-        TrainConfig(**{field: value})
-    assert str(caught.value).endswith(f"got {value!r}")
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"epochs": 1, "batch_size": 1, "lr": 1e-9},
-        {"momentum": 0, "label_smoothing": 0, "weight_decay": 0, "threshold_decay": 0},
-        {"gradient_clip": 0, "workers": 0, "precision": "bf16-mixed"},
-    ],
-)
-def test_settings_at_the_edge_pass(settings: dict[str, Any]) -> None:
-    made = TrainConfig(**settings)
-    assert {name: getattr(made, name) for name in settings} == settings
-
-
-@pytest.mark.parametrize(
-    ("precision", "fast", "told"),
-    [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)],
-)
-def test_a_precision_that_the_processor_has_not_is_told(
-    precision: str, fast: bool, told: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("snntorch_ecl.training._fit.multiplies_bfloat16", lambda: fast)
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        trained(epochs=1, precision=precision)
-    messages = [str(w.message) for w in seen if "ten times as long as '32-true'" in str(w.message)]
-    assert len(messages) == told
-
-
-def test_a_config_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        TrainConfig().lr = 1.0  # type: ignore[misc]
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
-def test_compiled_training_learns_what_plain_training_learns() -> None:
-    plain, compiled = trained(settled_net()), trained(settled_net(), compile=True)
-    assert weights(compiled).keys() == weights(plain).keys()
-    for one, other in zip(compiled.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
-
-
-def test_where_the_compiler_loses_gradients_training_goes_on_in_plain_code(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    plain = trained(settled_net())
-    torch.compiler.reset()
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=lossy))
-    with pytest.warns(UserWarning, match=r"plain code: compiled by torch .* first is "):
-        compiled = trained(settled_net(), compile=True)
-    for one, other in zip(compiled.parameters(), plain.parameters(), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_nothing_is_compiled_while_thresholds_follow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled code would not raise them."""
-    monkeypatch.setattr(torch, "compile", lambda *args, **options: pytest.fail("compiled"))
-    few = trained(compile=True, epochs=2)
-    assert any(clip.follows for clip in clips_of(few).values())
-    assert same(few, trained(epochs=2))
-
-
-@pytest.mark.parametrize(
-    "where",
-    [
-        {"accelerator": "xyz"},
-        {"accelerator": "cpu", "devices": 0},
-        {"accelerator": "cpu", "devices": -1},
-        {"accelerator": "cpu", "num_nodes": 0},
-    ],
-)
-def test_a_machine_that_there_is_not_is_a_setting(where: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"{list(where)[-1]}"):
-        fit(net(), DATA, config(), progress=False, **where)
 
 
 def test_norms_that_were_synchronised_are_the_models_own_again() -> None:
