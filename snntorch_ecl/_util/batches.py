@@ -116,7 +116,7 @@ def _with_bar(data: Iterable[Any], desc: str, progress: bool | str) -> Iterable[
     if isinstance(data, Tensor):
         raise DataError(
             f"data must be batches; got one tensor of shape {list(data.shape)}, whose rows would "
-            "be taken for them. Give a DataLoader, or a list: [images]"
+            "be taken for batches. Give a DataLoader, or a list: [images]"
         )
     desc = progress if isinstance(progress, str) else desc
     bar: Iterable[Any] = tqdm(

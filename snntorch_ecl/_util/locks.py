@@ -59,7 +59,7 @@ def _open_locked(path: Path) -> int:
         except OSError as error:
             if error.errno not in _TAKEN:
                 warnings.warn(
-                    f"the file system of {path.parent} has no locks ({error}): see to it that no "
+                    f"the file system of {path.parent} has no locks ({error}): make sure that no "
                     "second run starts there",
                     stacklevel=4,
                 )

@@ -45,7 +45,7 @@ def demo(
         Path, typer.Option(metavar="DIR", help="Folder for the report, figures and network.")
     ] = Path("snntorch-ecl-demo"),
     levels: Annotated[
-        int, typer.Option(metavar="L", help="Levels of the activations; T = L is compared.")
+        int, typer.Option(metavar="L", help="Levels of the activations; compared at T = L.")
     ] = 8,
     seed: Annotated[
         int, typer.Option(metavar="N", help="The same seed gives the same figures.")

@@ -39,7 +39,7 @@ __all__ = ["train", "evaluate", "ablate", "sweep", "finetune"]  # noqa: RUF022 -
 EvaluatedSteps = Annotated[
     list[int] | None,
     typer.Option(
-        "--steps", "-T", metavar="T", help="Time steps; repeat it. [default: 1, 2, 4, …, 32]"
+        "--steps", "-T", metavar="T", help="Time steps; repeatable. [default: 1, 2, 4, …, 32]"
     ),
 ]
 
@@ -54,13 +54,13 @@ def train(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Of weights, order and variation. [default: 0]"),
+        typer.Option(metavar="N", help="Seed of weights, order and augmentation. [default: 0]"),
     ] = None,
     per_channel: Annotated[
-        bool, typer.Option("--per-channel", help="One threshold a channel.")
+        bool, typer.Option("--per-channel", help="One threshold for each channel.")
     ] = False,
     relu: Annotated[
-        bool, typer.Option("--relu", help="Train the plain ReLU network, to start others from.")
+        bool, typer.Option("--relu", help="Train the plain ReLU network, as a start for others.")
     ] = False,
     weights: Annotated[
         Path | None,
@@ -71,7 +71,7 @@ def train(
 ) -> None:
     """Train a network with clipped activations.
 
-    It writes ann.safetensors; a run that was interrupted goes on with --resume.
+    It writes ann.safetensors. To continue an interrupted run, add --resume.
     """
     flags = given(
         levels=levels,
@@ -113,7 +113,7 @@ def ablate(
         typer.Option(
             "--neuron",
             metavar="NAME",
-            help="Repeat it. "
+            help="Repeatable: "
             + ", ".join(f'"{n}"' if " " in n else n for n in NEURONS)
             + ". [default: all]",
         ),
@@ -131,7 +131,10 @@ def sweep(
     levels: Annotated[
         list[int] | None,
         typer.Option(
-            "--levels", "-L", metavar="L", help="Levels to train; repeat it. [default: 2, 4, …, 32]"
+            "--levels",
+            "-L",
+            metavar="L",
+            help="Levels to train; repeatable. [default: 2, 4, …, 32]",
         ),
     ] = None,
     steps: EvaluatedSteps = None,
@@ -144,7 +147,7 @@ def sweep(
 ) -> None:
     """Train for each L and seed, and measure at each T.
 
-    The same command goes on where it was interrupted.
+    If it is interrupted, the same command continues it.
     """
     inner = experiment.settings(given(train=given(epochs=epochs)))
     flags = given(levels=levels, steps=steps, seeds=seeds, experiment=inner)
@@ -164,7 +167,7 @@ def finetune(
     steps: Annotated[
         list[int] | None,
         typer.Option(
-            "--steps", metavar="T", help="T to measure; repeat it. [default: 1, 2, 4, …, 32]"
+            "--steps", metavar="T", help="T to measure; repeatable. [default: 1, 2, 4, …, 32]"
         ),
     ] = None,
     distillation: Annotated[
@@ -174,15 +177,17 @@ def finetune(
     surrogate: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Gradient: triangular, rectangular or atan. [default: triangular]"
+            metavar="NAME",
+            help="Surrogate gradient: triangular, rectangular, atan. [default: triangular]",
         ),
     ] = None,
     teachers: Annotated[
         list[Path] | None,
-        typer.Option("--teacher", metavar="FILE", help="Learn from this ANN too; repeat it."),
+        typer.Option("--teacher", metavar="FILE", help="Learn from this ANN too; repeatable."),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Start from another fine-tuning.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Start from the network of this `finetune` run."),
     ] = None,
     *,
     trained: Trained,

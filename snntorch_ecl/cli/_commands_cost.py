@@ -63,12 +63,12 @@ def early_exit(
         typer.Option(
             "--confidence",
             metavar="X",
-            help="Probability at which to stop; repeat it. [default: 0.5 to 0.999]",
+            help="Probability at which to stop; repeatable. [default: 0.5 to 0.999]",
         ),
     ] = None,
     min_steps: Annotated[
         int | None,
-        typer.Option(metavar="T", help="No image stops before. [default: 2]"),
+        typer.Option(metavar="T", help="No image stops before this step. [default: 2]"),
     ] = None,
 ) -> None:
     """Stop each image when the network is sure."""
@@ -91,19 +91,19 @@ def bench(
             "--model",
             metavar="NAME",
             help="digit_net, resnet18, resnet20, resnet34, vgg16, torchvision/NAME; "
-            "repeat it. [default: resnet18, vgg16]",
+            "repeatable. [default: resnet18, vgg16]",
         ),
     ] = None,
     steps: Annotated[
         list[int] | None,
         typer.Option(
-            "--steps", "-T", metavar="T", help="Time steps; repeat it. [default: 1, 2, 4, 8]"
+            "--steps", "-T", metavar="T", help="Time steps; repeatable. [default: 1, 2, 4, 8]"
         ),
     ] = None,
     batch_sizes: Annotated[
         list[int] | None,
         typer.Option(
-            "--batch-size", metavar="B", help="Images at a time; repeat it. [default: 1, 32]"
+            "--batch-size", metavar="B", help="Images at a time; repeatable. [default: 1, 32]"
         ),
     ] = None,
     repeats: Annotated[
@@ -112,7 +112,7 @@ def bench(
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Of the processor. [default: torch's]"),
+        typer.Option(metavar="N", help="CPU threads. [default: torch's]"),
     ] = None,
 ) -> None:
     """Time inference, as a multiple of T runs of the ANN."""

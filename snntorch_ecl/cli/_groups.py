@@ -21,14 +21,18 @@ from ._console import errors_as_text
 
 T = TypeVar("T")
 
-Folder = Annotated[Path, typer.Option("--output-dir", metavar="DIR", help="Folder of the run.")]
+Folder = Annotated[
+    Path, typer.Option("--output-dir", metavar="DIR", help="Folder for the results.")
+]
 SettingsFile = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings: YAML, or the JSON of a run."),
+    typer.Option(
+        "--config", metavar="FILE", help="Settings file: YAML, or the JSON of an earlier run."
+    ),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Of the processor. [default: idle cores]"),
+    typer.Option(metavar="N", help="CPU threads. [default: idle cores]"),
 ]
 
 
@@ -44,13 +48,13 @@ class Measured:
     """Which network, on which images."""
 
     checkpoint: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="An ann.safetensors of `train`.")
+        Path | None, typer.Option(metavar="FILE", help="An ann.safetensors written by `train`.")
     ] = None
     pretrained: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help=f"Or one that ships: {', '.join((*pretrained_names(), *pretrained_snn_names()))}.",
+            help=f"Or a shipped one: {', '.join((*pretrained_names(), *pretrained_snn_names()))}.",
         ),
     ] = None
     data_root: Annotated[
@@ -58,7 +62,7 @@ class Measured:
     ] = None
     images: Annotated[
         int | None,
-        typer.Option(metavar="N", help="How many test images; 0 for all."),
+        typer.Option(metavar="N", help="Test images, 0 for all. [default: all; energy: 200]"),
     ] = None
 
     def settings(self) -> dict[str, Any]:
@@ -72,7 +76,7 @@ class Tuned(Measured):
 
     tuned: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of a `finetune` of it, to measure instead."),
+        typer.Option(metavar="DIR", help="Folder of a `finetune` run of it, to measure instead."),
     ] = None
 
 
@@ -88,7 +92,7 @@ class Trained:
         typer.Option(metavar="X", help="Learning rate at the start. [default: the recipe's]"),
     ] = None
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the interrupted run in the folder.")
+        bool, typer.Option("--resume", help="Continue the interrupted run in the folder.")
     ] = False
     devices: Annotated[int, typer.Option(metavar="N", help="Processes on this machine.")] = 1
     num_nodes: Annotated[int, typer.Option(metavar="N", help="Machines.")] = 1
@@ -113,7 +117,7 @@ class Experiment:
         str | None,
         typer.Option(
             metavar="NAME",
-            help=f"Or those that ship: {', '.join(recipe_names())}. [default: digits]",
+            help=f"Or a shipped recipe: {', '.join(recipe_names())}. [default: digits]",
         ),
     ] = None
     data_root: Annotated[

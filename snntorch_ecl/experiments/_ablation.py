@@ -42,7 +42,7 @@ NEURONS = tuple(_SETTINGS)
 def variants(snn: SpikingNetwork) -> dict[str, SpikingNetwork]:
     """Copies of one spiking network, with each of :data:`NEURONS`, by name.
 
-    θ′ = −θ/2 and −θ are of the smallest θ of a layer whose θ differ over channels.
+    In a layer with a θ for each channel, θ′ = −θ/2 and −θ are those of the smallest one.
     """
     check_spiking(snn)
     networks = {name: copy.deepcopy(snn) for name in NEURONS}
@@ -131,7 +131,7 @@ def ablate(
         The comparison.
 
     Raises:
-        ConfigError: There is no T, or one below 1; or no such neuron.
+        ConfigError: ``steps`` is empty or below 1, or there is no such neuron.
         ThresholdUnsetError, NotPreparedError, DataError: As for convert and evaluate.
 
     Example:

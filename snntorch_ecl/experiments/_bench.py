@@ -34,7 +34,7 @@ class BenchConfig:
         batch_sizes: Numbers of images at a time, B.
         image_size: Height and width of the images, in pixels.
         repeats: Rounds; in each, every mode runs once, and medians are taken.
-        threads: Threads of the processor, for all modes; 0 keeps torch's setting.
+        threads: CPU threads, for all modes; 0 keeps torch's setting.
         seed: Seed of weights and images.
 
     Raises:

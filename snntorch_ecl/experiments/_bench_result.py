@@ -48,8 +48,8 @@ class Bench(Result):
         timings: One for each network, batch size and T.
         conversion: Seconds that ``convert`` takes, by network: median.
         repeats: Rounds.
-        threads: Of the processor.
-        device: Where it ran.
+        threads: Number of CPU threads.
+        device: The device it ran on.
     """
 
     timings: tuple[Timing, ...]

@@ -15,7 +15,7 @@ from ._measure import MeasureConfig, Opened, pays_to_compile, run_measurement
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyConfig(MeasureConfig):
-    """What to count operations of, at one T.
+    """Which network to count operations of, at one T.
 
     Attributes:
         negative_threshold: θ′ of all neurons, ``-inf`` (in YAML ``-.inf``) for plain IF; None for
@@ -42,11 +42,11 @@ class EnergyConfig(MeasureConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ExitConfig(MeasureConfig):
-    """Which confidences to stop at; every image stops after the T of ``steps``, a single one.
+    """Which confidences to stop at. ``steps`` holds one T, after which every image stops.
 
     Attributes:
         confidences: Probabilities at which an image stops.
-        min_steps: No image stops before.
+        min_steps: No image stops before this step.
 
     Raises:
         ConfigError: A setting is outside its range.

@@ -113,12 +113,13 @@ def _raster_picture(run: DigitRun, levels: int) -> Picture:
     return Picture(
         f"Spikes of {layer_name(run.layer)} for this digit",
         [(draw_raster(run, name), alternative(name)) for name in (DUAL, PLAIN)],
-        "▲ is a spike, ▼ a spike taken back because later input showed that it had come too early. "
+        "▲ is a spike, ▼ takes back a spike that came too early, as later input has shown. "
         f"“sum” counts ▲ minus ▼; “ANN” is the level, 0 to {levels}, of the ANN's activation, "
         f"which the sum should reach. Sums that miss it are orange. Of all {len(run.levels):,} "
         f"neurons of this layer, {percent(run.right(DUAL), 1)} % end at the ANN's level with the "
         f"dual threshold, {percent(run.right(PLAIN), 1)} % with IF. Shown are {len(shown)}, the "
-        "same on both sides: half of them take most spikes back, half spike most of the others.",
+        "same on both sides: one half take back the most spikes, the others are the busiest of "
+        "the rest.",
     )
 
 
@@ -183,7 +184,7 @@ def _cost_sheet(result: DemoResult) -> Sheet:
         "What one image would cost on a chip, at equal accuracy",
         ("", "accuracy, %", "mult., 10⁶", "add., 10⁶", "µJ"),
         rows,
-        "Each neuron at the first T at which it is as accurate as the weaker one at its best, up "
+        "Each neuron at the first T at which it reaches the best accuracy of the weaker one, up "
         f"to T = {result.config.num_steps}. Multiplications (with addition) and additions are in "
         f"millions. An estimate: the mean over {dual.samples} test digits; a multiplication costs "
         f"{dual.constants.mac:g} pJ, an addition {dual.constants.ac:g} pJ (45 nm, 32 bits). Not "

@@ -79,10 +79,10 @@ class DemoConfig:
 
 
 def below_levels(levels: int) -> str:
-    """Why a run of few steps is no use, in a line."""
+    """Why a run of fewer steps fails, in a line."""
     return (
-        f"Below T = {levels} a neuron cannot show all {levels} levels that training knew, and the "
-        "rounding adds up from layer to layer. For fewer steps, fine-tune."
+        f"Below T = {levels} a neuron cannot show all {levels} levels used in training, and the "
+        "rounding errors add up from layer to layer. For fewer steps, fine-tune."
     )
 
 

@@ -50,13 +50,13 @@ snn = ecl.load("network.safetensors", DigitNet())  # the file beside this page
 logits = snn(torch.rand(1, 1, 28, 28), num_steps=8)"""
 
 NEXT = (
-    ("Convert a network that is trained already. A few hundred images choose its thresholds; "
-     "labels are not needed for that.", _CONVERT),
+    ("Convert a network that is trained already. A few hundred images without labels are "
+     "enough to choose its thresholds.", _CONVERT),
     ("For fewer steps, train (or go on training) with clipped activations, as this demo did, and "
      "run at T = L.", _TRAIN),
     ("For T = 1 or 2, fine-tune the spiking network itself: snntorch-ecl finetune. The spiking "
-     "network digitnet-digits-l4-t2 that ships with the package was made so: 97.5 % at T = 2, "
-     "where plain conversion had 85.1 %.", ""),
+     "network digitnet-digits-l4-t2 that ships with the package was made this way: 97.5 % at "
+     "T = 2, where plain conversion had 85.1 %.", ""),
     ("Load the network that this demo saved:", _LOAD),
     ("If accuracy is bad, ecl.verify(snn, model, loader, num_steps=8) names the layer where it is "
      "lost.", ""),

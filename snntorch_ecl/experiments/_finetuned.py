@@ -21,7 +21,7 @@ def load_tuned(folder: str | Path, ann: nn.Module) -> SpikingNetwork:
     """The network that a fine-tuning has left.
 
     Args:
-        folder: Of a run of :func:`snntorch_ecl.experiments.run_tuning` that has ended.
+        folder: The folder of a finished run of :func:`snntorch_ecl.experiments.run_tuning`.
         ann: The prepared network that was tuned, thresholds set.
 
     Returns:

@@ -96,7 +96,7 @@ class TuneConfig:
             )
         if self.teachers and not self.distillation:
             raise ConfigError(
-                "teachers have no effect with distillation=0; give it, or no teachers"
+                "teachers have no effect with distillation=0; set it above 0, or give no teachers"
             )
 
 
@@ -124,7 +124,7 @@ def _teacher(config: TuneConfig, own: Checkpoint) -> Teacher | None:
             if (theirs := _seen(other)[name]) != ours:
                 raise CheckpointError(
                     f"the teacher {path} was trained with {name} {theirs}, "
-                    f"{config.measure.network} with {ours}; both have to see the same"
+                    f"{config.measure.network} with {ours}; both must take the same"
                 )
     model = Committee([own.ann, *(other.ann for other in others)]) if others else own.ann
     return Teacher(model, share=config.distillation)
@@ -168,7 +168,8 @@ def run_tuning(
 
     Raises:
         ConfigError: The folder holds a run and ``resume`` is off, or one of other settings.
-        CheckpointError, DataError, StateError: As for the steps it takes.
+        CheckpointError, DataError, StateError: A file or the data cannot be used, or the training
+            diverged.
 
     Example:
         >>> config = TuneConfig(measure=MeasureConfig(checkpoint="ann.safetensors"), num_steps=2)

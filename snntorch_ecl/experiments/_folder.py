@@ -55,21 +55,21 @@ def _begin_or_resume(output_dir: Path, config: Any, *, resume: bool) -> None:
     trained = sorted([*output_dir.glob("*.ckpt"), *output_dir.glob("*.safetensors")])
     if trained and not resume:
         raise ConfigError(
-            f"{output_dir} already holds {trained[0].name}; go on with its run (--resume), or "
+            f"{output_dir} already holds {trained[0].name}; resume its run (--resume), or "
             "choose another folder"
         )
     if trained:
         for needed in (file, output_dir / "last.ckpt"):
             if not needed.is_file():
                 raise ConfigError(
-                    f"{output_dir} holds {trained[0].name}, but no {needed.name} from which its "
-                    "run could go on; put it back (best.ckpt will do for last.ckpt), or choose "
+                    f"{output_dir} holds {trained[0].name}, but no {needed.name} from which to "
+                    "resume its run; put it back (best.ckpt will do for last.ckpt), or choose "
                     "another folder"
                 )
     elif resume and not file.is_file():
         raise ConfigError(
-            f"{output_dir} holds no run that could go on; name the folder of the run, or leave "
-            "out --resume to begin one"
+            f"{output_dir} holds no run to resume; name the folder of the run, or leave "
+            "out --resume to start one"
         )
     if resume:  # one that was killed before its first checkpoint begins again
         check_same(_settings_in(file), config, file)
@@ -87,7 +87,7 @@ def _settings_in(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8"))["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} does not tell the run's settings: {error!r}") from error
+        raise DataError(f"{file} does not hold the settings of a run: {error!r}") from error
 
 
 def check_same(before: Mapping[str, Any], config: Any, file: Path) -> None:
@@ -99,8 +99,8 @@ def check_same(before: Mapping[str, Any], config: Any, file: Path) -> None:
     new = [f"{name} (now {now[name]!r})" for name in now if name not in was]
     if new:
         raise ConfigError(
-            f"the run in {file.parent} is of a version without the settings {', '.join(new)}. "
-            f"Write into {file} what it did, then go on, or choose another folder"
+            f"the run in {file.parent} was started by a version without the settings "
+            f"{', '.join(new)}. Add the values it used to {file}, or choose another folder"
         )
     differing = [
         f"{name} was {was[name]!r}, now {now.get(name)!r}"

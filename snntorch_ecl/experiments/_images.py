@@ -171,7 +171,7 @@ def _open_image(path: str) -> Image:
             return cast("Image", image.convert("RGB"))
     except Exception as error:  # Pillow has no base class for what damaged headers lead to
         raise DataError(
-            f"{path} is no readable image ({error}); remove it, or set data.on_corrupt to skip"
+            f"{path} is not a readable image ({error}); remove it, or set data.on_corrupt to skip"
         ) from error
 
 

@@ -46,7 +46,7 @@ class MeasureConfig:
         pretrained: A network that the package ships: an ANN, which is converted, or a spiking one.
         tuned: Folder of a fine-tuning of the ANN, whose network is measured in place of the
             converted one.
-        data_root: Folder of the data, where it is not the one that the network was trained on.
+        data_root: Folder of the data, if it is not the one that the network was trained on.
         steps: The T to show.
         images: How many test images, spread evenly; 0 for all.
         batch_size: Images at a time, in each process.
@@ -143,7 +143,7 @@ def open_checkpoint(config: MeasureConfig, place: Place) -> Opened:
         split, classes = load_data(data)
     if classes != checkpoint.classes:
         raise DataError(
-            f"{config.network} tells {len(checkpoint.classes)} classes apart "
+            f"{config.network} has {len(checkpoint.classes)} classes "
             f"({', '.join(checkpoint.classes[:5])}, …), the data has {len(classes)} "
             f"({', '.join(classes[:5])}, …)"
         )

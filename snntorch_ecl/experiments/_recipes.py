@@ -33,13 +33,13 @@ def recipe(name: str, over: Mapping[str, Any] | None = None) -> ExperimentConfig
 
     Args:
         name: One of :func:`recipe_names`.
-        over: Settings that win over the recipe's.
+        over: Settings that override the recipe's.
 
     Returns:
         Its config.
 
     Raises:
-        ConfigError: There is no such recipe; lists those there are.
+        ConfigError: There is no such recipe; the message lists all names.
         MissingDependencyError: PyYAML is not installed.
 
     Example:

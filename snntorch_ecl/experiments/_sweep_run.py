@@ -84,7 +84,7 @@ def run_sweep(config: SweepConfig, output_dir: Path, *, progress: bool = True) -
 
     Raises:
         ConfigError: The folder holds a sweep of other settings, or there are several processes.
-        CheckpointError: ``experiment.weights`` cannot be read, or hold another network.
+        CheckpointError: ``experiment.weights`` cannot be read, or holds another network.
         DataError: The data cannot be used, or a file cannot be read or written.
 
     Example:
@@ -129,7 +129,7 @@ def _finished(file: Path, config: SweepConfig) -> dict[str, Any]:
         before = json.loads(file.read_text(encoding="utf-8"))
         settings, runs = dict(before["config"]), dict(before["figures"]["runs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is no sweep that could be gone on with: {error!r}") from error
+        raise DataError(f"{file} is not a sweep that can be continued: {error!r}") from error
     check_same(settings, config, file)
     return runs
 

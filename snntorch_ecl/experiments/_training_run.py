@@ -43,7 +43,8 @@ def run_training(
 
     Raises:
         ConfigError: The folder holds a run and ``resume`` is off, or one of other settings.
-        DataError, CheckpointError, StateError: As for the steps it takes.
+        DataError, CheckpointError, StateError: The data or a file cannot be used, or the training
+            diverged.
 
     Example:
         >>> from snntorch_ecl.experiments import recipe

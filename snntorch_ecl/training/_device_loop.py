@@ -22,15 +22,15 @@ class DeviceLoop:
     """Train a classifier epoch by epoch, with SGD, warm-up and a cosine.
 
     No value is read by the host within an epoch; whether a loss is finite can be read once, from
-    what :meth:`epoch` returns. How far the cosine has come is the caller's to say, epoch by epoch:
-    a run with a time budget plans anew as it goes.
+    what :meth:`epoch` returns. The caller says epoch by epoch how far the cosine has come:
+    a run with a time budget plans as it goes.
 
     Args:
         model: On the device; ``model(images)`` gives logits ``[B, classes]``. Its thresholds are
             set.
         data: The images.
         config: The recipe. ``epochs`` and ``workers`` have no effect.
-        teacher: A trained network whose answers are learned beside the labels.
+        teacher: A trained network to learn from, besides the labels.
         nesterov: Nesterov's momentum.
         warmup: Steps in which the learning rate rises from 0.
 
@@ -86,9 +86,9 @@ class DeviceLoop:
         """One pass over the data.
 
         Args:
-            number: Of the epoch; decides order and variation.
+            number: The epoch; decides the order and the random changes.
             begin: How far the cosine has come before it, within [0, 1].
-            end: And after it.
+            end: How far it has come after it.
 
         Returns:
             The loss of each step, on the device.

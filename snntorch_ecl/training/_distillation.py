@@ -1,4 +1,4 @@
-"""Learning a trained network's answers beside the labels."""
+"""Learning from a trained network's answers, besides the labels."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Teacher(nn.Module):
 
     Args:
         model: The trained network: ``model(images)`` gives logits ``[B, classes]``. It is copied.
-        share: Weight of its answers in the loss, within [0, 1]; the labels have the rest.
+        share: Weight of its answers in the loss, within [0, 1]; the labels get the rest.
         temperature: Both logits are divided by it, so that the order of the wrong classes counts.
 
     Raises:
@@ -103,7 +103,7 @@ class Teacher(nn.Module):
         """The labels' loss, mixed with the distance.
 
         Args:
-            loss: Of the labels, a scalar.
+            loss: The loss of the labels, a scalar.
             images: ``[B, ...]``.
             logits: The learner's, ``[B, classes]``.
 

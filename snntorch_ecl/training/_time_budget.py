@@ -35,8 +35,8 @@ def train_within(
     Args:
         loop: What trains.
         file: Checkpoint; a run that was interrupted goes on from it.
-        seconds: For this call.
-        epochs: Of the whole run, at most.
+        seconds: Time for this call.
+        epochs: Most epochs of the whole run.
         save_every: Seconds between checkpoints; the last epoch always writes one.
 
     Returns:

@@ -261,8 +261,8 @@ def test_a_sweep_takes_a_recipe(asked: list[Any], tmp_path: Path) -> None:
         ),
         (("train", "--devices", "0"), "devices must be an integer >= 1; got 0"),
         (("train", "--threads", "0"), "threads must be an integer >= 1; got 0"),
-        (("train", "--resume"), "holds no run that could go on"),
-        (("finetune", "--checkpoint", "a", "--resume"), "holds no run that could go on"),
+        (("train", "--resume"), "holds no run to resume"),
+        (("finetune", "--checkpoint", "a", "--resume"), "holds no run to resume"),
         (("ablate", "--checkpoint", "none"), "there is no file none"),
         (
             ("evaluate", "--checkpoint", str(SHIPPED), "--tuned", "none"),

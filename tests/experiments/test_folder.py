@@ -39,7 +39,7 @@ def test_a_folder_is_made_and_left_with_what_was_written(tmp_path: Path) -> None
 
 def test_a_folder_made_for_nothing_is_removed(tmp_path: Path) -> None:
     with (
-        pytest.raises(ConfigError, match="holds no run that could go on"),
+        pytest.raises(ConfigError, match="holds no run to resume"),
         run_folder(tmp_path / "x", ExperimentConfig(), resume=True),
     ):
         pass

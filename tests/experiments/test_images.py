@@ -93,7 +93,7 @@ def test_classes_that_differ_are_named(folder: Path) -> None:
 def test_a_corrupt_image_is_an_error_that_names_it(folder: Path) -> None:
     (folder / "train" / "a" / "0.png").write_bytes(b"no image")
     split, _ = load_data(config(folder))
-    with pytest.raises(DataError, match=r"a/0\.png is no readable image.*on_corrupt to skip"):
+    with pytest.raises(DataError, match=r"a/0\.png is not a readable image.*on_corrupt to skip"):
         _ = split.train[0]
 
 
@@ -217,5 +217,5 @@ def test_damaged_headers_are_corrupt_images(folder: Path, name: str) -> None:
     assert not isinstance(foreign.value, (OSError, SyntaxError)), "no longer a foreign error"
     assert len(load_data(config(folder, on_corrupt="skip"))[0].train) == 6
     train = load_data(config(folder))[0].train
-    with pytest.raises(DataError, match=f"{name} is no readable image"):
+    with pytest.raises(DataError, match=f"{name} is not a readable image"):
         list(train)

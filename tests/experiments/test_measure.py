@@ -119,7 +119,7 @@ def test_data_of_another_number_of_classes_is_refused(
     for split in ("train", "test"):
         (other / split / "green").mkdir()
         Image.new("RGB", (8, 8)).save(other / split / "green" / "0.png")
-    with pytest.raises(DataError, match=r"tells 2 classes apart \(blue, red, …\), the data has 3"):
+    with pytest.raises(DataError, match=r"has 2 classes \(blue, red, …\), the data has 3"):
         run_evaluation(config(checkpoint, data_root=str(other)), tmp_path)
 
 

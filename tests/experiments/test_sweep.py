@@ -101,7 +101,7 @@ def test_a_sweep_of_other_settings_is_not_overwritten(config: SweepConfig, done:
 
 def test_a_file_that_is_no_sweep_is_named(config: SweepConfig, tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text('{"config": 3}')
-    with pytest.raises(DataError, match=r"sweep\.json is no sweep that could be gone on with"):
+    with pytest.raises(DataError, match=r"sweep\.json is not a sweep that can be continued"):
         run_sweep(config, tmp_path, progress=False)
 
 

@@ -166,7 +166,7 @@ def test_resuming_a_finished_run_trains_no_further(root: Path, whole: Path, tmp_
 def test_a_folder_with_a_run_is_not_overwritten(root: Path, whole: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
     with pytest.raises(
-        ConfigError, match=r"whole already holds ann\.safetensors; go on with its run \(--resume"
+        ConfigError, match=r"whole already holds ann\.safetensors; resume its run \(--resume"
     ):
         run_training(experiment(root), whole, progress=False)
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
@@ -209,7 +209,7 @@ def test_a_corrupt_image_is_one_line_whoever_reads_it(tmp_path: Path, workers: i
     settings = experiment(root, train={"workers": workers})
     with pytest.raises(DataError) as error:
         run_training(settings, tmp_path / "run", progress=False)
-    assert str(error.value).startswith(f"{broken} is no readable image")
+    assert str(error.value).startswith(f"{broken} is not a readable image")
     assert "Traceback" not in str(error.value)
 
 
@@ -236,7 +236,7 @@ def test_a_run_that_stopped_before_its_first_checkpoint_leaves_the_folder_free(
 def test_damaged_settings_are_named(root: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     (tmp_path / "last.ckpt").write_bytes(b"")
-    with pytest.raises(DataError, match=r"config\.json does not tell the run's settings"):
+    with pytest.raises(DataError, match=r"config\.json does not hold the settings of a run"):
         run_training(experiment(root), tmp_path, resume=True, progress=False)
 
 

@@ -53,7 +53,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = stored(tmp_path / "a.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"a\.safetensors is damaged, or no safetensors file"):
+    with pytest.raises(
+        CheckpointError, match=r"a\.safetensors is damaged, or not a safetensors file"
+    ):
         load_ann(path)
 
 

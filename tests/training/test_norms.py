@@ -63,13 +63,13 @@ def test_data_that_fails_leaves_the_network_as_it_was() -> None:
 
         def __getitem__(self, index: int) -> tuple[Tensor, int]:
             if index == 499:
-                raise DataError("x.png is no readable image")
+                raise DataError("x.png is not a readable image")
             return torch.full((3,), float(index)), 0
 
     net = nn.Sequential(nn.BatchNorm1d(3, momentum=0.3)).eval()
     net[0](torch.randn(2, 3))
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    with pytest.raises(DataError, match="no readable image"):
+    with pytest.raises(DataError, match="not a readable image"):
         measure_norms(net, Breaks(), progress=False)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert net[0].momentum == 0.3
