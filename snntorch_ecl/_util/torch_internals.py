@@ -5,13 +5,19 @@ No public name gives the same. Tested with torch 2.6 (the oldest allowed) and 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
@@ -30,7 +36,10 @@ __all__ = [
     "BatchNorm",
     "Convolution",
     "Dropout",
+    "FakeTensors",
     "TransposedConvolution",
+    "UnknownShape",
+    "as_if_jit_traced",
     "call_with_hooks",
     "can_be_read",
     "compile_once",
@@ -55,6 +64,50 @@ __all__ = [
 _TRACERS = (FakeTensorMode, ProxyTorchDispatchMode)
 
 traced_assert = torch._assert
+UnknownShape = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+    NotImplementedError,
+)
+"""What calls on fake tensors raise if the result depends on numbers, or is not known."""
+
+
+class FakeTensors:
+    """A context in which tensors have shapes but no numbers, so that nothing is computed."""
+
+    def __init__(self) -> None:
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def __enter__(self) -> None:
+        self._mode.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._mode.__exit__(*error)
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """A tensor of this shape."""
+        with self._mode:
+            return torch.empty(shape, dtype=dtype, device=device)
+
+    def like(self, tensor: Tensor) -> Tensor:
+        """A tensor of the same shape, dtype and device."""
+        return self.empty(tuple(tensor.shape), tensor.dtype, tensor.device)
+
+
+@contextmanager
+def as_if_jit_traced(when: Callable[[], bool]) -> Iterator[None]:
+    """Let ``torch.jit.is_tracing()`` be ``when()``: networks then take code without branches."""
+    jit: Any = torch.jit
+    asked = jit.is_tracing
+    jit.is_tracing = when
+    try:
+        yield
+    finally:
+        jit.is_tracing = asked
+
+
 """What fx writes into a graph for an ``assert``."""
 
 _HOOKS = (

@@ -17,6 +17,7 @@ from ..errors import (
     UnsupportedError,
 )
 from ..graph._fold import drop_identities, fold_batchnorm
+from ..graph._example import example_in
 from ..graph._names import unique_name as unused_name
 from ..graph._refusals import refuse, unsupported
 from ..graph._registry import Handlers, handler_for
@@ -48,6 +49,7 @@ def convert(
     leaf_modules: Iterable[type[nn.Module]] = (),
 ) -> SpikingNetwork:
     """Turn a network with ``ThresholdClip`` activations into a spiking one.
+    example: Any = None,
 
     Weights are kept, batch norms folded, each clip's λ becomes a neuron's θ, max-pooling becomes
     exact on signed spikes, and everything before the first neuron is computed once for all steps.
@@ -70,6 +72,7 @@ def convert(
     Returns:
         The spiking network, in eval mode.
 
+        example: As for :func:`prepare`. What ``prepare`` returned remembers its example.
     Raises:
         ConfigError: θ′ or v(0) is outside its range.
         NotPreparedError: The network has no ``ThresholdClip``.
@@ -91,9 +94,10 @@ def convert(
         initial_membrane=initial_membrane,
         spike_grad=spike_grad,
     )
-    gm = normalise(model, leaf_modules, handlers, training=False)
+    gm = normalise(model, leaf_modules, handlers, training=False, example=example)
     _check_ready(gm, type(model).__name__)
-    refuse(unsupported(gm, handlers, rectifiers_too=True))
+    found = unsupported(gm, handlers, rectifiers_too=True)
+    refuse(found, has_example=example_in(gm) is not None)
     gm = drop_identities(fold_batchnorm(gm) if fold_batchnorms else gm)
     gm, layers = _swap(gm, config, handlers)
     if unit_spikes:

@@ -34,6 +34,7 @@ def load(
 ) -> SpikingNetwork:
     """Rebuild a spiking network from a file and the ANN's code.
 
+    example: Any = None,
     Args:
         path: What :meth:`SpikingNetwork.save` wrote.
         model: A network of the same architecture, with any weights: the ReLU network, or the
@@ -44,6 +45,7 @@ def load(
 
     Returns:
         The network, with the weights, thresholds and settings of the file.
+        example: The example that ``prepare`` was given; only its shapes and dtypes are read.
 
     Raises:
         CheckpointError: The file is missing or damaged, is no such file or of a newer version,
@@ -70,6 +72,7 @@ def load(
         "unit_spikes": _checked(path, settings, "unit_spikes", (False, True)),
     }
     norms = _checked(path, settings, "norms", get_args(Norms))
+        "example": example,
     biases = _step_biases(path, settings)
     network = _rebuild(tensors, model, path, options, norms, biases)
     expected, found = ([layer.name for layer in ls] for ls in (network.layers, layers))
@@ -150,7 +153,7 @@ def _rebuild(
         if any(isinstance(module, ThresholdClip) for module in model.modules()):
             ann = copy.deepcopy(model)
         else:
-            known = {name: options[name] for name in ("handlers", "leaf_modules")}
+            known = {name: options[name] for name in ("handlers", "leaf_modules", "example")}
             ann = prepare(model, **known)
         _stand_in(ann, tensors)
         network = convert(ann, fold_batchnorms=norms == "folded", **options)

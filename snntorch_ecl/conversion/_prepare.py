@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import snntorch
 from torch import nn
@@ -14,13 +15,17 @@ from ..errors import (
     ConfigError,
     UnsupportedError,
 )
+from ..graph._example import example_in, example_of
 from ..graph._functionalise import functionalise
 from ..graph._insert_checks import insert_checks
+from ..graph._outputs import dataclasses_to_dicts
 from ..graph._rectifiers import rectifiers_to_clips
 from ..graph._refusals import refuse, unsupported
 from ..graph._registry import Handlers, registered_types
 from ..graph._to_modules import functional_to_module
 from ..graph._trace import trace
+from ..graph._wrappers import inside
+from ..network._compile import PreparedNetwork
 from ..network._network import SpikingNetwork
 from ..nn._threshold_clip import ThresholdClip, clips_of
 
@@ -39,6 +44,7 @@ def prepare(
     per_channel: bool = False,
     leaf_modules: Iterable[type[nn.Module]] = (),
     handlers: Handlers | None = None,
+    example: Any = None,
 ) -> nn.Module:
     """Give every ReLU of a network, functional or not, a learnable ``ThresholdClip`` of its own.
 
@@ -55,13 +61,19 @@ def prepare(
         leaf_modules: Your own types that tracing must not look into; they need a handler.
         handlers: As for :func:`convert`; what ``convert`` would refuse is refused here, before
             any training.
+        example: Inputs ``[B, ...]`` as the network takes them: a tensor, a tuple of tensors, or a
+            dict of tensors by the names of ``forward``'s arguments; only their shapes and dtypes
+            are read. With it, code may ask for sizes (``h, w = x.shape[2:]``, ``if``, ``len``,
+            ``range``), and move the batch to another dimension and back. Where the code has read
+            sizes, the result takes inputs of these sizes only. The inputs are those given here.
 
     Returns:
         A trainable ``torch.fx.GraphModule`` with the same parameter names; reach a layer with
         ``get_submodule("stage1.2")``, as graph modules cannot be indexed.
 
     Raises:
-        ConfigError: levels < 1; or ``per_channel``, and a clip already has one for its layer.
+        ConfigError: levels < 1; or ``per_channel``, and a clip already has one for its layer; or
+            the example does not fit ``forward``.
         TraceError: The network's control flow depends on its data.
         UnsupportedError: Layers or operations that have no spiking counterpart; lists them all.
 
@@ -71,8 +83,9 @@ def prepare(
         ThresholdClip(levels=8, threshold=unset, per_channel=False)
     """
     check_levels(levels)
-    gm = normalise(model, leaf_modules, handlers, training=None)
-    refuse(unsupported(gm, handlers, rectifiers_too=False))
+    gm = normalise(model, leaf_modules, handlers, training=None, example=example)
+    found = unsupported(gm, handlers, rectifiers_too=False)
+    refuse(found, has_example=example_in(gm) is not None)
     for name, clip in clips_of(gm).items():
         if levels is not _LEVELS:
             clip.levels = levels
@@ -85,7 +98,9 @@ def prepare(
             [f"{type(model).__name__}: it has no ReLU, ReLU6, Hardtanh(0, a) or ThresholdClip"],
             "Nothing in it would spike. Use ReLU activations.",
         )
-    return gm
+    prepared = PreparedNetwork(gm, gm.graph, type(gm).__name__)
+    prepared.meta = gm.meta
+    return prepared
 
 
 def _make_per_channel(clip: ThresholdClip, name: str) -> None:
@@ -103,6 +118,7 @@ def normalise(
     handlers: Handlers | None,
     *,
     training: bool | None,
+    example: Any = None,
 ) -> GraphModule:
     """A copy of a network as a graph of modules, without in-place operations."""
     if not isinstance(model, nn.Module):
@@ -114,7 +130,8 @@ def normalise(
         if not (isinstance(leaf, type) and issubclass(leaf, nn.Module)):
             raise ConfigError(f"leaf_modules= takes nn.Module types; got {leaf!r}")
     own = (ThresholdClip, snntorch.SpikingNeuron, *registered_types())
-    gm = trace(model, (*own, *leaf_modules, *(handlers or {})), training=training)
-    gm = functionalise(gm)
+    leaves = (*own, *leaf_modules, *(handlers or {}))
+    gm = trace(model, leaves, training=training, example=example_of(inside(model), example))
+    gm = functionalise(dataclasses_to_dicts(gm))
     gm.graph.eliminate_dead_code()  # an unused clip would never get a threshold
     return insert_checks(functional_to_module(gm), handlers or {})

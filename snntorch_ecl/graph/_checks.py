@@ -11,11 +11,12 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Proxy
 from torch.fx.node import has_side_effect
 
-from ..errors import UnsupportedError
+from ..errors import InputError, UnsupportedError
 
 MIXES = "it mixes or moves dimension 0, which holds time and batch"
 COUNTS = "it computes with the size of dimension 0, which holds time and batch"
@@ -69,6 +70,24 @@ def check_operand(value: Tensor, other: Any, inner: int, kind: str, where: str) 
     raise UnsupportedError(
         [f"{where}: {why}: shapes {list(value.shape)} and {list(other.shape)}"],
         "Give both the same number of dimensions (keepdim=True, unsqueeze), batch first.",
+    )
+
+
+@_check
+def check_input(
+    value: Tensor, sizes: tuple[int, ...], dtype: torch.dtype, name: str, fixed: bool
+) -> None:
+    """Refuse an input of another rank than the example's or, if ``fixed``, of other sizes.
+
+    ``sizes`` are those behind the batch's. Together with ``dtype`` they tell what the example was.
+    """
+    found = tuple(value.shape)
+    if len(found) == len(sizes) + 1 and (not fixed or found[1:] == sizes):
+        return
+    read = ", and its code has read these sizes" if fixed else ""
+    raise InputError(
+        f"{name} has shape {list(found)}; the network was prepared with an example of shape "
+        f"{['B', *sizes]}{read}. Prepare it with an example of the new shape"
     )
 
 

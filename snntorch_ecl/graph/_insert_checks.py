@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from ._checks import CHECKS, Check, check_dims, check_floating, check_operand
+from ._checks import CHECKS, Check, check_dims, check_floating, check_input, check_operand
 from ._names import call_of, module_of
 from ._objections import GraphFacts, broadcast_operands, takes_a_dtype, used_dims
 from ._trace import finish
@@ -20,7 +20,7 @@ def insert_checks(gm: GraphModule, own: Collection[type[nn.Module]] = ()) -> Gra
     Layers whose types are in ``own``, for which the user has given a handler, are not checked.
     """
     for node in list(gm.graph.nodes):
-        if node.target in CHECKS:
+        if node.target in CHECKS and node.target is not check_input:
             gm.graph.erase_node(node)
     facts = GraphFacts(gm)
     for node in list(gm.graph.nodes):

@@ -12,10 +12,12 @@ from torch.fx import GraphModule, Node
 
 from ._arguments import first_activation, operands, sizes_read
 from ._checks import COUNTS, MIXES, ROUNDS, misaligned
-from ._names import module_of
+from ._followed import indexed_dims, lost_batch, misplaced, torn_rows
+from ._names import function_name, module_of
 from ._ndims import keeps_dims, ndims
 from ._operations import operation_of
-from ._rules import Dims, padded_dims
+from ._rules import Dims, is_part, padded_dims
+from ._shapes import batch_dims, sizes_of
 from ._values import activations, is_size
 
 _PADS = (
@@ -31,10 +33,16 @@ class GraphFacts:
         self.gm = gm
         self.live = activations(gm)
         self.ndims = ndims(gm)
+        self.ndims.update({n: len(s) for n in gm.graph.nodes if (s := sizes_of(n)) is not None})
         # An earlier value with as many dimensions, even where their number is not known.
         self.origins: dict[Node, Node] = {}
         for node in gm.graph.nodes:
             self.origins[node] = self._origin(node)
+
+    def batch(self, node: Node) -> int:
+        """The dimension of a value that counts the batch's rows."""
+        found = batch_dims(sizes_of(node) or ())
+        return found[0] if found else 0
 
     def _origin(self, node: Node) -> Node:
         sources = [source for source in node.all_input_nodes if source in self.live]
@@ -62,8 +70,9 @@ class UsedDims:
     why: str = MIXES
 
     def is_batch(self, facts: GraphFacts) -> bool:
-        """Whether dimension 0 is known to be among them."""
-        return self.dims is None or any(self._settled(dim, facts) == 0 for dim in self.dims)
+        """Whether the batch's dimension is known to be among them."""
+        batch = facts.batch(self.value)
+        return self.dims is None or any(self._settled(dim, facts) == batch for dim in self.dims)
 
     def unsettled(self, facts: GraphFacts) -> Dims:
         """Dimensions that are known only when the network runs."""
@@ -84,14 +93,27 @@ def used_dims(node: Node, facts: GraphFacts) -> Iterator[UsedDims]:
         return
     module = module_of(facts.gm, node)
     if module is not None:
-        yield UsedDims(value, _layer_dims(module))
+        reshapes = isinstance(module, (nn.Flatten, nn.Unflatten)) and sizes_of(value) is not None
+        yield UsedDims(value, () if reshapes else _layer_dims(module))
         return
     operation = operation_of(node)
-    yield UsedDims(value, operation.reach(node, facts.live), operation.extra)
+    yield UsedDims(value, _call_dims(node, value, facts), operation.extra)
     if not operation.reshapes:
         for size in (a for a in operands(node) if isinstance(a, Node) and is_size(a)):
             for tensor, dim in sizes_read(size):
                 yield UsedDims(tensor, None if dim is None else (dim,), why=COUNTS)
+
+
+def _call_dims(node: Node, value: Node, facts: GraphFacts) -> Dims | None:
+    """The dimensions that a functional call works along; None means all."""
+    operation, sizes = operation_of(node), sizes_of(value)
+    if sizes is None:
+        return operation.reach(node, facts.live)
+    if operation.layout is not None:  # where the batch goes is known
+        return ()
+    if function_name(node) == "getitem" and not is_part(node):
+        return indexed_dims(node.args[1], len(sizes))
+    return operation.reach(node, facts.live)
 
 
 def _layer_dims(module: nn.Module) -> Dims:
@@ -124,6 +146,8 @@ class Operand:
 
     def misfit(self, facts: GraphFacts) -> str | None:
         """Why the shapes do not fit; None if they do, or if that is not known."""
+        if sizes_of(self.value) is not None:
+            return None  # the shape of the result tells
         ndim, tensor = facts.ndims.get(self.value), _tensor(facts.gm, self.other)
         if ndim is not None and tensor is not None:
             return misaligned(ndim, tensor, self.inner, self.kind)
@@ -134,6 +158,8 @@ class Operand:
 
     def unsettled(self, facts: GraphFacts) -> bool:
         """Whether only a run can tell if the shapes fit."""
+        if sizes_of(self.value) is not None:
+            return False
         if facts.origins[self.value] is facts.origins[self.other]:
             return False
         tensor = _tensor(facts.gm, self.other)
@@ -197,11 +223,29 @@ def objection(node: Node, facts: GraphFacts) -> str | None:
             return ROUNDS
         if (why := rule(node, facts.live)) is not None:
             return why
+    if (why := _unfollowed(node, facts)) is not None:
+        return why
     reasons = [r.why for r in used_dims(node, facts) if r.is_batch(facts)]
     reasons += [
         why for o in broadcast_operands(node, facts) if (why := o.misfit(facts)) is not None
     ]
     return reasons[0] if reasons else None
+
+
+def _unfollowed(node: Node, facts: GraphFacts) -> str | None:
+    """Why the batch's rows do not stay together, where shapes are known."""
+    value = first_activation(node, facts.live)
+    if value is None or sizes_of(value) is None:
+        return None
+    if (why := lost_batch(node)) is not None:
+        return why
+    module = module_of(facts.gm, node)
+    if module is not None and (why := misplaced(node, module, value)) is not None:
+        return why
+    reshapes = isinstance(module, (nn.Flatten, nn.Unflatten))
+    if reshapes or (module is None and operation_of(node).layout == "rows"):
+        return torn_rows(node, value)
+    return None
 
 
 def _is_integer(value: Any) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.fx import Node
@@ -49,6 +49,8 @@ class Operation:
         broadcasts: How many of its operands' last dimensions are not broadcast; None: it does
             not broadcast.
         reshapes: Whether the batch's size is allowed among its arguments.
+        layout: It only arranges dimensions anew: their ``order``, or in which ``rows`` values lie.
+            If shapes are known, these tell where the batch goes, and ``reach`` is not asked.
         free: Whether it only moves values, or does nothing, at inference.
         view: Whether its result may share memory with its input.
         in_place: Its in-place variants, each with the variant that returns a new tensor.
@@ -59,6 +61,7 @@ class Operation:
     extra: int = 0
     broadcasts: int | None = None
     reshapes: bool = False
+    layout: Literal["order", "rows"] | None = None
     free: bool = False
     view: bool = False
     in_place: Mapping[Any, Any] = field(default_factory=dict)
@@ -68,8 +71,14 @@ def _arithmetic(rule: Rule, in_place: Mapping[Any, Any] | None = None) -> Operat
     return Operation(rule=rule, broadcasts=0, in_place=in_place or {})
 
 
-def _moves(reach: Reach, *, extra: int = 0, view: bool = True) -> Operation:
-    return Operation(rule=always, reach=reach, extra=extra, free=True, view=view)
+def _moves(
+    reach: Reach,
+    *,
+    extra: int = 0,
+    view: bool = True,
+    layout: Literal["order", "rows"] | None = None,
+) -> Operation:
+    return Operation(rule=always, reach=reach, extra=extra, free=True, view=view, layout=layout)
 
 
 _COPY = Operation(rule=always, free=True)
@@ -78,8 +87,8 @@ _POOLS = Operation(rule=always)
 _SUMS = Operation(rule=always, reach=along(1, "dim"))
 _JOINS = _moves(along(1, "dim", default=0), view=False)
 _CUTS = _moves(along(2, "dim", default=0))
-_SWAPS = _moves(along_each)
-_SHAPES = Operation(rule=keeps_batch_size, reshapes=True, free=True, view=True)
+_SWAPS = _moves(along_each, layout="order")
+_SHAPES = Operation(rule=keeps_batch_size, reshapes=True, free=True, view=True, layout="rows")
 _VIEW = Operation(view=True)
 
 TABLE: dict[str, Operation] = {
@@ -110,7 +119,7 @@ TABLE: dict[str, Operation] = {
     "sum": _SUMS,
     # --------------------------------------------------------- joining and cutting
     **dict.fromkeys(("cat", "concat", "concatenate"), _JOINS),
-    "stack": _moves(along(1, "dim", default=0), extra=1, view=False),
+    "stack": _moves(along(1, "dim", default=0), extra=1, view=False, layout="order"),
     **dict.fromkeys(("chunk", "split", "tensor_split"), _CUTS),
     "unbind": _moves(along(1, "dim", default=0)),
     "getitem": Operation(rule=plain_indices, reach=indexed, free=True, view=True),
@@ -118,11 +127,11 @@ TABLE: dict[str, Operation] = {
     # ---------------------------------------------------------------------- shapes
     "view": _SHAPES,
     "reshape": _SHAPES,
-    "flatten": _moves(along(1, "start_dim", default=0)),
-    "unflatten": _moves(along(1, "dim")),
+    "flatten": _moves(along(1, "start_dim", default=0), layout="rows"),
+    "unflatten": _moves(along(1, "dim"), layout="rows"),
     "squeeze": _moves(along_each),
-    "unsqueeze": _moves(along_each, extra=1),
-    "permute": _moves(ordered),
+    "unsqueeze": _moves(along_each, extra=1, layout="order"),
+    "permute": _moves(ordered, layout="order"),
     **dict.fromkeys(("transpose", "swapaxes", "swapdims", "movedim", "moveaxis"), _SWAPS),
     "flip": _moves(along_each, view=False),
     "roll": _moves(along(2, "dims"), view=False),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from ..errors import UnsupportedError
 from ._affinity import is_not_affine
+from ._checks import ALIGNS, COUNTS, FIXES, MIXES
+from ._followed import ELSEWHERE
 from ._names import call_of, module_of
 from ._objections import GraphFacts, objection
+from ._outputs import is_named_tuple, returned
 from ._rectifiers import clip_for
 from ._registry import Handlers, handler_for, has_own_handler
+from ._shapes import batch_dims, sizes_of
 from ._values import is_size
 
 
@@ -22,17 +26,16 @@ def unsupported(
     live = facts.live
     for node in gm.graph.nodes:
         if node.op == "output":
-            for source in node.all_input_nodes:
-                if source not in live and not is_size(source):
-                    found[
-                        f"{source.name}, returned by forward: it does not depend on the input, "
-                        "and outputs are averaged over time; read it from the network instead"
-                    ] = None
+            for source in returned(gm):
+                if (why := _not_an_output(source, live)) is not None:
+                    found[f"{source.name}, returned by forward: {why}{_line(source)}"] = None
+        elif is_named_tuple(node):
+            continue
         elif node in live and (module := module_of(gm, node)) is not None:
             if handler_for(type(module), handlers) is not None:
                 own = type(module) in (handlers or {})
                 if not own and (why := objection(node, facts)) is not None:
-                    found[f"{call_of(node, module)}: {why}"] = None
+                    found[f"{call_of(node, module)}: {why}{_line(node)}"] = None
                 if not has_own_handler(type(module), handlers) and is_not_affine(module):
                     found[
                         f"{node.target} ({type(module).__name__}): its forward is not affine, "
@@ -47,12 +50,32 @@ def unsupported(
         elif node.op in ("call_function", "call_method"):
             why = objection(node, facts) or ""
             if why:
-                found[f"{call_of(node)}: {why}"] = None
+                found[f"{call_of(node)}: {why}{_line(node)}"] = None
     return found
 
 
-def refuse(found: dict[str, str | None]) -> None:
-    """Raise one :class:`UnsupportedError` that lists every place; do nothing if there is none."""
+def _line(node: Node) -> str:
+    """The line of the network's code that made a call, in brackets."""
+    line = node.meta.get("line")
+    return f" ({line})" if line else ""
+
+
+def _not_an_output(node: Node, live: set[Node]) -> str | None:
+    """Why a value cannot be returned; None if it can."""
+    if node not in live and not is_size(node):
+        return (
+            "it does not depend on the input, and outputs are averaged over time; read it from "
+            "the network instead"
+        )
+    sizes = sizes_of(node)
+    return ELSEWHERE if sizes is not None and batch_dims(sizes) != [0] else None
+
+
+def refuse(found: dict[str, str | None], *, has_example: bool = True) -> None:
+    """Raise one :class:`UnsupportedError` that lists every place; do nothing if there is none.
+
+    Without an example, say so where one could settle it.
+    """
     if not found:
         return
     kinds = sorted({kind for kind in found.values() if kind})
@@ -63,5 +86,11 @@ def refuse(found: dict[str, str | None]) -> None:
             f", or tell how they convert:\n{lines}\n"
             "where handler(module, site) returns a spiking layer, or is ecl.keep for a layer that "
             "is affine in its input"
+        )
+    settles = (MIXES, COUNTS, ALIGNS, FIXES, "batch size", "indexing with tensors")
+    if not has_example and any(why in place for place in found for why in settles):
+        remedy += (
+            ". What concerns dimension 0, sizes or indices may be settled by shapes: "
+            "ecl.prepare(model, example=images)"
         )
     raise UnsupportedError(found, remedy + ".")

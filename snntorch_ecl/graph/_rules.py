@@ -16,6 +16,7 @@ from torch.fx import Node
 from ._arguments import argument, beyond_input, first_size, flat, operands, sizes_read
 from ._checks import MIXES
 from ._names import function_name
+from ._shapes import sizes_of
 
 Rule = Callable[[Node, set[Node]], "str | None"]
 Dims = tuple[Any, ...]
@@ -55,7 +56,9 @@ def dividend_only(node: Node, live: set[Node]) -> str | None:
 
 
 def keeps_batch_size(node: Node, live: set[Node]) -> str | None:
-    """A new shape: it must begin with the batch's size, or with −1."""
+    """A new shape: it must begin with the batch's size, or with −1, if shapes are not known."""
+    if sizes_of(node) is not None:
+        return None
     shape = node.args[1:] if len(node.args) > 1 else (node.kwargs.get("shape"),)
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
@@ -81,8 +84,11 @@ def _is_batch_size(size: Any, live: set[Node]) -> bool:
 def plain_indices(node: Node, live: set[Node]) -> str | None:
     """Slices, numbers and lists, but no tensors; separated lists would move dimensions in front."""
     index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
-    if _is_part(node) or isinstance(node.args[1], Node):
+    if is_part(node) or isinstance(node.args[1], Node):
         return None
+    if sizes_of(node) is not None:
+        live_index = any(isinstance(i, Node) and i in live for i in index)
+        return "indexing with activations is not affine" if live_index else None
     if any(isinstance(i, Node) for i in index):
         return "indexing with tensors is not supported"
     lists = [place for place, i in enumerate(index) if isinstance(i, (list, bool))]
@@ -145,7 +151,7 @@ def padded_dims(pad: tuple[Any, ...]) -> Dims:
 
 def indexed(node: Node, live: set[Node]) -> Dims | None:
     """The dimensions of which an index takes a part; behind ``...`` they count from the end."""
-    if _is_part(node):
+    if is_part(node):
         return ()
     index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
     if not index or index[0] is not Ellipsis:
@@ -170,11 +176,11 @@ def _whole(index: Any) -> bool:
 _PARTS = {"chunk", "split", "tensor_split", "unbind"}
 
 
-def _is_part(node: Node) -> bool:
+def is_part(node: Node) -> bool:
     """Whether a node picks one or some of the parts that a tensor was split into."""
     source = node.args[0]
     if not isinstance(source, Node) or source.op not in ("call_function", "call_method"):
         return False
     name = function_name(source)
-    some = name == "getitem" and isinstance(source.args[1], slice) and _is_part(source)
+    some = name == "getitem" and isinstance(source.args[1], slice) and is_part(source)
     return name in _PARTS or some

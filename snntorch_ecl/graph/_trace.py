@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,61 +13,68 @@ from torch import nn
 from torch.fx import GraphModule, Node, Proxy, Tracer
 from torch.nn.parameter import is_lazy
 
-from .._util.torch_internals import call_with_hooks, copy_hooks, has_hooks
+from .._util.devices import device_of
+from .._util.torch_internals import as_if_jit_traced, call_with_hooks, copy_hooks, has_hooks
 from ..errors import EclError, TraceError
+from ._example import Example
+from ._lines import line_of_error, line_of_frame
+from ._proxy import Recorded, Sizes, is_shape
+from ._shapes import UNKNOWN, ShapeError, Shapes, counts_batch
 from ._wrappers import inside, refuse_hidden, wrappers_in
 
 
-class _Proxy(Proxy):
-    """Records ``x += y`` as in-place addition; fx would record ``x + y``, which writes nothing."""
-
-    def __iadd__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
-
-    def __isub__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
-
-    def __imul__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
-
-    def __itruediv__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
-
-    def __ifloordiv__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.ifloordiv, (self, other), {})
-
-    def __ipow__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.ipow, (self, other), {})
-
-    def __imod__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.imod, (self, other), {})
+class UnknownNumberError(Exception):
+    """The network's code asks for a number that tracing does not know."""
 
 
 class _LeafTracer(Tracer):
     """Does not look into ``torch.nn``'s modules and the given types; remembers its place."""
 
-    def __init__(self, leaves: tuple[type[nn.Module], ...] = ()) -> None:
+    def __init__(
+        self, leaves: tuple[type[nn.Module], ...] = (), example: Example | None = None
+    ) -> None:
         super().__init__()
-        self.leaves = leaves
+        self.leaves, self.example = leaves, example
         self.path: list[str] = []
+        self.shapes: Shapes | None = None
+        # The code may use buffers together with the batch's size, which is recorded.
+        self.proxy_buffer_attributes = example is not None
+
+    def knows_shapes(self) -> bool:
+        """Whether the network's code runs, with the shapes of an example."""
+        return self.shapes is not None and not self.shapes.running
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: Node) -> Proxy:
-        return _Proxy(node, self)
+        return Recorded(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        return a.node if isinstance(a, Proxy) else super().create_arg(a)
 
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
     ) -> tuple[Any, list[Any]]:
-        """Placeholders for arguments without a default; the others are fixed at theirs."""
+        """Placeholders for the example's inputs; others are fixed at their default.
+
+        Without an example, the inputs are the arguments without a default.
+        """
+        example = self.example
+        if example is not None:
+            self.shapes = Shapes(self.root, device_of(self.root))
         args: list[Any] = [self.root]
         keywords = {}
+        by_name = False  # an argument before was left at its default
         for p in inspect.signature(self.root.forward).parameters.values():
-            if p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            variable = p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            if variable or (p.name not in example.shapes if example else p.default is not p.empty):
+                by_name = True
                 continue
             proxy = self.create_proxy("placeholder", p.name, (), {})
-            if p.kind is p.KEYWORD_ONLY:
+            if self.shapes is not None and example is not None:
+                self.shapes.begin(proxy.node, example.shapes[p.name], example.dtypes[p.name])
+            if p.kind is p.KEYWORD_ONLY or by_name:
                 keywords[p.name] = proxy
             else:
                 args.append(proxy)
@@ -80,6 +88,61 @@ class _LeafTracer(Tracer):
         root.__annotations__ = {}  # the tracer would write them into the graph, as text
         return root, args
 
+    def create_proxy(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> Any:
+        """Record a call. Sizes other than the batch's are returned as numbers."""
+        proxy = super().create_proxy(kind, target, *args, **kwargs)
+        node = proxy.node
+        node.meta["line"] = line_of_frame(sys._getframe(1))
+        if self.shapes is None:
+            return proxy
+        value = self.shapes.follow(node)
+        if is_shape(value):
+            tensor = self.proxy(node.all_input_nodes[0])
+            self.graph.erase_node(node)
+            return Sizes(self._size(tensor, *entry) for entry in enumerate(value))
+        if self.shapes.is_constant(node, value):
+            self.shapes.fixed |= target not in ("dim", "ndimension") and "ndim" not in node.args
+            self.graph.erase_node(node)
+            return value
+        return proxy
+
+    def _size(self, tensor: Proxy, place: int, size: int) -> Any:
+        """One entry of a shape: a number, or the batch's size as it will be."""
+        assert self.shapes is not None
+        if counts_batch(size):
+            return self.create_proxy("call_method", "size", (tensor, place), {})
+        self.shapes.fixed = True
+        return size
+
+    def number(self, obj: Any) -> Any:
+        """The number that code asks for; it may not depend on data or on the batch's size."""
+        raise UnknownNumberError(
+            "it turns the batch's size into a number"
+            if isinstance(obj.known, (int, float))
+            else "it turns a tensor's value into a number"
+        )
+
+    def to_bool(self, obj: Proxy) -> bool:
+        """The truth of a value: known if it compares the batch's size with itself."""
+        known = getattr(obj, "known", None)
+        expected: dict[Any, bool] = {operator.eq: True, operator.ne: False}
+        same = expected.get(obj.node.target)
+        if isinstance(known, bool) and known is same:
+            return known
+        return super().to_bool(obj)
+
+    def iter(self, obj: Proxy) -> Any:
+        """The parts of a value, if their number is known."""
+        if self.shapes is None or self.shapes.value(obj.node) is UNKNOWN:
+            return super().iter(obj)
+        return iter([obj[place] for place in range(len(obj))])  # type: ignore[index]
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Parameters and buffers are recorded, but not while a call is being tried."""
+        if self.shapes is not None and self.shapes.running:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
     def call_module(
         self,
         m: nn.Module,
@@ -87,6 +150,8 @@ class _LeafTracer(Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
+        if self.shapes is not None and self.shapes.running:
+            return forward(*args, **kwargs)
         self.path.append(f"{self.path_of_module(m)!r} ({type(m).__name__})")
         result = super().call_module(m, forward, args, kwargs)
         self.path.pop()  # not in a finally: after an error, the path says where it happened
@@ -94,13 +159,18 @@ class _LeafTracer(Tracer):
 
 
 def trace(
-    model: nn.Module, leaves: Iterable[type[nn.Module]] = (), *, training: bool | None = None
+    model: nn.Module,
+    leaves: Iterable[type[nn.Module]] = (),
+    *,
+    training: bool | None = None,
+    example: Example | None = None,
 ) -> GraphModule:
     """Record a network as a graph of module calls and functions, on a copy of it.
 
     Submodules and parameters keep their names; ``leaves`` are types that are not looked into.
-    Arguments of ``forward`` with a default are fixed at it. Code that depends on ``self.training``
-    is recorded for the given mode; None leaves each module in its current mode.
+    Inputs are those of the example; without one, the arguments of ``forward`` without a default.
+    Other arguments are fixed at their default. Code that depends on ``self.training`` is recorded
+    for the given mode; None leaves each module in its current mode.
     """
     model = inside(model)
     lazy = [n for n, m in model.named_modules() if any(map(is_lazy, m.parameters(recurse=False)))]
@@ -118,28 +188,56 @@ def trace(
         raise TraceError(f"{type(model).__name__} cannot be copied: {_remedy(error)}") from error
     if training is not None:
         root.train(training)
-    tracer = _LeafTracer(leaves)
+    gm = _record(root, _LeafTracer(leaves, example), type(model).__name__)
+    modes = {name: module.training for name, module in root.named_modules(remove_duplicate=False)}
+    for name, module in gm.named_modules():
+        module.training = modes[name]
+    _positional(gm)
+    return finish(gm)
+
+
+def _record(root: nn.Module, tracer: _LeafTracer, name: str) -> GraphModule:
+    """Run the tracer; with an example, store the shapes of all values."""
     try:
-        graph = tracer.trace(root)
+        with as_if_jit_traced(tracer.knows_shapes):
+            graph = tracer.trace(root)
     except Exception as error:
-        where = tracer.path[-1] if tracer.path else f"the top level ({type(model).__name__})"
+        where = tracer.path[-1] if tracer.path else f"the top level ({name})"
+        line = line_of_error(error)
+        place = f"{where}, at {line}" if line else where
         raise TraceError(
-            f"tracing stopped in {where}: {error}\n"
-            "Its code branches or loops on the data, which a fixed graph cannot hold. Write it "
-            "without that, or pass the type in `leaf_modules=` and tell how it converts with "
-            "`ecl.register(Type)(handler)`."
+            f"tracing stopped in {place}: {error}\n{_advice(error, tracer.example is not None)}"
             + (
                 " Hooks of the whole network are traced too: remove those that only observe."
                 if has_hooks(root)
                 else ""
             )
         ) from error
-    gm = GraphModule(root, graph, type(model).__name__)
-    modes = {name: module.training for name, module in root.named_modules(remove_duplicate=False)}
-    for name, module in gm.named_modules():
-        module.training = modes[name]
-    _positional(gm)
-    return finish(gm)
+    gm = GraphModule(root, graph, name)
+    if tracer.shapes is not None and tracer.example is not None:
+        tracer.shapes.write(graph)
+        tracer.example.write(gm, fixed=tracer.shapes.fixed)
+    return gm
+
+
+def _advice(error: Exception, has_example: bool) -> str:
+    """What to do about code that cannot be recorded."""
+    if isinstance(error, ShapeError):
+        return (
+            "The call does not work on the shapes of example=, with a batch of any size B. Give "
+            "an example as the network takes it; code that fixes the batch's size cannot convert."
+        )
+    remedy = (
+        "Its code branches or loops on the data, which a fixed graph cannot hold. Write it "
+        "without that, or pass the type in `leaf_modules=` and tell how it converts with "
+        "`ecl.register(Type)(handler)`."
+    )
+    if not has_example:
+        remedy += (
+            " Code that only asks for shapes can be traced with an example: "
+            "`ecl.prepare(model, example=images)`."
+        )
+    return remedy
 
 
 def copied(model: nn.Module, known: tuple[type[nn.Module], ...] = ()) -> nn.Module:

@@ -37,7 +37,10 @@ def activations(gm: GraphModule) -> set[Node]:
     """Nodes whose value depends on the network's input (parameters and sizes do not)."""
     found: set[Node] = set()
     for node in gm.graph.nodes:
-        depends = node.op == "placeholder" or any(n in found for n in node.all_input_nodes)
+        sources = node.all_input_nodes
+        if node.target in ("to", "type_as"):  # of the other tensor they take type and device
+            sources = sources[:1]
+        depends = node.op == "placeholder" or any(n in found for n in sources)
         if depends and not is_size(node):
             found.add(node)
     return found

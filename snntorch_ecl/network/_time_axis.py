@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch.fx import GraphModule, Node
 
 from ..graph._names import module_of, unique_name
+from ..graph._shapes import batch_dims, sizes_of
 from ..graph._trace import finish
 from ..graph._values import activations
 from ..nn._stepwise import Hold
@@ -66,7 +67,8 @@ class _Lifter:
         graph = self.gm.graph
         if source in self.live:
             name = unique_name(self.gm, "hold")
-            self.gm.add_submodule(name, Hold())
+            sizes = sizes_of(source)
+            self.gm.add_submodule(name, Hold(batch_dims(sizes)[0] if sizes else 0))
             with graph.inserting_before(before):
                 self.lifted[source] = graph.call_module(name, (source, self.held))
             return self.lifted[source]

@@ -15,13 +15,23 @@ from ._temporal import Temporal, unfold
 
 
 class Hold(nn.Module):
-    """Repeats a constant batch for each step: ``[B, ...]`` to ``[held·B, ...]``, time-major."""
+    """Repeats a constant batch for each step: ``[B, ...]`` to ``[held·B, ...]``, time-major.
+
+    Args:
+        dim: The dimension that counts the batch's rows, if not 0.
+    """
+
+    def __init__(self, dim: int = 0) -> None:
+        super().__init__()
+        self.dim = dim
 
     def forward(self, input_: Tensor, held: int) -> Tensor:
         """Repeat ``input_``; ``held=1`` returns it as it is."""
         if held == 1:
             return input_
-        return input_.unsqueeze(0).expand(held, *input_.shape).flatten(0, 1)
+        before, after = input_.shape[: self.dim], input_.shape[self.dim :]
+        repeated = input_.unsqueeze(self.dim).expand(*before, held, *after)
+        return repeated.flatten(self.dim, self.dim + 1)
 
 
 class Stepwise(nn.Module, Temporal):
