@@ -1,17 +1,17 @@
-"""``compensate``: correct weights or biases so that the SNN's currents match the ANN's."""
+"""``compensate``: correct weights, biases and thresholds so that the SNN matches its ANN."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
 from .._util.batches import check_one_input, images_in
-from .._util.checks import check_num_steps
+from .._util.checks import check_num_steps, check_whole_numbers
 from .._util.devices import device_of
 from .._util.shelf import Shelf
 from ..errors import ConfigError, DataError
@@ -21,11 +21,12 @@ from ..network._network import SpikingNetwork
 from ..network._step_bias import step_biases
 from ._compensation import Compensation
 from ._correctors import Biases, Corrector, Steps, Weights
+from ._distill import Distillation
 from ._layer_by_layer import LayerByLayer
 
-Correction = Literal["weights", "biases", "steps"]
+Correction = Literal["weights", "biases", "steps", "distill"]
 
-_CORRECTORS: dict[Correction, type[Corrector]] = {
+_LAYER_BY_LAYER: dict[Correction, type[Corrector]] = {
     "weights": Weights,
     "biases": Biases,
     "steps": Steps,
@@ -39,14 +40,15 @@ def compensate(
     *,
     num_steps: int,
     method: Correction = "weights",
+    epochs: int = 8,
     key: str | None = None,
     progress: bool = True,
 ) -> SpikingNetwork:
-    """Correct a converted network, layer by layer, from a few hundred unlabelled images.
+    """Correct a converted network from a few hundred unlabelled images.
 
-    Layers are corrected in the network's order, so later ones see the corrected ones before them.
-    The logits come last. ``weights`` and ``biases`` add no layers, so the network costs the same
-    to run.
+    The first three methods go layer by layer, in the network's order, so later layers see the
+    corrected ones before them. The logits come last. All methods but ``steps`` add no layers, so
+    the network costs the same to run.
 
     - ``weights``: fits the weights and bias before each neuron by least squares, so that the mean
       current is the ANN's for each image, although the layer reads spikes. Best for networks
@@ -56,16 +58,21 @@ def compensate(
     - ``steps``: gives each channel a bias for every time step, so that the mean current of each
       step is the ANN's. This adds ``[T, C]`` numbers to a layer, and one addition before each
       neuron. Best for networks trained with clips, and at T = 1.
+    - ``distill``: trains all weights, biases and thresholds together until the outputs, and the
+      mean output of each layer, are close to the ANN's. It takes longest and is the most accurate.
+      Each batch runs as spikes without gradients; gradients are those of the means over time, as
+      if neurons were clips, and cost one step instead of T. First it goes through the images
+      ``epochs`` times with currents that do not change over time, then as often with spikes.
 
-    Every fourth image is held out. A correction is kept, or a half or a quarter of it, only if it
-    brings the layer's output on these images closer to the ANN's. If in the end the network's
-    outputs on them are no closer, the network is returned as it was, with a warning. What was
-    tried and kept is in the network's attribute ``compensation``: ``print`` it.
+    Every fourth image is held out, for ``distill`` every eighth. A layer's correction is kept, or
+    a half or a quarter of it, only if it brings the layer's output on these images closer to the
+    ANN's. If in the end the network's outputs on them are no closer, the network is returned as it
+    was, with a warning. What was tried and kept is in the network's attribute ``compensation``:
+    ``print`` it.
 
-    All images go through a layer, in groups, before the next layer is corrected. Memory holds one
-    group at a time, however many images and steps there are. What waits for the next layer is in
-    temporary files (in ``TMPDIR``): the spikes of one layer, a byte for each neuron, step and
-    image, and, for ``weights``, all the ANN's activations.
+    Memory holds a few images at a time, however many images and steps there are. What waits is in
+    temporary files (in ``TMPDIR``): the images for ``distill``; for the others the spikes of one
+    layer, a byte for each neuron, step and image, and, for ``weights``, all the ANN's activations.
 
     Args:
         snn: The converted network. It is not changed.
@@ -74,7 +81,8 @@ def compensate(
         data: A few hundred unlabelled images in batches: tensors ``[B, ...]``, tuples that begin
             with one, or dicts.
         num_steps: T at which the network will run; the correction is for this T.
-        method: What to correct: ``weights``, ``biases`` or ``steps``.
+        method: What to correct: ``weights``, ``biases``, ``steps``, or all at once: ``distill``.
+        epochs: For ``distill``: half the number of times that it goes through the images.
         key: Name of the input in batches that are dicts.
         progress: Show a progress bar.
 
@@ -83,8 +91,8 @@ def compensate(
         :class:`~snntorch_ecl.conversion.Compensation`.
 
     Raises:
-        ConfigError: num_steps < 1, an unknown method, an ANN with other layers than the network,
-            or a network that is already corrected step by step.
+        ConfigError: num_steps < 1, epochs < 1, an unknown method, an ANN with other layers than
+            the network, or a network that is already corrected step by step.
         DataError: Less than two images, or batches of another form.
         InputError: Images without a batch dimension, or of whole numbers.
         StateError: There is no room for the temporary files.
@@ -99,9 +107,10 @@ def compensate(
         torch.Size([3, 2])
     """
     check_num_steps(num_steps)
-    if method not in _CORRECTORS:
-        options = ", ".join(_CORRECTORS)
+    if method not in get_args(Correction):
+        options = ", ".join(get_args(Correction))
         raise ConfigError(f"method must be one of {options}; got {method!r}")
+    check_whole_numbers("epochs", (epochs,), lowest=1)
     check_spiking(snn)
     check_one_input(snn.net, "compensate")
     corrected = step_biases(snn.net)
@@ -112,7 +121,12 @@ def compensate(
         )
     # Least squares need gradients, which an inference mode around this call would forbid.
     with torch.inference_mode(False), torch.no_grad(), Shelf() as shelf:
-        work = LayerByLayer(_CORRECTORS[method], copy.deepcopy(snn).eval(), ann, num_steps, shelf)
+        twin = copy.deepcopy(snn).eval()
+        work: LayerByLayer | Distillation
+        if method == "distill":
+            work = Distillation(twin, ann, num_steps, shelf, epochs)
+        else:
+            work = LayerByLayer(_LAYER_BY_LAYER[method], twin, ann, num_steps, shelf)
         for images in images_in(data, key=key):
             images = (images.clone() if images.is_inference() else images).to(device_of(snn))
             with explained(work.snn, (images,)):
@@ -120,7 +134,9 @@ def compensate(
         if not work.images:
             raise DataError("the data is empty: there is no batch to compensate with")
         if not work.held:
-            raise DataError("compensate needs at least 2 images: it checks itself on every fourth")
+            raise DataError(
+                "compensate needs at least 2 images: it checks itself on images held out"
+            )
         better, layers = work.done(progress=progress)
     held = work.held_out
     record = Compensation(

@@ -30,19 +30,19 @@ class Error:
     """How far some values are from what is wanted, summed over groups."""
 
     def __init__(self) -> None:
-        self.squared, self._wanted = 0.0, 0.0
+        self.squared, self.wanted = 0.0, 0.0
 
     def add(self, found: Any, wanted: Any) -> None:
         """Add a group: tensors, or trees of tensors."""
         for value, goal in zip(tree_leaves(found), tree_leaves(wanted), strict=True):
             if isinstance(goal, Tensor):
                 self.squared += float((value - goal).square().sum())
-                self._wanted += float(goal.square().sum())
+                self.wanted += float(goal.square().sum())
 
     @property
     def relative(self) -> float:
         """As a share of what is wanted."""
-        return float((self.squared / max(self._wanted, SMALLEST_THRESHOLD)) ** 0.5)
+        return float((self.squared / max(self.wanted, SMALLEST_THRESHOLD)) ** 0.5)
 
 
 def closer(found: Error, before: Error) -> bool:

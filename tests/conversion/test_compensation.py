@@ -94,8 +94,12 @@ def test_the_record_can_be_read(method: Any) -> None:
         (lambda x: x[0], r"no batch dimension: give x.unsqueeze\(0\)"),
     ],
 )
-def test_images_of_another_kind_are_named(wrong: Any, remedy: str) -> None:
+@pytest.mark.parametrize("method", ["weights", "distill"])
+def test_images_of_another_kind_are_named(wrong: Any, remedy: str, method: Any) -> None:
     model = relu_network()
     ann = ecl.calibrate(ecl.prepare(model), [images()], progress=False)
     with pytest.raises(ecl.errors.InputError, match=remedy):
-        ecl.compensate(ecl.convert(ann), model, [wrong(images())], num_steps=STEPS, progress=False)
+        ecl.compensate(
+            ecl.convert(ann), model, [wrong(images())],
+            num_steps=STEPS, method=method, progress=False,
+        )  # fmt: skip

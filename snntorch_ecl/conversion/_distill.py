@@ -1,0 +1,160 @@
+"""Fit all of a spiking network at once to its ANN, on unlabelled images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .._util.checks import SMALLEST_THRESHOLD
+from .._util.shelf import Row, Shelf
+from .._util.torch_internals import tree_leaves
+from ..functional._channels import over_channels
+from ..network import _pieces as pieces
+from ..network._network import SpikingNetwork
+from ._compensation import LayerCorrection
+from ._layer_by_layer import Error, closer
+from ._rates import Replay, measured
+from ._reference import Reference
+
+# Of every eight images the one that is held out.
+_EVERY, _HELD = 8, 1
+_BATCH = 32
+# Largest step of Adam, as a share of a tensor's root mean square.
+_RATE, _RATE_OF_THRESHOLDS = 1e-3, 3e-3
+
+
+class Distillation:
+    """Trains a network in place; the images are on a shelf meanwhile."""
+
+    def __init__(
+        self, snn: SpikingNetwork, ann: nn.Module, num_steps: int, shelf: Shelf, epochs: int
+    ) -> None:
+        self.snn, self.num_steps, self._epochs = snn, num_steps, epochs
+        self.reference = Reference(ann, snn)
+        self.fit, self.held = Row(shelf), Row(shelf)
+        self.images = 0
+        self.before, self.after = Error(), Error()
+        self._at_once = 1
+        self._errors: dict[str, Error] = {}
+
+    def add(self, images: Tensor) -> None:
+        """Take a batch; the network's errors on images held out are counted at once."""
+        if not self.images:
+            self._at_once = len(pieces.groups(self.snn.net, images, self.num_steps)[0])
+        for image in torch.split(images, 1):
+            (self.held if self.images % _EVERY == _HELD else self.fit).append(image)
+            self.images += 1
+
+    @property
+    def held_out(self) -> int:
+        """How many of the images are held out."""
+        return len(self.held)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the outputs came closer to the ANN's."""
+        return closer(self.after, self.before)
+
+    def done(self, *, progress: bool) -> tuple[SpikingNetwork, tuple[LayerCorrection, ...]]:
+        """The trained network, and how far each layer was and is from the ANN."""
+        self.before, self._errors = self._judged()
+        batches = math.ceil(len(self.fit) / _BATCH)
+        with tqdm(
+            total=2 * self._epochs * batches, desc="compensate", unit="batch",
+            disable=not progress, leave=False, delay=2,
+        ) as bar:  # fmt: skip
+            # Constant currents first: they cost no more than a run of the ANN.
+            self._train(bar, settled=True)
+            self._train(bar, settled=False)
+        self.after, errors = self._judged()
+        self.snn.reset()
+        pairs = {name: (before, errors[name]) for name, before in self._errors.items()}
+        return self.snn, tuple(
+            LayerCorrection(name, before.relative, after.relative, float(self.kept))
+            for name, (before, after) in {**pairs, "output": (self.before, self.after)}.items()
+        )
+
+    def _judged(self) -> tuple[Error, dict[str, Error]]:
+        """How far outputs, and mean outputs of layers, are from the ANN on images held out."""
+        output, layers = Error(), {name: Error() for name in self.snn.neurons}
+        for images in _batches(self.held, torch.arange(len(self.held)), self._at_once):
+            wanted, activations = self.reference.run(images)
+            found, means = measured(self.snn, images, self.num_steps)
+            output.add(found, wanted)
+            for name, mean in means.items():
+                layers[name].add(mean * self._worth(name, mean), activations[name].output)
+        return output, layers
+
+    def _train(self, bar: Any, *, settled: bool) -> None:
+        """All epochs of one kind, with steps that grow smaller towards the end."""
+        flags = [p.requires_grad for p in self.snn.net.parameters()]
+        tensors, thresholds = self._trainable()
+        rates = [_RATE] * len(tensors) + [_RATE_OF_THRESHOLDS] * len(thresholds)
+        tensors += thresholds.values()
+        sizes = [max(float(t.detach().square().mean().sqrt()), SMALLEST_THRESHOLD) for t in tensors]
+        groups = [
+            {"params": [t], "lr": r * s} for t, r, s in zip(tensors, rates, sizes, strict=True)
+        ]
+        optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
+        total = self._epochs * math.ceil(len(self.fit) / _BATCH)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(total, 1))
+        replay = Replay(self.snn, thresholds, self.num_steps)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(self._epochs):
+            order = torch.randperm(len(self.fit), generator=generator)
+            for numbers in torch.split(order, _BATCH):
+                optimiser.zero_grad()
+                for images in _batches(self.fit, numbers, self._at_once):
+                    self._add_gradients(replay, images, len(numbers), settled=settled)
+                optimiser.step()
+                schedule.step()
+                self._keep_positive(thresholds)
+                bar.update()
+        for tensor, flag in zip(tensors, flags, strict=False):
+            tensor.requires_grad_(flag).grad = None
+
+    def _trainable(self) -> tuple[list[Tensor], dict[str, nn.Parameter]]:
+        """Weights and biases, and each θ that spikes are worth, all of which now want gradients."""
+        tensors = [p.requires_grad_() for p in self.snn.net.parameters() if p.is_floating_point()]
+        thresholds = {
+            name: nn.Parameter(neuron.threshold)
+            for name, neuron in self.snn.neurons.items()
+            if torch.equal(neuron.threshold, neuron.graded_spikes_factor)
+        }
+        return tensors, thresholds
+
+    def _add_gradients(self, replay: Replay, images: Tensor, batch: int, *, settled: bool) -> None:
+        """Gradients of how far outputs and layers are from the ANN, for a part of a batch."""
+        wanted, activations = self.reference.run(images)
+        given = None if settled else measured(self.snn, images, self.num_steps)[1]
+        with torch.enable_grad():
+            found, means = replay.means(images, given)
+            loss = torch.zeros((), device=images.device)
+            for value, goal in zip(tree_leaves(found), tree_leaves(wanted), strict=True):
+                if isinstance(goal, Tensor):
+                    loss = loss + (value - goal).square().sum() / self.before.wanted
+            for name, mean in means.items():
+                goal = activations[name].output
+                error = (mean * self._worth(name, mean) - goal).square().sum()
+                loss = loss + error / (self._errors[name].wanted * len(means))
+            torch.autograd.backward(loss * len(self.held) / batch)
+
+    def _worth(self, name: str, values: Tensor) -> Tensor:
+        return over_channels(self.snn.spike_worth(name), values)
+
+    def _keep_positive(self, thresholds: dict[str, nn.Parameter]) -> None:
+        """After a step: θ > 0, and spikes are worth the new θ."""
+        for name, threshold in thresholds.items():
+            threshold.data.clamp_(min=SMALLEST_THRESHOLD)
+            self.snn.neurons[name].graded_spikes_factor.copy_(threshold.detach())
+
+
+def _batches(images: Row, numbers: Tensor, size: int) -> Iterator[Tensor]:
+    """Some images, a few at a time."""
+    for part in torch.split(numbers, size):
+        yield torch.cat([images[int(number)] for number in part])
