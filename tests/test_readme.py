@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from snntorch_ecl.cli import app
+from snntorch_ecl.models import pretrained_names, pretrained_snn_names
 from tests.helpers.pages import REPOSITORY, ROOT, anchors, blocks, commands, links, prose
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -92,7 +93,7 @@ def test_every_flag_of_the_commands_it_shows_exists() -> None:
         assert {word for word in words if re.match(r"--?[a-zA-Z]", word)} <= flags
 
 
-def test_the_checkpoint_that_a_command_names_ships() -> None:
-    named = re.findall(r"--checkpoint (\S+)", README)
+def test_the_network_that_a_command_names_ships() -> None:
+    named = re.findall(r"--pretrained (\S+)", README)
     assert named
-    assert all((ROOT / path).is_file() for path in named)
+    assert set(named) <= {*pretrained_names(), *pretrained_snn_names()}
