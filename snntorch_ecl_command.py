@@ -14,6 +14,8 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"snntorch-ecl {version('snntorch-ecl')}")
         return
-    from snntorch_ecl.cli import app
-
+    try:
+        from snntorch_ecl.cli import app
+    except KeyboardInterrupt:
+        sys.exit(130)  # as later on, without a page of what was being loaded
     app()

@@ -14,6 +14,7 @@ from ..experiments import DemoConfig, run_demo
 from . import _commands as commands
 from . import _commands_cost as commands_cost
 from ._console import errors_as_text
+from ._signals import signals_as_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,7 +60,7 @@ def demo(
 ) -> None:
     """Train on digits, convert, compare, and write a report."""
     console = Console()
-    with errors_as_text():
+    with errors_as_text(), signals_as_text(output_dir):
         config = DemoConfig(
             levels=levels,
             num_steps=max(levels, DemoConfig.num_steps),

@@ -18,6 +18,7 @@ from ..models import pretrained_names, pretrained_snn_names
 from ..settings import from_dict, load_config
 from ..settings._reader import merged
 from ._console import errors_as_text
+from ._signals import signals_as_text
 
 T = TypeVar("T")
 
@@ -163,7 +164,7 @@ def _flat(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(**values: Any) -> None:
-        with errors_as_text():
+        with errors_as_text(), signals_as_text(values.get("output_dir")):
             if not own_threads:
                 use_threads(values.pop("threads"), processes=values.get("devices") or 1)
             made = {

@@ -25,17 +25,17 @@ _THRESHOLD = "threshold/"
 
 @dataclass(frozen=True)
 class Curves(Result):
-    """Figures of each epoch, the first to the last.
+    """Figures of each epoch, the first to the last; None where a run was killed as it wrote them.
 
     Attributes:
-        loss: Mean training loss.
+        loss: Mean training loss; of an epoch that was interrupted, over the steps that came after.
         accuracy: On the data measured after each epoch, within [0, 1]; empty if there was none.
         thresholds: λ by layer (its mean over channels), in the unit of the activations.
     """
 
-    loss: tuple[float, ...]
-    accuracy: tuple[float, ...]
-    thresholds: Mapping[str, tuple[float, ...]]
+    loss: tuple[float | None, ...]
+    accuracy: tuple[float | None, ...]
+    thresholds: Mapping[str, tuple[float | None, ...]]
 
     def table(self) -> Table:
         """Loss and accuracy of each epoch."""
@@ -51,7 +51,8 @@ class Curves(Result):
         ticker = require("matplotlib.ticker", extra="demo")
         panels = [("training loss", {"": self.loss})]
         if self.accuracy:
-            panels.append(("accuracy, %", {"": tuple(100 * value for value in self.accuracy)}))
+            shares = tuple(None if value is None else 100 * value for value in self.accuracy)
+            panels.append(("accuracy, %", {"": shares}))
         if self.thresholds:
             panels.append(("threshold λ of each layer", dict(self.thresholds)))
         figure, _ = new_figure(columns=len(panels), size=(4.2 * len(panels), 3.4))
@@ -59,7 +60,8 @@ class Curves(Result):
             for index, values in enumerate(lines.values()):
                 # From the first layer, dark, to the last, light.
                 shade = _layer_shade(index, len(lines))
-                axes.plot(range(1, len(values) + 1), values, color=shade, linewidth=1.4)
+                shown = [float("nan") if value is None else value for value in values]
+                axes.plot(range(1, len(shown) + 1), shown, color=shade, linewidth=1.4)
             axes.set_title(title, fontsize=10)
             axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
             axes.set_xlabel("epoch" if len(lines) == 1 else "epoch (first layer dark, last light)")
@@ -87,15 +89,16 @@ def read_curves(output_dir: Path) -> Curves:
         raise DataError(f"{output_dir} holds no logs of a training")
     columns: dict[str, dict[int, float]] = {}
     for file in files:
-        with file.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                for name, value in row.items():
-                    if value and row["epoch"]:
-                        columns.setdefault(name, {})[int(row["epoch"])] = float(value)
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A line without an end is one that a run was killed in.
+        for row in csv.DictReader(line for line in lines if line.endswith("\n")):
+            for name, value in row.items():
+                if value and row.get("epoch"):
+                    columns.setdefault(name, {})[int(row["epoch"])] = float(value)
 
-    def over_epochs(name: str) -> tuple[float, ...]:
+    def over_epochs(name: str) -> tuple[float | None, ...]:
         values = columns.get(name, {})
-        return tuple(values[epoch] for epoch in sorted(values))
+        return tuple(values.get(epoch) for epoch in range(max(values, default=-1) + 1))
 
     layers = [name for name in columns if name.startswith(_THRESHOLD)]
     return Curves(

@@ -48,7 +48,9 @@ def fit(
         output_dir: Folder of checkpoints (``last.ckpt``, ``best.ckpt``) and logs (CSV and, where
             it is installed, TensorBoard); none are written without it.
         resume: Go on from ``output_dir/last.ckpt`` if there is one. On the CPU a run that was
-            interrupted ends with the same weights as one that was not.
+            interrupted ends with the same weights as one that was not. Ctrl-C and SIGTERM leave a
+            checkpoint of the last step, then take their course; a run that is killed, or one of
+            several processes, goes on from the last whole epoch.
         classes: Number of classes.
         accelerator: Lightning's name of the device; ``"auto"`` takes a GPU or the like if it can.
         devices: Processes on this machine; more than one train together (DDP), each on its share
@@ -86,6 +88,7 @@ def fit(
         )
     require("lightning.pytorch", extra="train")
     from . import _lightning as parts  # the one module that needs Lightning as it is imported
+    from ._stopping import StopOnSignal
 
     # Numbers of its own from here on: the first batch may pass through dropout.
     with (
@@ -94,6 +97,8 @@ def fit(
         own_norms_kept(model),
         named_errors(output_dir),
     ):
+        last = None if output_dir is None else output_dir / "last.ckpt"
+        stop = StopOnSignal(last)
         trainer = parts.make_trainer(
             config,
             output_dir=output_dir,
@@ -102,6 +107,7 @@ def fit(
             devices=devices,
             num_nodes=num_nodes,
             progress=progress,
+            stop=stop,
         )
         _warn_if_slow(config.precision, trainer.strategy.root_device)
         loaders = parts.Data(data, validation, config)
@@ -109,10 +115,10 @@ def fit(
             model.to(memory_format=torch.channels_last)
         _run_once(model, next(iter(loaders.train_dataloader()))[0])
         model.train()  # Lightning leaves modes alone, and converted networks come in eval mode
-        last = None if output_dir is None else output_dir / "last.ckpt"
         checkpoint = last if resume and last is not None and last.is_file() else None
         learner = parts.Classifier(model, config, classes, teacher)
-        trainer.fit(learner, loaders, ckpt_path=checkpoint)
+        with stop.watching():
+            trainer.fit(learner, loaders, ckpt_path=checkpoint)
     return model.cpu().eval()
 
 

@@ -32,6 +32,7 @@ from ..settings import TrainConfig
 from ._distillation import Teacher
 from ._progress import EpochBar
 from ._sampling import EpochSampler, Indexed
+from ._stopping import StopOnSignal
 from ._thresholds import parameter_groups
 
 Pairs = Dataset[tuple[Tensor, Any]]
@@ -140,6 +141,7 @@ class Data(LightningDataModule):
         self.varied = Indexed(train, config.seed)
         self.validation = validation
         self.config = config
+        self.begun = (0, 0)  # the epoch in which a run goes on, and its batches that are done
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This process' share of each global batch."""
@@ -152,7 +154,11 @@ class Data(LightningDataModule):
         sampler = EpochSampler(
             self.varied, num_replicas=world, rank=rank, seed=self.config.seed, drop_last=True
         )
-        return self._loader(self.varied, self.config.batch_size // world, sampler=sampler)
+        batch_size = self.config.batch_size // world
+        epoch, batches = self.begun
+        sampler.set_epoch(epoch)  # Lightning does so after workers have begun to load
+        sampler.begun = (epoch, batches * batch_size)
+        return self._loader(self.varied, batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """This process' share of the validation data; none if there is none."""
@@ -216,11 +222,12 @@ def make_trainer(
     devices: int,
     num_nodes: int,
     progress: bool,
+    stop: StopOnSignal,
 ) -> Trainer:
     """Lightning's Trainer for ``fit``; ConfigError if there is no such accelerator or too few."""
     check_whole_numbers("devices", (devices,), lowest=1)
     check_whole_numbers("num_nodes", (num_nodes,), lowest=1)
-    callbacks: list[Any] = [EpochBar()] if progress else []
+    callbacks: list[Any] = [stop, *([EpochBar()] if progress else [])]
     loggers: list[Any] = []
     if output_dir is not None:
         callbacks.append(
@@ -234,8 +241,9 @@ def make_trainer(
             )
         )
         callbacks.append(LearningRateMonitor("epoch"))
-        # A version for each slice of a resumed run: Lightning would overwrite the last one.
-        loggers.append(CSVLogger(output_dir, name="logs"))
+        # A version for each slice of a resumed run: Lightning would overwrite the last one. Written
+        # at once: a run that is killed has lost no epoch of which it has left a checkpoint.
+        loggers.append(CSVLogger(output_dir, name="logs", flush_logs_every_n_steps=1))
         if importlib.util.find_spec("tensorboard") is not None:
             loggers.append(TensorBoardLogger(output_dir, name="tensorboard", version=0))
     on_gpu = torch.cuda.is_available()

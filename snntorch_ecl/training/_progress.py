@@ -16,13 +16,25 @@ class EpochBar(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the bar of an epoch, counted from 1."""
+        self._begin(trainer, 0)
+
+    def _begin(self, trainer: Trainer, batches: int) -> None:
+        """A bar that begins after so many batches."""
         self._bar = tqdm(
             total=int(trainer.num_training_batches),
+            initial=batches,
             desc=f"train, epoch {trainer.current_epoch + 1} of {trainer.max_epochs}",
             unit="batch",
             disable=not trainer.is_global_zero,
             leave=trainer.current_epoch + 1 == trainer.max_epochs,
         )
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin the bar of a run that goes on within an epoch."""
+        if self._bar is None:
+            self._begin(trainer, batch_idx)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Show one more batch, and the loss."""

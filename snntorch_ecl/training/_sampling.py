@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,8 +18,13 @@ class EpochSampler(DistributedSampler[Any]):
     all processes together holds the same samples as batch k of one process alone.
     """
 
+    begun: tuple[int, int] = (0, 0)
+    """An epoch, and how many samples of it a run that goes on has seen."""
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, index) for index in super().__iter__())
+        epoch, seen = self.begun
+        indices = islice(super().__iter__(), seen if epoch == self.epoch else 0, None)
+        return ((self.epoch, index) for index in indices)
 
 
 class Indexed(Dataset[tuple[Tensor, Any]]):

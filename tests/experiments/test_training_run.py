@@ -360,3 +360,16 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Data, "_place", lambda self: Place(0, 2))
     with pytest.raises(ConfigError, match="counts all processes: 9 cannot be split over 2"):
         data.train_dataloader()
+
+
+def test_curves_of_a_killed_run_keep_their_epochs(tmp_path: Path) -> None:
+    """Epoch 1 was never written, and the last line has no end."""
+    for version, text in enumerate(("0,0.5\n", "2,0.7\n3,0.9")):
+        folder = tmp_path / "logs" / f"version_{version}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(f"epoch,accuracy\n{text}")
+    (tmp_path / "logs" / "version_2").mkdir()
+    (tmp_path / "logs" / "version_2" / "metrics.csv").write_text("lr,step\n0.1,0\n")
+    curves = read_curves(tmp_path)
+    assert curves.accuracy == (0.5, None, 0.7)
+    assert len(curves.plot().axes[1].lines[0].get_xdata()) == 3
