@@ -63,8 +63,8 @@ def _broadcasts(threshold: Tensor, like: Tensor) -> bool:
     return all(own in (1, size) for own, size in zip(threshold.shape, last, strict=True))
 
 
-def check_neuron(negative_threshold: float, initial_membrane: float) -> None:
-    """Raise :class:`ConfigError` unless θ′ ≤ 0 and 0 ≤ v(0)/θ ≤ 1."""
+def check_neuron(negative_threshold: float, initial_membrane: float, spike_sizes: int = 1) -> None:
+    """Raise :class:`ConfigError` unless θ′ ≤ 0, 0 ≤ v(0) ≤ the smallest spike, and 1 ≤ K ≤ 8."""
     for name, value in (
         ("negative_threshold", negative_threshold),
         ("initial_membrane", initial_membrane),
@@ -77,7 +77,14 @@ def check_neuron(negative_threshold: float, initial_membrane: float) -> None:
         )
     if not 0 <= initial_membrane <= 1:
         raise ConfigError(
-            f"initial_membrane is in units of θ and must lie in [0, 1]; got {initial_membrane}"
+            "initial_membrane is in units of θ (of the smallest spike) and must lie in [0, 1]; "
+            f"got {initial_membrane}"
+        )
+    if isinstance(spike_sizes, bool) or not isinstance(spike_sizes, int):
+        raise ConfigError(f"spike_sizes must be an integer from 1 to 8; got {spike_sizes!r}")
+    if not 1 <= spike_sizes <= 8:  # beyond θ/128, bfloat16 rounds sums of spikes even below θ
+        raise ConfigError(
+            f"spike_sizes must be an integer from 1 (spikes of ±θ) to 8; got {spike_sizes}"
         )
 
 

@@ -44,6 +44,7 @@ def convert(
     negative_threshold: float = -1e-3,
     initial_membrane: float = 0.5,
     spike_grad: F.SurrogateGradient | None = None,
+    spike_sizes: int = 1,
     fold_batchnorms: bool = True,
     unit_spikes: bool = False,
     handlers: Handlers | None = None,
@@ -59,8 +60,10 @@ def convert(
         model: What :func:`prepare` returned, trained; or a network written with
             ``ThresholdClip``. It is copied, not changed.
         negative_threshold: θ′ ≤ 0, absolute; ``-inf`` gives plain integrate-and-fire neurons.
-        initial_membrane: v(0) in units of θ.
+        initial_membrane: v(0) in units of θ (of the smallest spike).
         spike_grad: Surrogate gradient of every neuron, for fine-tuning.
+        spike_sizes: K: spikes of K sizes, θ to θ/2^(K−1), for hardware with graded spikes; fewer
+            steps are then enough. See :class:`DualThreshold`.
         fold_batchnorms: Fold batch norms into the convolutions before them. A network that you
             will fine-tune learns faster with batch norms: keep them, and fold them after the
             training with :meth:`SpikingNetwork.fold_batchnorms`.
@@ -75,7 +78,7 @@ def convert(
 
         example: As for :func:`prepare`. What ``prepare`` returned remembers its example.
     Raises:
-        ConfigError: θ′ or v(0) is outside its range.
+        ConfigError: θ′, v(0) or K is outside its range.
         NotPreparedError: The network has no ``ThresholdClip``.
         ThresholdUnsetError: Some clips have no threshold; lists them all.
         InputError: A parameter is NaN or infinite.
@@ -94,6 +97,7 @@ def convert(
         negative_threshold=negative_threshold,
         initial_membrane=initial_membrane,
         spike_grad=spike_grad,
+        spike_sizes=spike_sizes,
     )
     gm = normalise(model, leaf_modules, handlers, training=False, example=example)
     _check_ready(gm, type(model).__name__)

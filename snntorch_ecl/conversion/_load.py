@@ -91,14 +91,14 @@ def load(
     for name, neuron in network.neurons.items():
         if name not in neurons:
             raise CheckpointError(f"the settings in {path} are damaged: they lack {name}")
-        neuron.negative_threshold, neuron.initial_membrane = neurons[name]
+        neuron.negative_threshold, neuron.initial_membrane, neuron.spike_sizes = neurons[name]
     return network
 
 
 def _layers_and_neurons(
     path: Path, settings: dict[str, Any]
-) -> tuple[tuple[Layer, ...], dict[str, tuple[float, float]]]:
-    """The layers and each neuron's (θ′, v(0)) from a file's settings, checked."""
+) -> tuple[tuple[Layer, ...], dict[str, tuple[float, float, int]]]:
+    """The layers and each neuron's (θ′, v(0), K) from a file's settings, checked."""
     try:
         layers = tuple(Layer(**entry) for entry in settings["layers"])
         neurons = {name: _neuron(**entry) for name, entry in settings["neurons"].items()}
@@ -126,9 +126,11 @@ def _step_biases(path: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
         raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
 
 
-def _neuron(*, negative_threshold: float, initial_membrane: float) -> tuple[float, float]:
-    check_neuron(negative_threshold, initial_membrane)
-    return float(negative_threshold), float(initial_membrane)
+def _neuron(
+    *, negative_threshold: float, initial_membrane: float, spike_sizes: int = 1
+) -> tuple[float, float, int]:
+    check_neuron(negative_threshold, initial_membrane, spike_sizes)
+    return float(negative_threshold), float(initial_membrane), spike_sizes
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

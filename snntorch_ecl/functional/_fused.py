@@ -28,7 +28,7 @@ class Scanned(NamedTuple):
     """What the compiled loop returns.
 
     Attributes:
-        spikes: ``[T, B, ...]``, in {−1, 0, +1} times the amplitude.
+        spikes: ``[T, B, ...]``, in {−1, 0, +1}, or of K sizes, times the amplitude.
         state: After the last step.
         mem_sum: Sum of the membranes: finite only if all are. It costs nothing in this loop, but
             a pass over memory outside it. None where nothing was compiled.
@@ -47,6 +47,7 @@ def scan(
     negative_threshold: float = -1e-3,
     initial_membrane: float = 0.5,
     spike_grad: SurrogateGradient | None = None,
+    spike_sizes: int = 1,
     amplitude: Tensor | None = None,
 ) -> Scanned:
     """:func:`snntorch_ecl.functional.scan`, compiled; spikes are multiplied by ``amplitude``.
@@ -57,6 +58,7 @@ def scan(
     settings: dict[str, Any] = {
         "negative_threshold": negative_threshold,
         "initial_membrane": initial_membrane,
+        "spike_sizes": spike_sizes,
     }
     if not usable(current):
         spikes, state = plain.scan(current, threshold, state, spike_grad=spike_grad, **settings)
@@ -79,6 +81,7 @@ def unchecked_scan(
     negative_threshold: float,
     initial_membrane: float,
     amplitude: Tensor | None,
+    spike_sizes: int = 1,
 ) -> Scanned:
     """:func:`scan` without its checks, for where :func:`usable` is true; θ has the current's type.
 
@@ -95,7 +98,7 @@ def unchecked_scan(
         if amplitude is not None and amplitude.ndim:
             amplitude = amplitude.reshape(())
         state = state and State(*(part.flatten() for part in state))
-    loop = _loop(negative_threshold, initial_membrane)
+    loop = _loop(negative_threshold, initial_membrane, spike_sizes)
     if shape[0] <= _PIECE:
         spikes, *after, mem_sum = loop(current, *(state or (None, None)), threshold, amplitude)
     else:
@@ -114,7 +117,9 @@ def unchecked_scan(
 
 
 @functools.cache
-def _loop(negative_threshold: float, initial_membrane: float) -> Callable[..., Any]:
+def _loop(
+    negative_threshold: float, initial_membrane: float, spike_sizes: int
+) -> Callable[..., Any]:
     """The loop for one kind of neuron, compiled for each kind of input on first use."""
 
     def loop(
@@ -131,9 +136,8 @@ def _loop(negative_threshold: float, initial_membrane: float) -> Callable[..., A
             state = State(mem, spike_count)
         spikes = []
         for step_current in current:
-            spk, state = unchecked_step(
-                step_current, state, threshold, negative_threshold, initial_membrane, None
-            )
+        settings = (threshold, negative_threshold, initial_membrane, None, spike_sizes)
+            spk, state = unchecked_step(step_current, state, *settings)
             spikes.append(spk if amplitude is None else spk * amplitude)
         return torch.stack(spikes), state.mem, state.spike_count, state.mem.sum()
 

@@ -19,6 +19,7 @@ def scan(
     negative_threshold: float = -1e-3,
     initial_membrane: float = 0.5,
     spike_grad: SurrogateGradient | None = None,
+    spike_sizes: int = 1,
 ) -> tuple[Tensor, State]:
     """Run dual-threshold neurons over a whole sequence.
 
@@ -28,11 +29,12 @@ def scan(
         threshold: θ > 0: a number, or a tensor that broadcasts to ``[B, ...]``.
         state: State to go on from, which is not changed; None starts fresh.
         negative_threshold: θ′ ≤ 0, absolute; ``-inf`` gives the plain IF neuron.
-        initial_membrane: v(0) in units of θ, within [0, 1].
+        initial_membrane: v(0) in units of θ (of the smallest spike), within [0, 1].
         spike_grad: Surrogate gradient, or None.
+        spike_sizes: K: spikes of ±1, ±1/2, … ±1/2^(K−1).
 
     Returns:
-        Spikes in {−1, 0, +1}, ``[T, B, ...]``, and the state after the last step.
+        Spikes in {−1, 0, +1}, or of K sizes, ``[T, B, ...]``, and the state after the last step.
 
     Raises:
         ConfigError: As :func:`dual_threshold_step`.
@@ -52,8 +54,9 @@ def scan(
         state,
         negative_threshold=negative_threshold,
         initial_membrane=initial_membrane,
+        spike_sizes=spike_sizes,
     )
-    settings = (threshold, negative_threshold, initial_membrane, spike_grad)
+    settings = (threshold, negative_threshold, initial_membrane, spike_grad, spike_sizes)
     recorded = torch.is_grad_enabled() or not can_be_read(current)
     # Without gradients each step writes into the result, which saves a copy of all spikes.
     out = None if recorded else torch.empty_like(current, memory_format=torch.contiguous_format)
@@ -73,12 +76,13 @@ def checked(
     *,
     negative_threshold: float,
     initial_membrane: float,
+    spike_sizes: int,
 ) -> Tensor:
     """Check a time loop's arguments as :func:`scan` documents; θ as a tensor of current's type."""
     if current.ndim < 1 or current.shape[0] < 1:
         raise InputError(f"scan needs currents of shape [T ≥ 1, B, ...], not {list(current.shape)}")
     threshold = check_threshold(threshold, like=current)
-    check_neuron(negative_threshold, initial_membrane)
+    check_neuron(negative_threshold, initial_membrane, spike_sizes)
     if state is not None:
         _check_state(current[0], state)
     return threshold

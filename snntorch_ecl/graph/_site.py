@@ -17,8 +17,9 @@ class ConvertConfig:
 
     Attributes:
         negative_threshold: θ′ ≤ 0, absolute; ``-inf`` for plain IF neurons.
-        initial_membrane: v(0) in units of θ.
+        initial_membrane: v(0) in units of θ (of the smallest spike).
         spike_grad: Surrogate gradient for fine-tuning; None is snnTorch's default.
+        spike_sizes: K: spikes of ±θ, ±θ/2, … ±θ/2^(K−1).
 
     Raises:
         ConfigError: A setting is outside its range.
@@ -31,9 +32,10 @@ class ConvertConfig:
     negative_threshold: float = -1e-3
     initial_membrane: float = 0.5
     spike_grad: F.SurrogateGradient | None = None
+    spike_sizes: int = 1
 
     def __post_init__(self) -> None:
-        check_neuron(self.negative_threshold, self.initial_membrane)
+        check_neuron(self.negative_threshold, self.initial_membrane, self.spike_sizes)
         if self.spike_grad is not None and not callable(self.spike_grad):
             raise ConfigError(f"spike_grad must be a function or None; got {self.spike_grad!r}")
 

@@ -27,7 +27,8 @@ class NeuroBenchNet(nn.Module):
         snn: A network converted with ``unit_spikes=True``. It is not copied: its state is reset.
 
     Raises:
-        ConfigError: Its spikes are worth θ, or it has no dual-threshold neuron.
+        ConfigError: Its spikes are worth θ, or have several sizes, or it has no dual-threshold
+            neuron.
 
     Example:
         >>> from snntorch_ecl import ThresholdClip, convert
@@ -54,6 +55,13 @@ class NeuroBenchNet(nn.Module):
                 "this network has no dual-threshold neuron whose membrane could be returned; "
                 "convert without a handler of your own for ThresholdClip"
             )
+        for name, neuron in snn.neurons.items():
+            if neuron.spike_sizes > 1:
+                raise ConfigError(
+                    f"{name} has spikes of {neuron.spike_sizes} sizes, and NeuroBench would count "
+                    "multiplications where they arrive; convert with spike_sizes=1, or use "
+                    "ecl.energy"
+                )
         self.snn = snn
 
     @torch.no_grad()

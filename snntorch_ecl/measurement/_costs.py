@@ -57,7 +57,7 @@ class LayerCost:
         name: Qualified name.
         kind: Type of the layer.
         macs: Multiplications with addition.
-        acs: Additions triggered by spikes, of either sign.
+        acs: Additions triggered by spikes, of either sign and any size.
         ann_macs: Multiplications with addition in the ANN's layer.
         updates: Neuron updates.
         spikes: Spikes of either sign.
@@ -90,6 +90,7 @@ class Energy(Result):
         layers: In the order in which they run.
         not_counted: Names of layers and operations that compute but are not counted.
         constants: Energy of each operation.
+        levels_per_step: Values that a spike can have, silence included; 3, or 2K + 1 of K sizes.
     """
 
     samples: int
@@ -97,6 +98,7 @@ class Energy(Result):
     layers: tuple[LayerCost, ...]
     not_counted: tuple[str, ...]
     constants: Constants
+    levels_per_step: int = 3
 
     def total(self, quantity: str) -> float:
         """Sum of a quantity over all layers, for one image and all T steps.
@@ -155,13 +157,19 @@ class Energy(Result):
         rows.append(("all", *map(_count, quantities), rate, *memory))
         ratio = self.snn_total / self.ann_total if self.ann_total else math.nan
         missing = ", ".join(self.not_counted) or "nothing"
+        sizes = ""
+        if self.levels_per_step > 3:
+            sizes = (
+                f" Spikes have several sizes, {self.levels_per_step} levels a step: each counts as "
+                "one addition of a shifted weight."
+            )
         return table(
             f"One image, T = {self.num_steps}: {1e6 * self.snn_total:.4g} µJ, its ANN "
             f"{1e6 * self.ann_total:.4g} µJ (ratio {ratio:.3f})",
             ("layer", "MACs", "ACs", "ANN's MACs", "spikes / neuron", "weights", "state, bytes"),
             rows,
             note=f"{self.total('updates'):,.0f} neuron updates at {self.constants.update:g} pJ. "
-            f"Not counted: memory traffic, static power, {missing}.",
+            f"Not counted: memory traffic, static power, {missing}.{sizes}",
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ..errors import ConfigError, DataError
 from ..network import Observer, SpikingNetwork
 from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
+from ..network._layer import levels_per_step, told
 from ..network._predict import check_confidence, logits_of
 
 if TYPE_CHECKING:
@@ -62,17 +63,20 @@ class ExitCurve(Result):
         max_steps: T after which every image stops.
         points: One for each confidence.
         fixed: Accuracy if all images take t steps, for t = 1 … T.
+        levels_per_step: Values that a spike can have, silence included.
     """
 
     samples: int
     max_steps: int
     points: tuple[ExitPoint, ...]
     fixed: tuple[float, ...]
+    levels_per_step: int = 3
 
     def table(self) -> Table:
         """Mean steps and accuracy of each confidence."""
         return table(
-            f"Early exit on {self.samples:,} images, at most {self.max_steps} steps",
+            f"Early exit on {self.samples:,} images, at most {self.max_steps} steps"
+            f"{told(self.levels_per_step)}",
             ("confidence", "mean steps", "accuracy, %"),
             [(f"{p.confidence:g}", f"{p.mean_steps:.2f}", percent(p.accuracy)) for p in self.points]
             + [("no exit", f"{self.max_steps:.2f}", percent(self.fixed[-1]))],
@@ -171,7 +175,8 @@ def exit_curve(
         ExitPoint(confidence, steps / count, hits / count)
         for confidence, steps, hits in zip(confidences, taken.tolist(), right.tolist(), strict=True)
     )
-    return ExitCurve(count, max_steps, points, tuple(hits / count for hits in fixed.tolist()))
+    accuracy = tuple(hits / count for hits in fixed.tolist())
+    return ExitCurve(count, max_steps, points, accuracy, levels_per_step(snn.neurons.values()))
 
 
 def _answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

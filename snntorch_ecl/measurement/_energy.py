@@ -17,6 +17,7 @@ from ..errors import DataError
 from ..network import Observer, Seen, SpikingNetwork
 from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
+from ..network._layer import levels_per_step
 from ..nn import DualThreshold, Scale
 from ._costs import Constants, Energy, LayerCost
 from ._synapses import NeuronMeter, SynapseMeter, counted_layers, uncounted
@@ -36,8 +37,10 @@ def energy(
     """Count a network's operations on real data, and estimate their energy on a chip.
 
     Layers before the first neuron multiply, once for all steps. Behind neurons, a spike of either
-    sign triggers one addition at each of its synapses. Values that are averages or sums of spikes
-    (behind average pooling, for example) multiply where they are not zero.
+    sign triggers one addition at each of its synapses. A spike of any of several sizes
+    (``spike_sizes=K``) counts as one addition too, of a shifted weight: the sizes are θ, θ/2, θ/4,
+    and so on. Values that are averages or sums of spikes (behind average pooling, for example, or
+    behind max-pooling of several sizes) multiply where they are not zero.
 
     Args:
         snn: The spiking network. Its state is reset.
@@ -68,7 +71,8 @@ def energy(
     check_num_steps(num_steps)
     check_spiking(snn)
     check_one_input(snn.net, "energy")
-    counter, samples = _Counter(snn.net, num_steps), 0
+    sizes = max((neuron.spike_sizes for neuron in snn.neurons.values()), default=1)
+    counter, samples = _Counter(snn.net, num_steps, sizes), 0
     for images in images_in(data, key=key, desc="energy", progress=progress):
         if sequences:
             check_length(images, num_steps)
@@ -86,15 +90,22 @@ def energy(
     layers = tuple(
         _cost(name, snn.net.get_submodule(name), layer, samples) for name, layer in counts.items()
     )
-    return Energy(samples, num_steps, layers, uncounted(snn.net), constants or Constants())
+    return Energy(
+        samples,
+        num_steps,
+        layers,
+        uncounted(snn.net),
+        constants or Constants(),
+        levels_per_step(snn.neurons.values()),
+    )
 
 
 class _Counter(Observer):
     """Counts the operations of each call of the counted layers."""
 
-    def __init__(self, net: GraphModule, num_steps: int) -> None:
+    def __init__(self, net: GraphModule, num_steps: int, spike_sizes: int) -> None:
         super().__init__(tuple(counted_layers(net)))
-        self.net, self.num_steps = net, num_steps
+        self.net, self.num_steps, self.spike_sizes = net, num_steps, spike_sizes
         self.order = tuple(counted_layers(net))
         self.meters: dict[str, dict[str, SynapseMeter | NeuronMeter]] = {
             name: {} for name in self.order
@@ -108,7 +119,7 @@ class _Counter(Observer):
             calls[seen.call] = (
                 NeuronMeter(layer)
                 if isinstance(layer, DualThreshold)
-                else SynapseMeter(layer, self.num_steps)
+                else SynapseMeter(layer, self.num_steps, self.spike_sizes)
             )
         calls[seen.call].see(seen)
 

@@ -15,6 +15,7 @@ from ..errors import ConfigError, DataError
 from ..network import SpikingNetwork
 from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
+from ..network._layer import levels_per_step
 from ._evaluation import Evaluation, LayerActivity
 from ._meters import AnswerMeter, LayerMeter, LayerObserver
 
@@ -93,4 +94,5 @@ def evaluate(
             LayerActivity(name, meter.error, meter.spike_rate, meter.negative_rate)
             for name, meter in meters.items()
         ),
+        levels_per_step=levels_per_step(snn.neurons.values()),
     )

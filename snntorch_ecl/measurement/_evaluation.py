@@ -11,6 +11,7 @@ from rich.table import Table
 from .._util.figures import ABOVE, BESIDE, LINES, NEGATIVE, POSITIVE, new_figure
 from .._util.results import Result
 from .._util.tables import percent, table
+from ..network._layer import told
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,6 +47,7 @@ class Evaluation(Result):
         ann_accuracy: The same for the ANN; None if none was given.
         agreement: Share of images on which SNN and ANN choose the same class, at t = 1 … T.
         layers: Activity of each spiking layer over T steps.
+        levels_per_step: Values that a spike can have, silence included.
         shown: T ≤ ``num_steps`` that the table shows beside 1, 2, 4, 8, … and the last.
     """
 
@@ -55,6 +57,7 @@ class Evaluation(Result):
     ann_accuracy: float | None
     agreement: tuple[float, ...] | None
     layers: tuple[LayerActivity, ...]
+    levels_per_step: int = 3
     shown: tuple[int, ...] = field(default=(), compare=False)
 
     def table(self) -> Table:
@@ -67,7 +70,7 @@ class Evaluation(Result):
             rows.append((f"T = {steps}", percent(accuracy), percent(loss), percent(agreement)))
         if self.ann_accuracy is not None:
             rows.append(("ANN", percent(self.ann_accuracy), "–", "–"))
-        title = f"Accuracy on {self.samples:,} images, %"
+        title = f"Accuracy on {self.samples:,} images{told(self.levels_per_step)}, %"
         return table(title, ("steps", "accuracy", "against ANN", "agreement"), rows)
 
     def _shown_steps(self) -> list[int]:
@@ -78,7 +81,7 @@ class Evaluation(Result):
     def layer_table(self) -> Table:
         """Error and rates of each layer."""
         return table(
-            f"Spiking layers over T = {self.num_steps}, %",
+            f"Spiking layers over T = {self.num_steps}{told(self.levels_per_step)}, %",
             ("layer", "error", "spikes / step", "negative / step"),
             [
                 (la.name, percent(la.error), percent(la.spike_rate), percent(la.negative_rate))

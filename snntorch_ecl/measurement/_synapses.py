@@ -86,14 +86,14 @@ def _one(value: Any) -> Any:
 
 
 class SynapseMeter:
-    """Operations of one call of a layer with synapses.
+    """Operations of one call of a layer with synapses, in a network of K spike sizes.
 
     Attributes:
         dense: Multiplications with addition in the ANN's layer.
     """
 
-    def __init__(self, layer: nn.Module, num_steps: int) -> None:
-        self.layer, self.num_steps = layer, num_steps
+    def __init__(self, layer: nn.Module, num_steps: int, spike_sizes: int = 1) -> None:
+        self.layer, self.num_steps, self.spike_sizes = layer, num_steps, spike_sizes
         self.dense = 0.0
         self._before_neurons = 0.0
         self._done = 0.0  # synapses of all values that are not zero
@@ -101,6 +101,7 @@ class SynapseMeter:
         # Of each channel's values that are not zero, by magnitude.
         self._largest: Tensor | None = None
         self._smallest: Tensor | None = None
+        self._off = 0.0  # how far they are, in octaves, from halves, quarters, … of one of them
 
     def see(self, seen: Seen) -> None:
         """Count some steps of a group of images."""
@@ -122,6 +123,11 @@ class SynapseMeter:
         size = x.abs().transpose(0, 1).flatten(1) if x.ndim > 1 else x.abs().unsqueeze(0)
         largest = size.amax(1)
         smallest = size.masked_fill(size == 0, torch.inf).amin(1)
+        if self.spike_sizes > 1:
+            known = largest if self._largest is None else self._largest
+            one = torch.where(known > 0, known, largest).unsqueeze(1)
+            octaves = (size / one).log2().nan_to_num(0.0, 0.0, 0.0)  # what is zero is no spike
+            self._off = max(self._off, float((octaves - octaves.round()).abs().max()))
         if self._largest is None or self._smallest is None:
             self._largest, self._smallest = largest, smallest
         else:
@@ -132,12 +138,14 @@ class SynapseMeter:
     def reads_events(self) -> bool:
         """Whether each channel's values have one magnitude, as spikes do: then additions suffice.
 
-        The sign says whether to add or to subtract. Sums and averages of spikes are not events.
+        With K spike sizes they may also be halves of it, quarters, and so on: shifts. The sign
+        says whether to add or to subtract. Sums and averages of spikes are not events.
         """
         if self._largest is None or self._smallest is None:
             return True
-        alike = self._smallest >= self._largest * (1 - 1e-5)
-        return bool(((self._largest == 0) | alike).all())
+        least = self._largest * 0.5 ** (self.spike_sizes - 1)
+        alike = self._smallest >= least * (1 - 1e-5)
+        return self._off < 1e-5 and bool(((self._largest == 0) | alike).all())
 
     @property
     def macs(self) -> float:

@@ -23,6 +23,7 @@ from ..functional._channels import over_channels
 from ..network import Seen, SpikingNetwork
 from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
+from ..network._layer import levels_per_step, told
 from ..nn import DualThreshold
 from ._meters import LayerMeter, LayerObserver
 
@@ -60,11 +61,13 @@ class Verification(Result):
         samples: Number of inputs.
         num_steps: T.
         layers: In the order in which they run.
+        levels_per_step: Values that a spike can have, silence included.
     """
 
     samples: int
     num_steps: int
     layers: tuple[LayerCheck, ...]
+    levels_per_step: int = 3
 
     @property
     def worst(self) -> LayerCheck:
@@ -77,7 +80,7 @@ class Verification(Result):
         """Error and shares of each layer, in per cent; the worst is starred."""
         worst = self.worst.name
         return table(
-            f"{self.samples:,} inputs, T = {self.num_steps}, %",
+            f"{self.samples:,} inputs, T = {self.num_steps}{told(self.levels_per_step)}, %",
             ("layer", "error", "exact", "saturated", "silent"),
             [
                 (f"{c.name}{' *' if c.name == worst else ''}", percent(c.error), percent(c.exact),
@@ -169,7 +172,8 @@ def verify(
             samples += len(images)
     if not samples:
         raise DataError("the data is empty: there is no batch to verify on")
-    return Verification(samples, num_steps, tuple(meter.result() for meter in meters.values()))
+    results = tuple(meter.result() for meter in meters.values())
+    return Verification(samples, num_steps, results, levels_per_step(snn.neurons.values()))
 
 
 class _Meter(LayerMeter):
@@ -178,6 +182,8 @@ class _Meter(LayerMeter):
     def __init__(self, name: str, neuron: DualThreshold, num_steps: int, worth: Tensor) -> None:
         super().__init__(name, num_steps, worth)
         self.theta = neuron.threshold.detach()
+        self.unit = 0.5 ** (neuron.spike_sizes - 1)
+        self.sums = reachable_sums(neuron, num_steps).to(self.theta.device)
         self.exact = self.saturated = self.neurons = 0
         self.spiked: Tensor | None = None
         self.active: Tensor | None = None
@@ -190,11 +196,15 @@ class _Meter(LayerMeter):
 
     def compare(self, mean: Tensor, activation: Tensor) -> None:
         """Count exact and saturated neurons, and record which should spike."""
-        theta, steps = over_channels(self.theta, mean), self.num_steps
-        level = (mean * steps / theta).round()
-        nearest = (activation * steps / theta + 0.5).floor().clamp(0, steps)
+        theta = over_channels(self.theta, mean)
+        to_level = self.num_steps / (theta * self.unit)
+        sums = self.sums.to(mean.dtype)
+        level = (mean * to_level).round()
+        ties = (sums[1:] + sums[:-1]) / 2
+        wanted = (activation * to_level).to(mean.dtype)
+        nearest = sums[torch.bucketize(wanted, ties, right=True)]
         self.exact += int((level == nearest).sum())
-        self.saturated += int(((level == steps) & (activation > theta)).sum())
+        self.saturated += int(((level == sums[-1]) & (activation > theta)).sum())
         self.neurons += mean.numel()
         active = (nearest > 0).any(0)
         self.active = active if self.active is None else self.active | active
@@ -211,3 +221,21 @@ class _Meter(LayerMeter):
             saturated=self.saturated / self.neurons,
             silent=int(silent.sum()) / silent.numel(),
         )
+
+
+def reachable_sums(neuron: DualThreshold, num_steps: int) -> Tensor:
+    """What T spikes of a neuron can add up to, in units of its smallest spike, in order.
+
+    With one or two sizes these are all whole numbers up to the largest; one step of three sizes
+    has no 3.
+    """
+    sizes = [2**power for power in range(neuron.spike_sizes)]
+    if neuron.negative_threshold != -torch.inf:
+        sizes += [-size for size in sizes]
+    reached = torch.zeros(num_steps * sizes[neuron.spike_sizes - 1] + 1, dtype=torch.bool)
+    reached[0] = True
+    for _ in range(num_steps):
+        sums = reached.nonzero().squeeze(1)
+        for size in sizes:
+            reached[(sums + size).clamp_min(0)] = True
+    return reached.nonzero().squeeze(1)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from ..nn._dual_threshold import DualThreshold
 
 Norms = Literal["folded", "kept", "folded later"]
 """Batch norms: folded at conversion, kept, or folded later, after fine-tuning."""
@@ -20,3 +24,19 @@ class Layer:
 
     name: str
     levels: int | None
+
+
+def levels_per_step(neurons: Iterable[DualThreshold]) -> int:
+    """How many values a spike can have, silence included: 3; 2K + 1 of K sizes; IF neurons K + 1.
+
+    Of neurons that differ, those with the most.
+    """
+    signs = {True: 1, False: 2}
+    return max(
+        (signs[math.isinf(n.negative_threshold)] * n.spike_sizes + 1 for n in neurons), default=3
+    )
+
+
+def told(levels_per_step: int) -> str:
+    """How many values a spike can have, for a title; nothing where these are −θ, 0 and +θ."""
+    return "" if levels_per_step == 3 else f", {levels_per_step} levels a step"

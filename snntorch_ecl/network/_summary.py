@@ -15,7 +15,7 @@ from torch.fx import GraphModule
 from .._util.tables import as_html, render, table
 from ..nn._dual_threshold import DualThreshold
 from ..nn._stepwise import Stepwise
-from ._layer import Layer
+from ._layer import Layer, levels_per_step
 from ._observe import Observer, Seen
 
 
@@ -123,7 +123,7 @@ def overview(snn: Any) -> str:
         lines[_FIRST:-_LAST] = [f"… {hidden} more layers …"]
     facts = [
         f"{_made_for(snn.layers)}, {_parameters(snn.net):,} parameters",
-        "spikes of −1, 0 and +1" if snn.unit_spikes else "spikes worth θ",
+        _spikes(snn),
         "batch norms not folded" if snn.norms == "kept" else "",
         "compiled time loop" if any(getattr(n, "fused", False) for n in neurons.values()) else "",
     ]
@@ -142,6 +142,17 @@ def _kind(neuron: nn.Module) -> str:
     if isinstance(neuron, DualThreshold):
         return "IF neurons" if math.isinf(neuron.negative_threshold) else "dual-threshold neurons"
     return type(neuron.neuron if isinstance(neuron, Stepwise) else neuron).__name__
+
+
+def _spikes(snn: Any) -> str:
+    """What a spike is worth, and how many values it can have if these are more than usual."""
+    sizes = sorted({neuron.spike_sizes for neuron in snn.neurons.values()})
+    if sizes in ([], [1]):
+        return "spikes of −1, 0 and +1" if snn.unit_spikes else "spikes worth θ"
+    listed = " or ".join(map(str, sizes))
+    worth = "1, 1/2, …" if snn.unit_spikes else "θ, θ/2, …"
+    levels = levels_per_step(snn.neurons.values())
+    return f"spikes of {listed} sizes ({worth}): {levels} levels a step"
 
 
 def _made_for(layers: Sequence[Layer]) -> str:

@@ -25,7 +25,9 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     It integrates without leak from ``v(0) = θ/2``, fires +1 at ``v ≥ θ`` with soft reset, and
     fires −1 at ``v ≤ θ′`` while its net spike count is positive. The equations are in
-    :func:`snntorch_ecl.functional.dual_threshold_step`.
+    :func:`snntorch_ecl.functional.dual_threshold_step`. With ``spike_sizes=K`` a spike has the
+    size that fits best of θ, θ/2, … θ/2^(K−1), of either sign: 2K + 1 levels a step instead of 3,
+    for hardware with graded spikes. A size is a shift of the weight.
 
     ``mem`` is relative to the start: zero means fresh. So whatever zeroes ``mem`` in snnTorch
     (``utils.reset``, ``reset_mem()``, assignment) makes the neuron fresh, count included.
@@ -38,7 +40,7 @@ class DualThreshold(Temporal, CarefulLeaky):
     Args:
         threshold: θ > 0, shape ``[]``, or ``[C]`` over dimension 1 of the input.
         negative_threshold: θ′ ≤ 0, absolute, in the unit of θ. ``-inf`` is the plain IF neuron.
-        initial_membrane: v(0) in units of θ, within [0, 1].
+        initial_membrane: v(0) in units of θ (of the smallest spike), within [0, 1].
         spike_grad: A function of :mod:`snntorch.surrogate`; None is its default, ``atan()``.
             It sees the distance to either threshold in units of θ.
         surrogate_disable: Spikes carry no gradient.
@@ -48,13 +50,14 @@ class DualThreshold(Temporal, CarefulLeaky):
         graded_spikes_factor: Spikes are scaled by it, shape ``[]`` or ``[C]``; conversion sets
             it to θ.
         learn_graded_spikes_factor: Make the factor a parameter.
+        spike_sizes: K, from 1 to 8; 1 is the neuron of the paper.
 
     Shape:
         Input, spikes and mem ``[B, ...]``. With ``num_steps=T``, input and spikes are
         ``[T·B, ...]``, time-major.
 
     Raises:
-        ConfigError: θ, θ′, v(0) or the spike factor is outside its range.
+        ConfigError: θ, θ′, v(0), K or the spike factor is outside its range.
         StateError: The batch size or shape changed in the middle of a sequence.
         TypeError: ``mem`` is passed together with ``init_hidden=True`` (as in snnTorch).
 
@@ -82,8 +85,9 @@ class DualThreshold(Temporal, CarefulLeaky):
         output: bool = False,
         graded_spikes_factor: float | Tensor = 1.0,
         learn_graded_spikes_factor: bool = False,
+        spike_sizes: int = 1,
     ) -> None:
-        check_neuron(negative_threshold, initial_membrane)
+        check_neuron(negative_threshold, initial_membrane, spike_sizes)
         super().__init__(
             threshold,
             graded_spikes_factor,
@@ -96,6 +100,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         )
         self.negative_threshold = float(negative_threshold)
         self.initial_membrane = float(initial_membrane)
+        self.spike_sizes = spike_sizes
         self._checked = False  # True within a run whose begin() has checked the settings
         self.fused = False  # SpikingNetwork.fuse() sets it
         self.qualified_name = ""  # for errors; convert() sets it
@@ -144,6 +149,7 @@ class DualThreshold(Temporal, CarefulLeaky):
             "state": state_for(one_step, mem, count, self.qualified_name),
             "negative_threshold": self.negative_threshold,
             "initial_membrane": self.initial_membrane,
+            "spike_sizes": self.spike_sizes,
         }
         if self.fused and run is F.scan and _fused.usable(current):
             checked = self._checked and threshold.dtype == current.dtype
@@ -193,11 +199,15 @@ class DualThreshold(Temporal, CarefulLeaky):
         if not self.mem.numel():
             return self.mem  # no step was taken yet
         threshold = F.positive(self.threshold.detach())
-        return self.mem + self.initial_membrane * over_channels(threshold, self.mem)
+        start = self.initial_membrane * 0.5 ** (self.spike_sizes - 1)
+        return self.mem + start * over_channels(threshold, self.mem)
 
     @property
     def spike_count(self) -> Tensor:
-        """Net count of spikes in the current sequence, int32, shaped like ``mem``."""
+        """Net count of spikes in the current sequence, int32, shaped like ``mem``.
+
+        With several sizes it counts units of the smallest: the net sum is never below zero.
+        """
         mem, count = self._state.get()
         return torch.zeros_like(mem, dtype=torch.int32) if count is None else count
 
@@ -223,7 +233,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         if self.fused:
             threshold, name = self._theta(), f"{at(self.qualified_name)}threshold"
             check_threshold(threshold, like=threshold, name=name, shape=False)
-            check_neuron(self.negative_threshold, self.initial_membrane)
+            check_neuron(self.negative_threshold, self.initial_membrane, self.spike_sizes)
             self._checked = True
 
     def reset_mem(self) -> Tensor:
@@ -254,21 +264,14 @@ class DualThreshold(Temporal, CarefulLeaky):
     def _go_on_from(self, mem: Tensor) -> None:
         """Adopt a membrane that the caller passes, if this neuron returned it or it is zero."""
         own, count = self._state.get()
-        if torch.compiler.is_compiling():  # a graph cannot depend on values
-            if mem is own:
-                return
-            same = mem.shape == own.shape and count is not None
-            count = count * (mem.detach() == own.detach()).all() if same else None
-        else:
-            count = self._returned.count_for(mem, own, count, self.qualified_name)
-        self._set_state(mem, count)
+        self._set_state(mem, self._returned.count_for(mem, own, count, self.qualified_name))
 
     def settings(self) -> dict[str, float]:
         """The settings that a file must hold beside the tensors."""
-        return {
-            "negative_threshold": self.negative_threshold,
-            "initial_membrane": self.initial_membrane,
-        }
+        names = ["negative_threshold", "initial_membrane"]
+        # Only where it is not 1, so that earlier releases read all other files.
+        names += ["spike_sizes"] * (self.spike_sizes > 1)
+        return {name: getattr(self, name) for name in names}
 
     def _apply(self, fn: Any, recurse: bool = True) -> DualThreshold:
         super()._apply(fn, recurse)
@@ -283,10 +286,8 @@ class DualThreshold(Temporal, CarefulLeaky):
     def extra_repr(self) -> str:
         """The neuron's settings, for ``print(net)``."""
         shown = as_text(self.threshold.detach())
-        return (
-            f"threshold={shown}, negative_threshold={self.negative_threshold:g}, "
-            f"initial_membrane={self.initial_membrane:g}"
-        )
+        settings = (f"{name}={value:g}" for name, value in self.settings().items())
+        return f"threshold={shown}, {', '.join(settings)}"
 
 
 def _one_step(
