@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._util.batches import check_one_input, images_in
-from .._util.checks import SMALLEST_THRESHOLD, check_whole_numbers
+from .._util.checks import SMALLEST_THRESHOLD, check_neuron, check_whole_numbers
 from .._util.devices import device_of
 from .._util.processes import summed
 from ..errors import ConfigError, DataError, InputError, NotPreparedError
@@ -36,6 +36,7 @@ class CalibrateConfig:
         percentile: That share, in per cent.
         num_steps: Number of levels that ``mse`` uses instead of each clip's L: the T at which the
             network will run.
+        spike_sizes: K of the neurons, whose levels ``mse`` then uses: 2T with two sizes.
 
     Raises:
         ConfigError: A setting is outside its range.
@@ -48,6 +49,7 @@ class CalibrateConfig:
     method: Method = "mse"
     percentile: float = 99.9
     num_steps: int | None = None
+    spike_sizes: int = 1
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -57,6 +59,7 @@ class CalibrateConfig:
             raise ConfigError(f"percentile must lie in (0, 100]; got {self.percentile!r}")
         if self.num_steps is not None:
             check_whole_numbers("num_steps", (self.num_steps,), lowest=1)
+        check_neuron(0.0, 0.5, self.spike_sizes)
 
 
 def calibrate(
@@ -66,6 +69,7 @@ def calibrate(
     method: Method = "mse",
     percentile: float = 99.9,
     num_steps: int | None = None,
+    spike_sizes: int = 1,
     key: str | None = None,
     distributed: bool = False,
     progress: bool = True,
@@ -84,6 +88,7 @@ def calibrate(
         method: ``mse``, ``percentile`` or ``max``; see :class:`CalibrateConfig`.
         percentile: For ``percentile``, within (0, 100].
         num_steps: For ``mse``: use T levels instead of each clip's L.
+        spike_sizes: For ``mse``: the K that ``convert`` will be given; more sizes give more levels.
         key: Name of the input in batches that are dicts.
         distributed: Add up over all processes of ``torch.distributed``; each passes its own share
             of the data.
@@ -105,7 +110,9 @@ def calibrate(
         >>> convert(ann)(torch.rand(3, 8), num_steps=4).shape
         torch.Size([3, 2])
     """
-    config = CalibrateConfig(method=method, percentile=percentile, num_steps=num_steps)
+    config = CalibrateConfig(
+        method=method, percentile=percentile, num_steps=num_steps, spike_sizes=spike_sizes
+    )
     model = copied(model)
     clips = clips_of(model)
     if not clips:
@@ -208,7 +215,7 @@ class _Watcher:
         else:
             levels = config.num_steps or self.clip.levels
             assert levels is not None
-            chosen = self.histogram.least_error(levels)
+            chosen = self.histogram.least_error(levels, config.spike_sizes)
         alive = chosen >= SMALLEST_THRESHOLD
         if not bool(alive.any()):
             raise InputError(

@@ -26,6 +26,7 @@ def convert_pretrained(
     num_steps: int,
     budget: Budget = "good",
     negative_threshold: float = -1e-3,
+    spike_sizes: int = 1,
     handlers: Handlers | None = None,
     leaf_modules: Iterable[type[nn.Module]] = (),
     key: str | None = None,
@@ -46,6 +47,7 @@ def convert_pretrained(
         budget: ``fast`` calibrates: it runs the network once. ``good`` also corrects the weights.
             ``best`` is the same as ``good`` today.
         negative_threshold: As for ``convert``.
+        spike_sizes: As for ``convert``: K spike sizes, for hardware with graded spikes.
         handlers: As for ``convert``.
         leaf_modules: As for ``prepare``.
         key: Name of the input in batches that are dicts.
@@ -72,7 +74,7 @@ def convert_pretrained(
     check_num_steps(num_steps)
     if budget not in get_args(Budget):
         raise ConfigError(f"budget must be one of {', '.join(get_args(Budget))}; got {budget!r}")
-    check_neuron(negative_threshold, 0.5)  # here, not after minutes of calibration
+    check_neuron(negative_threshold, 0.5, spike_sizes)  # here, not after minutes of calibration
     if iter(data) is data:
         raise DataError(
             f"data is a {type(data).__name__}, which can be read only once; convert_pretrained "
@@ -82,9 +84,15 @@ def convert_pretrained(
     ann = prepare(
         model, levels=num_steps, per_channel=True, leaf_modules=leaf_modules, handlers=handlers
     )
-    clipped = calibrate(ann, data, num_steps=num_steps, key=key, progress=progress)
+    clipped = calibrate(
+        ann, data, num_steps=num_steps, spike_sizes=spike_sizes, key=key, progress=progress
+    )
     snn = convert(
-        clipped, negative_threshold=negative_threshold, handlers=handlers, leaf_modules=leaf_modules
+        clipped,
+        negative_threshold=negative_threshold,
+        spike_sizes=spike_sizes,
+        handlers=handlers,
+        leaf_modules=leaf_modules,
     )
     if budget == "fast":
         return snn

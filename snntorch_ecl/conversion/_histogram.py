@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .._util.processes import largest, summed
+from ._response import Response, response
 
 # The upper bits of a float are its exponent and the start of its mantissa. Shifted right, they are
 # the number of a bin, 64 to an octave, each 1/64 of the octave's start wide.
@@ -73,16 +74,20 @@ class Histogram:
         values = self.centres[reached.int().argmax(1)].float()
         return torch.where(total.squeeze(1) > 0, values.minimum(self.maximum), 0.0)
 
-    def least_error(self, levels: int) -> Tensor:
-        """The λ whose L levels are closest to the activations in mean square; 0 without any."""
+    def least_error(self, levels: int, spike_sizes: int = 1) -> Tensor:
+        """The λ whose L levels are closest to the activations in mean square; 0 without any.
+
+        With K spike sizes these are the levels that L steps give.
+        """
+        steps = response(levels, spike_sizes)
         shares = torch.logspace(0, 1, _COARSE, base=_SMALLEST_SHARE, dtype=torch.float64)
-        best = self._best(shares.expand(len(self.maximum), -1), levels)
+        best = self._best(shares.expand(len(self.maximum), -1), steps)
         step = float(shares[0] / shares[1])
         around = torch.logspace(-1, 1, _FINE + 1, base=step, dtype=torch.float64)
-        best = self._best((best.unsqueeze(1) * around).clamp_max(1.0), levels)
+        best = self._best((best.unsqueeze(1) * around).clamp_max(1.0), steps)
         return (best * self.maximum).float()
 
-    def _best(self, shares: Tensor, levels: int) -> Tensor:
+    def _best(self, shares: Tensor, steps: Response) -> Tensor:
         """The share of the maximum, of ``[rows, tries]``, with the least squared error.
 
         Values between two edges have one level. Sums of x and x² up to each bin give the error of
@@ -92,13 +97,11 @@ class Histogram:
         counts, centres = self.counts[:, used].double(), self.centres[used]
         powers = torch.stack([counts, counts * centres, counts * centres.square()])
         sums = nn.functional.pad(powers.cumsum(2), (1, 0))
-        level = torch.arange(levels + 1, dtype=torch.float64)
         # Rows without counts have the maximum 0; any positive threshold will do for them.
         largest = self.maximum.clamp_min(torch.finfo(torch.float32).tiny).unsqueeze(1)
         errors = []
         for share in shares.unsqueeze(2).unbind(1):
-            reached = share * largest * level / levels
-            edges = reached[:, 1:] - reached[:, 1:2] / 2
+            reached, edges = share * largest * steps.values, share * largest * steps.edges
             cuts = nn.functional.pad(torch.searchsorted(centres, edges), (1, 0))
             cuts = nn.functional.pad(cuts, (0, 1), value=len(used))
             number, first, second = sums.gather(2, cuts.expand(3, *cuts.shape)).diff(dim=2)

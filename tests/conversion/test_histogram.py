@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from snntorch_ecl import functional as F
 from snntorch_ecl.conversion._histogram import Histogram
+from snntorch_ecl.conversion._response import response
+from tests.helpers import oracles
 
 values = st.lists(st.floats(0.0, 1e5, width=32), min_size=1, max_size=40)
 
@@ -97,3 +100,31 @@ def test_values_beyond_the_bins_are_counted_in_the_outermost() -> None:
     histogram = counted(torch.tensor([[1e-30, 1e30]]))
     assert (histogram.counts[0, 0], histogram.counts[0, -1]) == (1, 1)
     assert histogram.maximum.item() == pytest.approx(1e30)
+
+
+@pytest.mark.parametrize(("steps", "sizes"), [(1, 4), (3, 3), (2, 2), (4, 1)])
+def test_the_response_is_that_of_single_neurons(steps: int, sizes: int) -> None:
+    found = response(steps, sizes)
+    inputs = [z / 1000 + 1 / 3141 for z in range(1000)]  # off the edges
+    for z in inputs:
+        spikes = oracles.SizedNeuron(1, sizes).run([z] * steps)
+        level = int(torch.searchsorted(found.edges, z))
+        near = (found.edges - z).abs().min() < 1e-2 / (steps * 2**sizes)  # where it was not tried
+        assert near or float(found.values[level]) == pytest.approx(sum(spikes) / steps, abs=1e-6)
+    assert len(found.values) == len(found.edges) + 1
+
+
+def test_thresholds_fit_the_levels_of_several_sizes() -> None:
+    """Finer levels pay for a larger threshold, which cuts less off."""
+    values = torch.randn(1, 20_000, generator=torch.Generator().manual_seed(0)).relu()
+    counts = counted(values)
+
+    def error(theta: float, sizes: int) -> float:
+        mean, _ = F.scan(values[0].expand(2, -1), theta, spike_sizes=sizes)
+        return float((theta * mean.mean(0) - values[0]).square().mean())
+
+    chosen = {sizes: counts.least_error(2, sizes).item() for sizes in (1, 2, 4)}
+    assert chosen[1] < chosen[2] < chosen[4]
+    for sizes, theta in chosen.items():
+        best = min(error(theta * (0.5 + part / 50), sizes) for part in range(75))
+        assert error(theta, sizes) <= 1.02 * best
