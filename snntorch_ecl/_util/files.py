@@ -10,9 +10,8 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Numbers of the errors of a full disk, a quota and a file that is too large."""
-
+# A full disk, a quota, a file that is too large.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -73,7 +72,7 @@ def _lives(process: int, thread: int) -> bool:
 def remedy(error: BaseException) -> str:
     """What to do about a file that cannot be written, as a sentence to add to an error."""
     number = getattr(error, "errno", None)
-    if number in NO_ROOM:
+    if number in _NO_ROOM:
         return ". Make room there, or choose another folder; what was written before is whole"
     if number in _FORBIDDEN:
         return ". Choose a folder that you may write to; what was written before is whole"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._util.figures import LINES, NEGATIVE, POSITIVE
+from .._util.files import remedy, replacing
 from .._util.optional import require
 from ..errors import DataError
 
@@ -106,10 +107,12 @@ class Report:
         page = environment.from_string(source).render(report=self, parts=parts)
         path = Path(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(page, encoding="utf-8")
+            with replacing(path) as part:
+                part.write_text(page, encoding="utf-8")
         except OSError as error:
-            raise DataError(f"the report cannot be written to {path}: {error}") from error
+            raise DataError(
+                f"the report cannot be written to {path}: {error}{remedy(error)}"
+            ) from error
         return path
 
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from .._util.files import replacing
+from .._util.files import remedy, replacing
 from .._version import __version__
 from ..errors import CheckpointError
 
@@ -83,7 +83,7 @@ def write_tensors(
         with replacing(path) as part:
             part.write_bytes(to_bytes(copies, metadata))
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
+        raise CheckpointError(f"{path} cannot be written: {error}{remedy(error)}") from error
     return path
 
 

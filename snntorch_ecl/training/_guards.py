@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import warnings
 from collections.abc import Iterator
@@ -11,11 +10,9 @@ from pathlib import Path
 
 from torch import nn
 
+from .._util.files import remedy
 from .._util.torch_internals import BatchNorm
 from ..errors import DataError, StateError
-
-# No space left, quota exceeded, file too large.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -39,15 +36,16 @@ def own_norms_kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def named_errors(output_dir: Path | None) -> Iterator[None]:
-    """Turn errors of data loaders and of a full disk into the package's own."""
+    """Turn errors of loaders, of a full disk and of a read-only folder into the package's own."""
     try:
         yield
     except DataError as error:  # a worker's comes with its traceback before it
         raise DataError(str(error).rpartition("DataError: ")[2].strip()) from error
     except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise StateError(f"{output_dir} cannot be written: {error}") from error
-        raise
+        what_to_do = remedy(error)
+        if output_dir is None or not what_to_do:
+            raise
+        raise StateError(f"{output_dir} cannot be written to: {error}{what_to_do}") from error
 
 
 @contextmanager

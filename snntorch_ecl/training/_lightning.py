@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from .._util.checks import check_whole_numbers
-from .._util.files import replacing
+from .._util.files import remedy, replacing
 from .._util.processes import Place, share
 from ..errors import CheckpointError, ConfigError, StateError
 from ..network._compiled_gradients import check_compiled_gradients
@@ -209,8 +209,12 @@ class AtomicCheckpoints(TorchCheckpointIO):
         try:
             with replacing(path) as part, part.open("wb") as file:
                 torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch's writer wraps the system's errors
-            raise StateError(f"checkpoint {path} cannot be written: {error}") from error
+        except (OSError, RuntimeError) as error:
+            # Where the system refuses, torch's writer says "enforce fail at inline_container.cc".
+            reason = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise StateError(
+                f"checkpoint {path} cannot be written: {reason}{remedy(reason)}"
+            ) from error
 
 
 def make_trainer(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import resource
 import shutil
 import sys
@@ -265,7 +266,9 @@ def test_a_full_disk_is_named_and_the_old_checkpoint_is_whole(tmp_path: Path) ->
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-        with pytest.raises(StateError, match=r"last\.ckpt cannot be written"):
+        with pytest.raises(
+            StateError, match=r"last\.ckpt cannot be written.*too large\. Make room"
+        ):
             AtomicCheckpoints().save_checkpoint({"epoch": 1, "w": torch.zeros(10_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -273,14 +276,17 @@ def test_a_full_disk_is_named_and_the_old_checkpoint_is_whole(tmp_path: Path) ->
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_disk_that_fills_up_while_logging_is_named(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "words"), [(28, "No space left on device. Make room"), (30, "Choose a folder")]
+)
+def test_a_disk_that_fills_up_or_becomes_read_only_while_logging_is_named(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    def full(*args: object, **options: object) -> None:
-        raise OSError(28, "No space left on device")
+    def fails(*args: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("lightning.fabric.loggers.csv_logs._ExperimentWriter.save", full)
-    with pytest.raises(StateError, match=r"cannot be written.*No space left"):
+    monkeypatch.setattr("lightning.fabric.loggers.csv_logs._ExperimentWriter.save", fails)
+    with pytest.raises(StateError, match=rf"{tmp_path.name} cannot be written to.*{words}"):
         run_training(experiment(root), tmp_path, progress=False)
 
 
