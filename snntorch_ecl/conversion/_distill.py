@@ -23,7 +23,7 @@ from ._reference import Reference
 
 # Of every eight images the one that is held out.
 _EVERY, _HELD = 8, 1
-_BATCH = 32
+_BATCH = 16
 # Largest step of Adam, as a share of a tensor's root mean square.
 _RATE, _RATE_OF_THRESHOLDS = 1e-3, 3e-3
 
@@ -137,11 +137,11 @@ class Distillation:
             loss = torch.zeros((), device=images.device)
             for value, goal in zip(tree_leaves(found), tree_leaves(wanted), strict=True):
                 if isinstance(goal, Tensor):
-                    loss = loss + (value - goal).square().sum() / self.before.wanted
+                    loss = loss + (value - goal).square().sum() * _per(self.before)
             for name, mean in means.items():
                 goal = activations[name].output
                 error = (mean * self._worth(name, mean) - goal).square().sum()
-                loss = loss + error / (self._errors[name].wanted * len(means))
+                loss = loss + error * _per(self._errors[name]) / len(means)
             torch.autograd.backward(loss * len(self.held) / batch)
 
     def _worth(self, name: str, values: Tensor) -> Tensor:
@@ -152,6 +152,11 @@ class Distillation:
         for name, threshold in thresholds.items():
             threshold.data.clamp_(min=SMALLEST_THRESHOLD)
             self.snn.neurons[name].graded_spikes_factor.copy_(threshold.detach())
+
+
+def _per(error: Error) -> float:
+    """The weight that makes errors relative; 0 where the ANN gives nothing on images held out."""
+    return 1 / error.wanted if error.wanted > SMALLEST_THRESHOLD else 0.0
 
 
 def _batches(images: Row, numbers: Tensor, size: int) -> Iterator[Tensor]:

@@ -40,11 +40,13 @@ def test_fast_is_prepare_calibrate_convert() -> None:
         assert torch.equal(found[name], value), name
 
 
-def test_more_budget_brings_fresh_images_closer() -> None:
-    fast, good = made("fast"), made("good")
+@pytest.mark.parametrize(("budget", "method"), [("good", "weights"), ("best", "distill")])
+def test_more_budget_brings_fresh_images_closer(budget: Any, method: str) -> None:
+    fast, better = made("fast"), made(budget)
     assert fast.compensation is None
-    assert good.compensation.kept
-    assert error(good) < 0.9 * error(fast)
+    assert better.compensation.kept
+    assert better.compensation.method == method
+    assert error(better) < 0.9 * error(fast)
 
 
 def test_the_users_network_stays_as_it_was() -> None:
