@@ -18,6 +18,7 @@ from ..errors import (
 from ..graph._example import example_in, example_of
 from ..graph._functionalise import functionalise
 from ..graph._insert_checks import insert_checks
+from ..graph._leaky import expand_leaky
 from ..graph._outputs import dataclasses_to_dicts
 from ..graph._rectifiers import rectifiers_to_clips
 from ..graph._refusals import refuse, unsupported
@@ -53,8 +54,9 @@ def prepare(
     recorded for the model's current mode.
 
     Args:
-        model: A network with ReLU, ReLU6 or Hardtanh(0, a), as modules or as functions. It is
-            copied, not changed.
+        model: A network with ReLU, ReLU6 or Hardtanh(0, a), as modules or as functions, however
+            they are spelled (``x.clip(0)``, ``torch.maximum(x, zero)``). LeakyReLU and PReLU
+            become two rectifiers. It is copied, not changed.
         levels: L of every clip; None clips without quantising. Clips that ``model`` already has
             keep theirs unless you give this; they keep their thresholds in any case.
         per_channel: One threshold for each channel, instead of one for each layer.
@@ -134,4 +136,4 @@ def normalise(
     gm = trace(model, leaves, training=training, example=example_of(inside(model), example))
     gm = functionalise(dataclasses_to_dicts(gm))
     gm.graph.eliminate_dead_code()  # an unused clip would never get a threshold
-    return insert_checks(functional_to_module(gm), handlers or {})
+    return insert_checks(expand_leaky(functional_to_module(gm)), handlers or {})

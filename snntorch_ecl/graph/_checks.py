@@ -22,6 +22,7 @@ MIXES = "it mixes or moves dimension 0, which holds time and batch"
 COUNTS = "it computes with the size of dimension 0, which holds time and batch"
 ROUNDS = "it turns activations into integers, and rounding is not affine"
 ALIGNS = "broadcasting aligns dimension 0, which holds time and batch, with something else"
+NEEDS_SHAPES = "where it leaves dimension 0 is known only with an example"
 FIXES = "it fixes the batch size"
 
 Check = Callable[..., None]

@@ -71,7 +71,7 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
 
 def _fits(layer: nn.Module, norm: nn.Module) -> bool:
     """Whether a layer is one of torch's convolutions and the norm can be folded into it."""
-    if _FOLDS.get(type(layer)) is not type(norm):
+    if type(norm) not in (_FOLDS.get(type(layer)), nn.SyncBatchNorm) or type(layer) not in _FOLDS:
         return False
     # torch's fusion scales the wrong axis of a grouped transposed convolution.
     return not (isinstance(layer, TransposedConvolution) and layer.groups > 1)

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import UnsupportedError
 from ..nn import DualThreshold, Scale, SignedMaxPool, StepBias, ThresholdClip
+from ..nn._slope import Slope
 from ..nn._stepwise import Hold
 from ._registry import LayerKind, add, keep
 from ._site import Site
@@ -100,7 +101,7 @@ add(nn.Conv3d, nn.ConvTranspose3d, kind=_synapses(3))
 add(ThresholdClip, kind=LayerKind(handler=_clip, keeps_dims=True))
 
 # ----------------------------------------------------------------------------- norms
-add(nn.BatchNorm1d, kind=LayerKind(handler=_batch_norm, keeps_dims=True))
+add(nn.BatchNorm1d, nn.SyncBatchNorm, kind=LayerKind(handler=_batch_norm, keeps_dims=True))
 add(nn.BatchNorm2d, kind=LayerKind(handler=_batch_norm, dims=2, fixed_dims=True))
 add(nn.BatchNorm3d, kind=LayerKind(handler=_batch_norm, dims=3, fixed_dims=True))
 
@@ -114,6 +115,7 @@ add(nn.ZeroPad3d, kind=_pads_zeros(3))
 add(nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, kind=_EACH_CHANNEL)
 add(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d, kind=_MOVES)
 add(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d, kind=_MOVES)
+add(nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d, kind=_KEPT)
 add(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d, kind=_KEPT)
 
 # --------------------------------------------------------------------------- maxima
@@ -130,5 +132,6 @@ add(nn.Flatten, nn.Unflatten, kind=_RESHAPES)
 # -------------------------------------------------------- what conversion itself makes
 add(DualThreshold, kind=LayerKind(cost="neurons", keeps_dims=True))
 add(SignedMaxPool, StepBias, kind=LayerKind(keeps_dims=True))
+add(Slope, kind=LayerKind(handler=keep, cost="synapses", keeps_dims=True))
 add(Scale, kind=LayerKind(cost="synapses", keeps_dims=True))
 add(Hold, kind=LayerKind(cost="free", scale="passes", keeps_dims=True, whole="keeps"))

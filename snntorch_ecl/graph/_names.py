@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from .._util.torch_internals import own_parameter
@@ -30,6 +30,15 @@ def function_name(node: Node) -> str:
 def module_of(gm: GraphModule, node: Node) -> nn.Module | None:
     """The module that a node calls, if it calls one."""
     return gm.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def attribute(gm: GraphModule, node: Node) -> Tensor | None:
+    """The parameter, buffer or constant that a node reads, if it reads one."""
+    if node.op != "get_attr":
+        return None
+    parent, _, name = str(node.target).rpartition(".")
+    value = getattr(gm.get_submodule(parent), name)
+    return value if isinstance(value, Tensor) else None
 
 
 def unique_name(gm: GraphModule, wanted: str) -> str:

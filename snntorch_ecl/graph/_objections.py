@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import GraphModule, Node
 
 from ._arguments import first_activation, operands, sizes_read
 from ._checks import COUNTS, MIXES, ROUNDS, misaligned
 from ._followed import indexed_dims, lost_batch, misplaced, torn_rows
-from ._names import function_name, module_of
+from ._names import attribute, function_name, module_of
 from ._ndims import keeps_dims, ndims
 from ._operations import operation_of
 from ._rules import Dims, is_part, padded_dims
@@ -148,7 +148,7 @@ class Operand:
         """Why the shapes do not fit; None if they do, or if that is not known."""
         if sizes_of(self.value) is not None:
             return None  # the shape of the result tells
-        ndim, tensor = facts.ndims.get(self.value), _tensor(facts.gm, self.other)
+        ndim, tensor = facts.ndims.get(self.value), attribute(facts.gm, self.other)
         if ndim is not None and tensor is not None:
             return misaligned(ndim, tensor, self.inner, self.kind)
         if ndim is not None and self.other in facts.ndims:
@@ -162,7 +162,7 @@ class Operand:
             return False
         if facts.origins[self.value] is facts.origins[self.other]:
             return False
-        tensor = _tensor(facts.gm, self.other)
+        tensor = attribute(facts.gm, self.other)
         if tensor is not None and tensor.dim() <= self.inner:
             return False
         is_other_known = tensor is not None or self.other in facts.ndims
@@ -191,15 +191,6 @@ def _is_sized(node: Node) -> bool:
                 seen.add(source)
                 todo.append(source)
     return False
-
-
-def _tensor(gm: GraphModule, node: Node) -> Tensor | None:
-    """The parameter or buffer that a node reads, if it reads one."""
-    if node.op != "get_attr":
-        return None
-    parent, _, name = str(node.target).rpartition(".")
-    value = getattr(gm.get_submodule(parent), name)
-    return value if isinstance(value, Tensor) else None
 
 
 def takes_a_dtype(node: Node) -> bool:

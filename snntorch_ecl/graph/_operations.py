@@ -23,6 +23,7 @@ from ._rules import (
     along,
     along_each,
     always,
+    both,
     dividend_only,
     indexed,
     keeps_batch_size,
@@ -33,6 +34,10 @@ from ._rules import (
     ordered,
     padded,
     plain_indices,
+    repeated,
+    running_statistics,
+    shapes_known,
+    stays_first,
     weighted,
 )
 
@@ -83,6 +88,7 @@ def _moves(
 
 _COPY = Operation(rule=always, free=True)
 _MAYBE_COPY = Operation(rule=always, free=True, view=True)
+_PRODUCT = Operation(rule=one_activation, reach=multiplied, broadcasts=2)
 _POOLS = Operation(rule=always)
 _SUMS = Operation(rule=always, reach=along(1, "dim"))
 _JOINS = _moves(along(1, "dim", default=0), view=False)
@@ -100,14 +106,17 @@ TABLE: dict[str, Operation] = {
     "div": _arithmetic(dividend_only, {"div_": "div"}),
     "truediv": _arithmetic(dividend_only, {operator.itruediv: operator.truediv}),
     "true_divide": _arithmetic(dividend_only),
-    "neg": Operation(rule=always, in_place={"neg_": "neg"}),
+    "neg": _arithmetic(always, {"neg_": "neg"}),
     "pos": Operation(rule=always),
-    "matmul": Operation(rule=one_activation, reach=multiplied, broadcasts=2),
+    **dict.fromkeys(("matmul", "bmm"), _PRODUCT),
+    "einsum": Operation(rule=both(one_activation, shapes_known)),
     # ---------------------------------------------------------------------- layers
     "linear": Operation(rule=weighted, reach=last(1)),
     "conv1d": Operation(rule=weighted, reach=last(2)),
     "conv2d": Operation(rule=weighted, reach=last(3)),
     "conv3d": Operation(rule=weighted, reach=last(4)),
+    **{f"conv_transpose{d}d": Operation(rule=weighted, reach=last(d + 1)) for d in (1, 2, 3)},
+    "batch_norm": Operation(rule=running_statistics),
     "interpolate": Operation(rule=always),  # it takes only [B, C, ...]
     **{f"avg_pool{d}d": _POOLS for d in (1, 2, 3)},
     **{f"adaptive_avg_pool{d}d": _POOLS for d in (1, 2, 3)},
@@ -121,12 +130,15 @@ TABLE: dict[str, Operation] = {
     **dict.fromkeys(("cat", "concat", "concatenate"), _JOINS),
     "stack": _moves(along(1, "dim", default=0), extra=1, view=False, layout="order"),
     **dict.fromkeys(("chunk", "split", "tensor_split"), _CUTS),
+    **dict.fromkeys(("narrow", "select"), _moves(along(1, "dim"))),
     "unbind": _moves(along(1, "dim", default=0)),
     "getitem": Operation(rule=plain_indices, reach=indexed, free=True, view=True),
     "pad": _moves(padded, view=False),
     # ---------------------------------------------------------------------- shapes
     "view": _SHAPES,
     "reshape": _SHAPES,
+    "expand": Operation(rule=stays_first, reshapes=True, free=True, view=True, layout="order"),
+    "repeat": Operation(rule=shapes_known, reach=repeated, free=True),
     "flatten": _moves(along(1, "start_dim", default=0), layout="rows"),
     "unflatten": _moves(along(1, "dim"), layout="rows"),
     "squeeze": _moves(along_each),
@@ -145,8 +157,7 @@ TABLE: dict[str, Operation] = {
     "clamp": Operation(in_place={"clamp_": "clamp"}),
     "clamp_min": Operation(in_place={"clamp_min_": "clamp_min"}),
     "getattr": Operation(free=True),
-    "expand": Operation(free=True, view=True),
-    **dict.fromkeys(("t", "narrow", "select", "detach", "type_as", "view_as"), _VIEW),
+    **dict.fromkeys(("t", "detach", "type_as", "view_as"), _VIEW),
     **dict.fromkeys(("expand_as", "diagonal"), _VIEW),
 }
 

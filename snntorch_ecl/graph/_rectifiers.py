@@ -23,6 +23,8 @@ def clip_for(module: nn.Module, *, levels: int | None, per_channel: bool) -> Thr
         return ThresholdClip(levels, per_channel=per_channel, ceiling=6.0)
     if type(module) is nn.Hardtanh and module.min_val == 0:
         return ThresholdClip(levels, per_channel=per_channel, ceiling=float(module.max_val))
+    if type(module) is nn.Threshold and module.threshold == module.value == 0:
+        return ThresholdClip(levels, per_channel=per_channel)
     return None
 
 

@@ -6,7 +6,7 @@ from torch.fx import GraphModule, Node
 
 from ..errors import UnsupportedError
 from ._affinity import is_not_affine
-from ._checks import ALIGNS, COUNTS, FIXES, MIXES
+from ._checks import ALIGNS, COUNTS, FIXES, MIXES, NEEDS_SHAPES
 from ._followed import ELSEWHERE
 from ._names import call_of, module_of
 from ._objections import GraphFacts, objection
@@ -87,7 +87,7 @@ def refuse(found: dict[str, str | None], *, has_example: bool = True) -> None:
             "where handler(module, site) returns a spiking layer, or is ecl.keep for a layer that "
             "is affine in its input"
         )
-    settles = (MIXES, COUNTS, ALIGNS, FIXES, "batch size", "indexing with tensors")
+    settles = (MIXES, COUNTS, ALIGNS, FIXES, NEEDS_SHAPES, "batch size", "indexing with tensors")
     if not has_example and any(why in place for place in found for why in settles):
         remedy += (
             ". What concerns dimension 0, sizes or indices may be settled by shapes: "

@@ -14,7 +14,7 @@ from typing import Any
 from torch.fx import Node
 
 from ._arguments import argument, beyond_input, first_size, flat, operands, sizes_read
-from ._checks import MIXES
+from ._checks import MIXES, NEEDS_SHAPES
 from ._names import function_name
 from ._shapes import sizes_of
 
@@ -53,6 +53,33 @@ def dividend_only(node: Node, live: set[Node]) -> str | None:
     if node.kwargs.get("rounding_mode") is not None:
         return "a rounded division is not affine"
     return None
+
+
+def running_statistics(node: Node, live: set[Node]) -> str | None:
+    """A functional batch norm: affine if it uses stored statistics."""
+    if argument(node, 5, "training", default=False) is not False:
+        return "it normalises by the running batch; trace it in eval mode (model.eval())"
+    return weighted(node, live)
+
+
+def both(*rules: Rule) -> Rule:
+    """Several rules; the first reason counts."""
+    return lambda node, live: next((why for r in rules if (why := r(node, live))), None)
+
+
+def shapes_known(node: Node, live: set[Node]) -> str | None:
+    """What it does to dimension 0 is known only with an example."""
+    return None if sizes_of(node) is not None else NEEDS_SHAPES
+
+
+def stays_first(node: Node, live: set[Node]) -> str | None:
+    """An expansion: without an example, −1 must stand first, so that no dimension is added."""
+    if sizes_of(node) is not None:
+        return None
+    sizes = beyond_input(node)
+    if any(_is_batch_size(size, live) for size in sizes[1:]):
+        return MIXES
+    return None if sizes and sizes[0] == -1 else NEEDS_SHAPES
 
 
 def keeps_batch_size(node: Node, live: set[Node]) -> str | None:
@@ -135,6 +162,12 @@ def multiplied(node: Node, live: set[Node]) -> Dims:
     """A matrix product: along the left operand's last dimension, the right one's second to last."""
     left = argument(node, 0, "input", "a", "x1")
     return (-1,) if left in live else (-2,)
+
+
+def repeated(node: Node, live: set[Node]) -> Dims:
+    """The dimensions of which there are several copies; they count from the end."""
+    factors = beyond_input(node)
+    return tuple(place - len(factors) for place, factor in enumerate(factors) if factor != 1)
 
 
 def padded(node: Node, live: set[Node]) -> Dims | None:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from ._names import function_name, owner, unique_name
+from ._spellings import rectified
 from ._trace import finish
 from ._values import activations
 
@@ -43,6 +44,14 @@ def _max_pool(kind: type[nn.Module]) -> Builder:
     return build
 
 
+def _threshold(a: dict[str, Any], training: bool) -> nn.Module | None:
+    return nn.ReLU() if a.get("threshold") == a.get("value") == 0 else None
+
+
+def _leaky(a: dict[str, Any], training: bool) -> nn.Module:
+    return nn.LeakyReLU(a.get("negative_slope", 0.01))
+
+
 def _dropout(kind: type[nn.Module]) -> Builder:
     def build(a: dict[str, Any], training: bool) -> nn.Module | None:
         # Traced in eval mode, `training=self.training` is False. If it is True all the same, the
@@ -58,6 +67,9 @@ _BUILDERS: dict[Any, Builder] = {
     F.relu6: lambda a, training: nn.ReLU6(),
     F.hardtanh: _clamp("min_val", "max_val", 1.0),
     **dict.fromkeys((torch.clamp, "clamp"), _clamp("min", "max", None)),
+    **dict.fromkeys((torch.clip, "clip"), _clamp("min", "max", None)),
+    **dict.fromkeys((F.threshold, torch.threshold), _threshold),
+    F.leaky_relu: _leaky,
     **dict.fromkeys((torch.clamp_min, "clamp_min"), _clamp("min", "max", None)),
     **dict.fromkeys((F.max_pool1d, torch.max_pool1d), _max_pool(nn.MaxPool1d)),
     **dict.fromkeys((F.max_pool2d, torch.max_pool2d), _max_pool(nn.MaxPool2d)),
@@ -69,6 +81,8 @@ _BUILDERS: dict[Any, Builder] = {
     F.dropout1d: _dropout(nn.Dropout1d),
     F.dropout2d: _dropout(nn.Dropout2d),
     F.dropout3d: _dropout(nn.Dropout3d),
+    F.alpha_dropout: _dropout(nn.AlphaDropout),
+    F.feature_alpha_dropout: _dropout(nn.FeatureAlphaDropout),
 }
 # A builder makes the module from a call's arguments, by name, and the mode of the tracing. If it
 # returns None, the call stays.
@@ -77,8 +91,12 @@ _POOL = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_in
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     "hardtanh": ("min_val", "max_val", "inplace"),
     "clamp": ("min", "max"),
+    "clip": ("min", "max"),
     "clamp_min": ("min",),
+    **dict.fromkeys(("threshold", "_threshold"), ("threshold", "value", "inplace")),
+    "leaky_relu": ("negative_slope", "inplace"),
     **{f"dropout{d}": ("p", "training", "inplace") for d in ("", "1d", "2d", "3d")},
+    **dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"), ("p", "training", "inplace")),
     **{f"max_pool{d}d": _POOL for d in (1, 2, 3)},
     **{f"adaptive_max_pool{d}d": ("output_size", "return_indices") for d in (1, 2, 3)},
 }
@@ -96,7 +114,12 @@ def functional_to_module(gm: GraphModule) -> GraphModule:
     for node in list(gm.graph.nodes):
         known = node in live and node.op in ("call_function", "call_method")
         builder = _BUILDERS.get(node.target) if known else None
-        module = builder(_arguments(node), gm.training) if builder is not None else None
+        source = rectified(gm, node) if known else None
+        if source is not None:
+            module: nn.Module | None = nn.ReLU()
+        else:
+            source = _arguments(node).get("input") if builder is not None else None
+            module = builder(_arguments(node), gm.training) if builder is not None else None
         if module is None:
             continue
         module.train(gm.training)
@@ -104,8 +127,9 @@ def functional_to_module(gm: GraphModule) -> GraphModule:
         name = unique_name(gm, f"{owner(node)}.{kind}".lstrip("."))
         gm.add_submodule(name, module)
         with gm.graph.inserting_before(node):
-            call = gm.graph.call_module(name, (_arguments(node)["input"],))
+            call = gm.graph.call_module(name, (source,))
         call.meta = dict(node.meta)
         node.replace_all_uses_with(call)
         gm.graph.erase_node(node)
+    gm.graph.eliminate_dead_code()  # comparisons that a rectifier was made of
     return finish(gm)

@@ -18,6 +18,7 @@ from .._util.torch_internals import as_if_jit_traced, call_with_hooks, copy_hook
 from ..errors import EclError, TraceError
 from ._example import Example
 from ._lines import line_of_error, line_of_frame
+from ._norms import expand_norms
 from ._proxy import Recorded, Sizes, is_shape
 from ._shapes import UNKNOWN, ShapeError, Shapes, counts_batch
 from ._wrappers import inside, refuse_hidden, wrappers_in
@@ -36,6 +37,7 @@ class _LeafTracer(Tracer):
         super().__init__()
         self.leaves, self.example = leaves, example
         self.path: list[str] = []
+        self.behind: dict[int, list[nn.Module]] = {}  # what runs after a norm, by its id
         self.shapes: Shapes | None = None
         # The code may use buffers together with the batch's size, which is recorded.
         self.proxy_buffer_attributes = example is not None
@@ -154,6 +156,8 @@ class _LeafTracer(Tracer):
             return forward(*args, **kwargs)
         self.path.append(f"{self.path_of_module(m)!r} ({type(m).__name__})")
         result = super().call_module(m, forward, args, kwargs)
+        for layer in self.behind.get(id(m), ()):
+            result = layer(result)
         self.path.pop()  # not in a finally: after an error, the path says where it happened
         return result
 
@@ -188,7 +192,9 @@ def trace(
         raise TraceError(f"{type(model).__name__} cannot be copied: {_remedy(error)}") from error
     if training is not None:
         root.train(training)
-    gm = _record(root, _LeafTracer(leaves, example), type(model).__name__)
+    tracer = _LeafTracer(leaves, example)
+    tracer.behind = expand_norms(root, leaves)
+    gm = _record(root, tracer, type(model).__name__)
     modes = {name: module.training for name, module in root.named_modules(remove_duplicate=False)}
     for name, module in gm.named_modules():
         module.training = modes[name]

@@ -120,6 +120,8 @@ ALONG: dict[str, tuple[int, Callable[[Tensor, Any], Any]]] = {
     "movedim": (0, lambda x, d: x.movedim((d,), (-1,))),
     "moveaxis": (0, lambda x, d: x.moveaxis(d, -1)),
     "flip": (0, lambda x, d: x.flip(d)),
+    "narrow": (0, lambda x, d: x.narrow(d, 1, 2)),
+    "select": (0, lambda x, d: x.select(d, 1)),
     "roll": (0, lambda x, d: x.roll((1,), (d,))),
 }
 MODULES: dict[str, Callable[[int], nn.Module]] = {
@@ -127,13 +129,16 @@ MODULES: dict[str, Callable[[int], nn.Module]] = {
     "Unflatten": lambda d: nn.Unflatten(d, (2, 2)),
 }
 # Those that work along dimensions which no argument names.
-OTHERWISE = {"getitem", "pad", "permute", "matmul", "linear", "conv1d", "conv2d", "conv3d",
+OTHERWISE = {"getitem", "pad", "permute", "matmul", "bmm", "linear", "conv1d", "conv2d", "conv3d",
+             "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
              "pixel_shuffle", "pixel_unshuffle"}  # fmt: skip
+# Those that need shapes; tests/graph/test_example.py tries them.
+SHAPED = {"repeat"}
 
 
 def test_every_operation_of_the_table_with_dimensions_is_tried_here() -> None:
     reaching = {name for name, known in TABLE.items() if known.rule and known.reach is not nowhere}
-    assert reaching == ALONG.keys() | OTHERWISE
+    assert reaching == ALONG.keys() | OTHERWISE | SHAPED
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,7 @@ WRONG: dict[str, Callable[[Tensor], Any]] = {
     "one image": lambda x: x[0],
     "every second image": lambda x: x[::2],
     "softmax over the batch": lambda x: x.softmax(0),
+    "repeated images": lambda x: x.repeat(2, 1, 1, 1),
     "repeated rows": lambda x: torch.cat([x, x]),
     "divided by the batch's size": lambda x: x / x.shape[0],
     "returned with the batch last": lambda x: x.permute(1, 2, 3, 0),
