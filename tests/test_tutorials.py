@@ -135,7 +135,16 @@ def test_it_is_stored_with_its_outputs(path: Path) -> None:
     kinds = {kind for cell in cells for o in cell.outputs for kind in o.get("data", {})}
     assert "image/png" in kinds
     assert any(output.get("name") == "stdout" for cell in cells for output in cell.outputs)
-    assert not any(cell.metadata for cell in cells), "execution timing is noise in every diff"
+    keys = {key for cell in cells for key in cell.metadata}
+    assert keys == {"mystnb"}, "execution timing is noise in every diff"
+
+
+@each_notebook
+def test_its_pictures_have_alternative_texts(path: Path) -> None:
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        pictured = any("image/png" in output.get("data", {}) for output in cell.outputs)
+        text = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        assert pictured == bool(text), cell.id
 
 
 @each_notebook
