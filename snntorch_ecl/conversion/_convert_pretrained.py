@@ -48,8 +48,8 @@ def convert_pretrained(
         num_steps: T at which the network will run.
         budget: ``fast`` calibrates: it runs the network once. ``good`` also corrects the weights.
             ``best`` trains weights, biases and thresholds together in place of that, with
-            ``compensate``'s method ``distill``; it takes the time of some 16·T runs of the network
-            on all images.
+            ``compensate``'s method ``distill``: 8 runs of the spiking network on all images, and
+            16 of the ANN with gradients.
         negative_threshold: As for ``convert``.
         spike_sizes: As for ``convert``: K spike sizes, for hardware with graded spikes.
         handlers: As for ``convert``.
