@@ -135,8 +135,8 @@ def _loop(
         else:
             state = State(mem, spike_count)
         spikes = []
-        for step_current in current:
         settings = (threshold, negative_threshold, initial_membrane, None, spike_sizes)
+        for step_current in current:
             spk, state = unchecked_step(step_current, state, *settings)
             spikes.append(spk if amplitude is None else spk * amplitude)
         return torch.stack(spikes), state.mem, state.spike_count, state.mem.sum()
