@@ -48,7 +48,7 @@ def network(kind: str, model: str, device: torch.device) -> nn.Module:
         for clip in clips_of(net).values():  # given, they do not follow the first batches
             clip.threshold = clip.threshold
         if fused:
-            ecl.fuse(net)
+            net.compile()
     return net.train().to(device)
 
 

@@ -17,7 +17,6 @@ from .errors import EclError
 from .graph import ConvertConfig, Site, keep, register
 from .measurement import Energy, Evaluation, Verification, energy, evaluate, plot_spikes, verify
 from .network import SpikingNetwork
-from .network._fuse import fuse
 from .nn import DualThreshold, SignedMaxPool, Stepwise, Temporal, ThresholdClip, reset
 
 __all__ = [
@@ -42,7 +41,6 @@ __all__ = [
     "errors",
     "evaluate",
     "functional",
-    "fuse",
     "keep",
     "load",
     "models",

@@ -128,7 +128,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "ConvertConfig", "DualThreshold", "EclError", "Energy", "Evaluation", "SignedMaxPool",
         "Site", "SpikingNetwork", "Stepwise", "Temporal", "ThresholdClip", "Verification",
         "__version__", "calibrate", "compensate", "convert", "convert_pretrained", "energy",
-        "errors", "evaluate", "functional", "fuse", "keep", "load", "models", "plot_spikes",
+        "errors", "evaluate", "functional", "keep", "load", "models", "plot_spikes",
         "prepare", "register", "reset", "surrogate", "verify",
     ),
     "errors": (

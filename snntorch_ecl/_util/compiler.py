@@ -1,4 +1,4 @@
-"""``torch.compile`` for single loops, and whether it works on a device."""
+"""``torch.compile`` for single loops and whole networks, and whether it works on a device."""
 
 from __future__ import annotations
 
@@ -33,6 +33,22 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             return plain(*args)
 
     return with_room
+
+
+def compiled_whole(function: Callable[..., Any], mode: str | None) -> Callable[..., Any]:
+    """A function compiled to one graph; where that is not possible, its first call raises.
+
+    With CUDA graphs, what it returns is overwritten by its next call.
+    """
+    run: Callable[..., Any] = torch.compile(function, fullgraph=True, mode=mode)
+    if mode is None or not torch.cuda.is_available():
+        return run
+
+    def next_step(*args: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        return run(*args)
+
+    return next_step
 
 
 @functools.cache

@@ -59,11 +59,11 @@ __all__ = [
     "uncompile",
     "uncompiled",
     "version_of",
+    "with_dynamic_rows",
 ]
 
 _TRACERS = (FakeTensorMode, ProxyTorchDispatchMode)
 
-traced_assert = torch._assert
 UnknownShape = (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -108,6 +108,7 @@ def as_if_jit_traced(when: Callable[[], bool]) -> Iterator[None]:
         jit.is_tracing = asked
 
 
+traced_assert = torch._assert
 """What fx writes into a graph for an ``assert``."""
 
 _HOOKS = (
@@ -182,8 +183,10 @@ def own_parameter(module: nn.Module, name: str) -> nn.Parameter | None:
     return module._parameters.get(name)
 
 
-def compile_once(module: nn.Module, ready: Callable[[], bool]) -> None:
-    """Compile a module in place, as ``module.compile()`` does, once ``ready()`` is true at a call.
+def compile_once(
+    module: nn.Module, ready: Callable[[], bool], settings: dict[str, Any]
+) -> None:
+    """Compile a module in place, as ``nn.Module.compile`` does, once ``ready()`` is true at a call.
 
     Copies and pickles of the module are not compiled: torch does not copy the compiled code.
     """
@@ -191,7 +194,7 @@ def compile_once(module: nn.Module, ready: Callable[[], bool]) -> None:
     def call(*args: Any, **kwargs: Any) -> Any:
         if not ready():
             return call_with_hooks(module)(module, *args, **kwargs)
-        module.compile()
+        nn.Module.compile(module, **settings)
         return module._compiled_call_impl(*args, **kwargs)  # type: ignore[misc]
 
     module._compiled_call_impl = call
@@ -223,3 +226,12 @@ def multiplies_bfloat16() -> bool:
     except (AttributeError, RuntimeError):  # a torch without oneDNN
         return True
     return bool(supported)
+
+
+def with_dynamic_rows(tensor: Tensor) -> Tensor:
+    """The tensor as an argument of compiled code that takes any number of rows from 2 on."""
+    if tensor.shape[0] == 1:
+        return tensor
+    view = tensor.view_as(tensor)  # the mark stays on the tensor: not on the caller's
+    torch._dynamo.maybe_mark_dynamic(view, 0)
+    return view

@@ -110,7 +110,7 @@ def ablate(
     snn: SpikingNetwork | None = None,
     steps: Sequence[int] = (1, 2, 4, 8, 16, 32),
     neurons: Sequence[str] = NEURONS,
-    fused: bool = False,
+    compiled: bool = False,
     distributed: bool = False,
     progress: bool = True,
 ) -> Ablation:
@@ -123,7 +123,7 @@ def ablate(
             ``ann``: one fine-tuned from it.
         steps: The T to show; the longest is run.
         neurons: Which of :data:`NEURONS` to measure.
-        fused: Compile the neurons, for long runs; see :meth:`SpikingNetwork.fuse`.
+        compiled: Compile the networks, for long runs; see :meth:`SpikingNetwork.compile`.
         distributed: Add up over processes; see :func:`~snntorch_ecl.measurement.evaluate`.
         progress: Show progress bars.
 
@@ -150,7 +150,7 @@ def ablate(
     networks = variants(convert(ann) if snn is None else snn)
     evaluations = {
         name: evaluate(
-            networks[name].fuse(fused),
+            networks[name].compile(compiled),
             data,
             num_steps=shown[-1],
             ann=ann,

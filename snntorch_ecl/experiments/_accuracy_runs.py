@@ -58,7 +58,7 @@ def run_evaluation(config: MeasureConfig, output_dir: Path, *, progress: bool = 
     def measure(opened: Opened) -> Evaluation:
         num_steps = max(config.steps)
         result = evaluate(
-            opened.snn.fuse(pays_to_compile(opened.test, num_steps)),
+            opened.snn.compile(pays_to_compile(opened.test, num_steps)),
             opened.batches(config.batch_size),
             num_steps=num_steps,
             ann=opened.checkpoint.ann,
@@ -99,7 +99,7 @@ def run_ablation(config: AblateConfig, output_dir: Path, *, progress: bool = Tru
             snn=opened.snn,
             steps=config.steps,
             neurons=config.neurons,
-            fused=pays_to_compile(opened.test, max(config.steps)),
+            compiled=pays_to_compile(opened.test, max(config.steps)),
             distributed=opened.distributed,
             progress=progress and is_main(),
         )

@@ -78,7 +78,7 @@ Mode = Callable[[Subject, Tensor], Run]
 
 def _compiled(subject: Subject, images: Tensor) -> Run:
     """All steps at once, each neuron one compiled loop over time."""
-    snn = convert(subject.ann).fuse().to(images.device)
+    snn = convert(subject.ann).compile().to(images.device)
     return lambda num_steps: snn(images, num_steps=num_steps)
 
 
@@ -90,7 +90,7 @@ def _multi_step(subject: Subject, images: Tensor) -> Run:
 
 def _step_by_step(subject: Subject, images: Tensor) -> Run:
     """One step of the whole network after the other."""
-    snn = convert(subject.ann).fuse().to(images.device)
+    snn = convert(subject.ann).compile().to(images.device)
 
     def run(num_steps: int) -> Any:
         snn.reset()
@@ -129,4 +129,4 @@ MODES: Mapping[str, Mode] = {
     "step by step, compiled": _step_by_step,
     "snn.Leaky(beta=1) in a loop": _leaky,
 }
-"""By name; the first is what :meth:`SpikingNetwork.fuse` is for."""
+"""By name; the first is what :meth:`SpikingNetwork.compile` is for."""

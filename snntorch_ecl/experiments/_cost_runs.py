@@ -142,7 +142,7 @@ def run_early_exit(config: ExitConfig, output_dir: Path, *, progress: bool = Tru
     def measure(opened: Opened) -> ExitCurve:
         num_steps = config.steps[0]
         return exit_curve(
-            opened.snn.fuse(pays_to_compile(opened.test, num_steps)),
+            opened.snn.compile(pays_to_compile(opened.test, num_steps)),
             opened.batches(config.batch_size),
             max_steps=num_steps,
             confidences=config.confidences,

@@ -155,7 +155,7 @@ def _measure(
 ) -> dict[str, Any]:
     """Accuracy of the ANN, and of the converted network at each t."""
     ann = ann.to(default_device())
-    snn = convert(ann).fuse(pays_to_compile(test, num_steps))
+    snn = convert(ann).compile(pays_to_compile(test, num_steps))
     loader = DataLoader(test, batch_size=25)
     result = evaluate(snn, loader, num_steps=num_steps, ann=ann, progress=progress)
     return {"ann": result.ann_accuracy, "accuracy": list(result.accuracy)}

@@ -69,8 +69,9 @@ def scan(
 
 def usable(current: Tensor) -> bool:
     """Whether the compiled loop can run here; warns if nothing can be compiled."""
-    traced = not (torch.compiler.is_compiling() or can_be_read(current))
-    return not (torch.is_grad_enabled() or traced) and works_on(current.device.type)
+    if torch.is_grad_enabled() or not can_be_read(current):  # a compiled run has its own loop
+        return False
+    return works_on(current.device.type)
 
 
 def unchecked_scan(
@@ -80,8 +81,8 @@ def unchecked_scan(
     *,
     negative_threshold: float,
     initial_membrane: float,
-    amplitude: Tensor | None,
     spike_sizes: int = 1,
+    amplitude: Tensor | None,
 ) -> Scanned:
     """:func:`scan` without its checks, for where :func:`usable` is true; θ has the current's type.
 

@@ -77,8 +77,8 @@ def check_compiled_gradients(
             f"compiled by torch {torch.__version__}, {len(wrong)} of {len(found)} layers have "
             f"gradients other than in plain code. The first is {wrong[0]!r}: its gradient has "
             f"length {first.made:.3g}, in plain code {first.wanted:.3g}. Compiled, the network "
-            "would learn something else, or nothing. Train in plain code (compile: false, or no "
-            "fuse), or install another release of torch"
+            "would learn something else, or nothing. Train in plain code (compile: false), "
+            "or install another release of torch"
         )
     return True
 

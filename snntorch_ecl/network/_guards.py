@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,80 @@ from ..nn._dual_threshold import DualThreshold
 from ..nn._stepwise import reset
 
 
+class Finite:
+    """Collects what must be finite in a run, and raises an error for the first that is not.
+
+    Accelerators work while Python goes on, and reading one of their values waits for all that they
+    have to do. So what was collected there is read once, at the end of the run.
+
+    Example:
+        >>> finite = Finite()
+        >>> finite.see(torch.ones(2).isfinite(), ["a", "b"], StateError)
+        >>> finite.read()
+    """
+
+    def __init__(self) -> None:
+        self._flags: list[Tensor] = []
+        self._errors: list[Callable[[], Exception]] = []
+
+    def see(self, flags: Tensor, about: Sequence[Any], error: Callable[[Any], Exception]) -> None:
+        """Flags ``[N]`` of N things, bool; ``error`` makes the error for one that is false."""
+        self._flags.append(flags)
+        self._errors += [partial(error, one) for one in about]
+        if flags.device.type == "cpu":
+            self.read()
+
+    def read(self) -> None:
+        """Read what was collected; the first value that is not finite raises its error."""
+        if not self._flags:
+            return
+        device, errors = self._flags[0].device, self._errors
+        finite = read_flags(torch.cat([flags.to(device) for flags in self._flags]))
+        self._flags, self._errors = [], []
+        for fine, error in zip(finite, errors, strict=True):
+            if not fine:
+                raise error()
+
+
+def read_flags(flags: Tensor) -> list[bool]:
+    """The one place where the host reads values of a run ``[N]``."""
+    found: list[bool] = flags.tolist()
+    return found
+
+
+def see_inputs(finite: Finite, inputs: tuple[Tensor, ...]) -> None:
+    """Collect whether inputs are finite."""
+    for index, x in enumerate(inputs):
+        if x.is_floating_point() and can_be_read(x):
+            finite.see(x.detach().isfinite().all().view(1), [(index, list(x.shape))], _not_finite)
+
+
+def _not_finite(what: tuple[int, list[int]]) -> InputError:
+    index, shape = what
+    return InputError(
+        f"input {index} of shape {shape} holds NaN or infinity; a spiking network would turn it "
+        "into silence"
+    )
+
+
+def see_membranes(finite: Finite, names: Sequence[str], sums: Tensor) -> None:
+    """Collect whether membranes are finite: sums ``[N]``, one for each neuron.
+
+    Comparisons with NaN are false, so a neuron would just stop spiking.
+    """
+    dtype = str(sums.dtype).removeprefix("torch.")
+    finite.see(sums.isfinite(), names, partial(_overflow, dtype))
+
+
+def _overflow(dtype: str, name: str) -> StateError:
+    return StateError(
+        f"the membrane of {name} is NaN or infinite: currents overflow {dtype}; check the weights "
+        "before it, or run in float32"
+    )
+
+
 def check_inputs(inputs: tuple[Tensor, ...], arity: int, leading: str = "[B, ...]") -> None:
-    """Check that ``arity`` tensors are given, finite and with one non-empty dimension 0."""
+    """Check that ``arity`` tensors are given, with one non-empty dimension 0."""
     if len(inputs) != arity:
         raise InputError(f"this network takes {arity} input(s); got {len(inputs)}")
     for index, x in enumerate(inputs):
@@ -34,13 +108,6 @@ def check_inputs(inputs: tuple[Tensor, ...], arity: int, leading: str = "[B, ...
                 "torch.func (vmap, grad, …) cannot differentiate snnTorch's surrogate gradients: "
                 "call the network under torch.no_grad(), or differentiate with loss.backward()"
             )
-        if not (x.is_floating_point() and can_be_read(x)):
-            continue
-        if not bool(x.isfinite().all()):
-            raise InputError(
-                f"input {index} of shape {list(x.shape)} holds NaN or infinity; a spiking "
-                "network would turn it into silence"
-            )
 
 
 def check_sequences(inputs: tuple[Tensor, ...], arity: int) -> None:
@@ -56,23 +123,12 @@ def check_sequences(inputs: tuple[Tensor, ...], arity: int) -> None:
             )
 
 
-def check_membranes(neurons: Mapping[str, DualThreshold]) -> None:
-    """Raise :class:`StateError` if a membrane is NaN or infinite after a run.
-
-    Comparisons with NaN are false, so the neuron would just stop spiking.
-    """
-    if not all(can_be_read(neuron.mem) for neuron in neurons.values()) or not neurons:
-        return
-    # Look at single neurons only if a sum is not finite.
-    sums = torch.stack([neuron.mem_sum for neuron in neurons.values()])
-    if bool(sums.isfinite().all()):
-        return
-    for name, neuron in neurons.items():
-        if not bool(neuron.mem.detach().isfinite().all()):
-            raise StateError(
-                f"the membrane of {name} is NaN or infinite: currents overflow "
-                f"{neuron.mem.dtype}; check the weights before it, or run in float32"
-            )
+def membrane_sums(neurons: Sequence[DualThreshold]) -> Tensor | None:
+    """Sums ``[N]``, which are finite only if all membranes are; None if they cannot be read."""
+    if not neurons or not all(can_be_read(neuron.mem) for neuron in neurons):
+        return None
+    sums = [neuron.mem_sum for neuron in neurons]
+    return torch.stack([total.to(sums[0].device) for total in sums])
 
 
 @contextmanager

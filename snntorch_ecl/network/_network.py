@@ -15,19 +15,19 @@ from .._util.turns import Turn
 from ..graph._fold import fold_batchnorm
 from ..nn import DualThreshold, reset
 from ..nn._snntorch import ResetHandle
+from ._compile import CompilesRuns
 from ._explained import explained
 from ._files import write_network
-from ._guards import check_inputs, measuring
+from ._guards import Finite, check_inputs, measuring, see_inputs
 from ._layer import Layer, Norms
 from ._observe import Observer
-from ._pieces import teach_allocator
 from ._predict import Prediction, predict
 from ._runner import Runner, constant, one_step, sequence
 from ._step_bias import step_biases
 from ._summary import ShapeObserver, Summary, overview, summarise
 
 
-class SpikingNetwork(nn.Module):
+class SpikingNetwork(CompilesRuns):
     """A converted network, with the loop over time, the reset and the readout.
 
     The last layer does not spike; logits are its output averaged over time, so one run of T steps
@@ -74,23 +74,6 @@ class SpikingNetwork(nn.Module):
         self._runner = Runner()
         self._turn = Turn()
 
-    def fuse(self, fused: bool = True) -> SpikingNetwork:
-        """Compile the neurons' time loop, for long runs without gradients; spikes stay equal.
-
-        (In half precision the compiled loop rounds less.) The first run of each length is slower.
-
-        Args:
-            fused: False goes back to the plain loop.
-
-        Returns:
-            The network itself.
-        """
-        for neuron in self.neurons.values():
-            neuron.fused = fused
-        if fused:
-            teach_allocator()
-        return self
-
     def fold_batchnorms(self) -> SpikingNetwork:
         """Fold batch norms into the convolutions before them, as ``convert`` does by default.
 
@@ -99,6 +82,7 @@ class SpikingNetwork(nn.Module):
         """
         self.eval()
         self.net = fold_batchnorm(self.net)
+        self._runner.forget_compiled()
         self.norms = "folded" if self.norms == "folded" else "folded later"
         return self
 
@@ -192,6 +176,9 @@ class SpikingNetwork(nn.Module):
             InputError, StateError: As :meth:`forward`.
         """
         check_inputs(inputs, self._arity)
+        finite = Finite()
+        see_inputs(finite, inputs)
+        finite.read()  # before the step: it would change the state
         with explained(self, inputs), self._turn.step():
             return one_step(self.net, self.neurons, inputs)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from .._util.torch_internals import can_be_read, has_hooks, observed_globally, tree_leaves
+from ..nn._dual_threshold import DualThreshold
 from ..nn._temporal import Temporal, temporal_layers
 from ._observe import Observer, Watching
 
@@ -35,7 +36,12 @@ def may_be_cut(net: GraphModule, inputs: tuple[Tensor, ...]) -> bool:
 
     Forward hooks and batch norms in training must see all rows of a layer at once.
     """
-    if net.training or torch.is_grad_enabled() or not all(map(can_be_read, inputs)):
+    return not (net.training or torch.is_grad_enabled()) and may_be_compiled(net, inputs)
+
+
+def may_be_compiled(net: GraphModule, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether compiled code may stand for a run: not inside a compiler or tracer, and no hooks."""
+    if not all(map(can_be_read, inputs)):
         return False
     return not (observed_globally() or has_hooks(*net.modules()))
 
@@ -66,7 +72,15 @@ def footprint(net: GraphModule, inputs: tuple[Tensor, ...], images: int) -> Foot
     parks = all(type(layer).park is not Temporal.park for layer in layers)
     rows = 1 if parks else images
     meter = _Meter(net)
-    outputs = tree_leaves(meter.run(*(x[:rows] for x in inputs), 1, 1))
+    neurons = [layer for layer in layers if isinstance(layer, DualThreshold)]
+    fused = [neuron.fused for neuron in neurons]
+    for neuron in neurons:
+        neuron.fused = False  # one step is not worth a compilation
+    try:
+        outputs = tree_leaves(meter.run(*(x[:rows] for x in inputs), 1, 1))
+    finally:
+        for neuron, before in zip(neurons, fused, strict=True):
+            neuron.fused = before
     largest = -(-meter.largest // rows)
     return Footprint(largest, parks and all(isinstance(v, Tensor) for v in outputs))
 
@@ -102,6 +116,12 @@ def plan(one: Footprint, images: int, num_steps: int, device: torch.device) -> P
         return Plan(images, _power_of_two(rows // images))
     steps = min(num_steps, rows, _MOST_STEPS)
     return Plan(_power_of_two(rows // steps), steps)
+
+
+def whole_plan(one: Footprint, images: int, num_steps: int, device: torch.device) -> Plan:
+    """Groups of images that run all steps at once; a single image does in any case."""
+    rows = _power_of_two(_room(device) // one.largest)
+    return Plan(max(1, min(images, rows // num_steps)), num_steps)
 
 
 def groups(net: GraphModule, images: Tensor, num_steps: int) -> Sequence[Tensor]:

@@ -12,11 +12,19 @@ from torch.fx import GraphModule
 
 from .._util.checks import check_num_steps, check_whole_numbers
 from .._util.torch_internals import can_be_read
-from ..errors import ConfigError
+from ..errors import ConfigError, StateError
 from ..nn._dual_threshold import DualThreshold
 from ..nn._temporal import temporal_layers
 from . import _pieces as pieces
-from ._guards import check_inputs, check_membranes, check_sequences
+from ._compiled import MOST_STEPS, CompiledRuns
+from ._guards import (
+    Finite,
+    check_inputs,
+    check_sequences,
+    membrane_sums,
+    see_inputs,
+    see_membranes,
+)
 from ._observe import Observer
 from ._readout import average, concatenated, over_time, running_sums
 
@@ -47,11 +55,18 @@ class Stimulus:
         rows = self.inputs[0].shape[0]  # len() would fix the batch size of an exported program
         return rows if self.held else rows // self.num_steps
 
+    @property
+    def as_called(self) -> tuple[tuple[Tensor, ...], int, int]:
+        """Inputs, ``num_steps`` and ``held``, as a network's graph takes them."""
+        return self.inputs, self.num_steps, self.num_steps if self.held else 1
+
     def groups(self, images: int) -> list[Stimulus]:
         """Stimuli of a few images each; inputs that are not held stay whole, as rows alternate."""
         if not self.held or images >= self.images:
             return [self]
-        parts = zip(*(torch.split(x, images) for x in self.inputs), strict=True)
+        # Of about the same size: a last group of one image would be compiled for itself.
+        count = -(-self.images // images)
+        parts = zip(*(torch.tensor_split(x, count) for x in self.inputs), strict=True)
         return [replace(self, inputs=inputs) for inputs in parts]
 
 
@@ -82,6 +97,15 @@ class Runner:
 
     def __init__(self) -> None:
         self._footprints: dict[Any, pieces.Footprint] = {}  # by the inputs' shapes and dtypes
+        self.compiled: CompiledRuns | None = None  # SpikingNetwork.compile() sets it
+
+    def forget_compiled(self) -> None:
+        """Compile anew, as the graph has changed."""
+        if self.compiled is not None:
+            self.compiled.graphs.clear()
+
+    def __reduce__(self) -> tuple[type[Runner], tuple[()]]:
+        return Runner, ()  # copies are not compiled, like those of torch's compiled modules
 
     def mean(self, net: GraphModule, stimulus: Stimulus, observers: Sequence[Observer] = ()) -> Any:
         """Run, and average what the graph returns over time."""
@@ -115,9 +139,12 @@ class Runner:
 
         Each group starts from a fresh state. Afterwards the groups' states are joined.
         """
-        plan = self._plan(net, stimulus)
+        plan, whole = self._plan(net, stimulus, observed=bool(observers))
         layers = temporal_layers(net)
         neurons = {name: m for name, m in net.named_modules() if isinstance(m, DualThreshold)}
+        finite = Finite()
+        see_inputs(finite, stimulus.inputs)
+        kept = True
         for layer in layers:
             layer.begin()
         try:
@@ -128,46 +155,75 @@ class Runner:
                         layer.begin() if observers else layer.park()
                 for observer in observers:
                     observer.begin(*group.inputs)
-                yield _run(net, group, plan.steps, observers)
-                check_membranes(neurons)
+                made = self.compiled.run(net, *group.as_called) if whole and self.compiled else None
+                if made is None:
+                    yield _run(net, group, plan.steps, observers)
+                    sums = membrane_sums(list(neurons.values()))
+                    if whole and self.compiled:
+                        self.compiled.went_on_without(net, *group.as_called)
+                else:
+                    kept, sums = False, made[1]
+                    yield [(group.num_steps, made[0])]
+                if sums is not None:
+                    see_membranes(finite, list(neurons), sums)
                 for observer in observers:
                     observer.end()
+            finite.read()
         finally:
             # A tracer's tensors are of no use after it: they must not stay as state.
             traced = not torch.compiler.is_compiling() and not can_be_read(stimulus.inputs[0])
             for layer in layers:
-                if traced:
+                if traced or not kept:
                     layer.begin()
                 layer.end()
+            for neuron in neurons.values() if not kept else ():
+                neuron._state.set(_NOT_KEPT, None)
 
-    def _plan(self, net: GraphModule, stimulus: Stimulus) -> pieces.Plan:
+    def _plan(
+        self, net: GraphModule, stimulus: Stimulus, *, observed: bool
+    ) -> tuple[pieces.Plan, bool]:
+        """How a run is split, and whether its groups run whole in compiled code."""
         images, num_steps = stimulus.images, stimulus.num_steps
         if stimulus.piece is not None:
-            return pieces.Plan(images, stimulus.piece)
+            return pieces.Plan(images, stimulus.piece), False
+        whole = self.compiled is not None and num_steps <= MOST_STEPS and not observed
+        whole = whole and pieces.may_be_compiled(net, stimulus.inputs)
         if not pieces.may_be_cut(net, stimulus.inputs):
-            return pieces.Plan(images, num_steps)
+            return pieces.Plan(images, num_steps), whole
         key = tuple((x.shape[1:], x.dtype) for x in stimulus.inputs)
         if key not in self._footprints:
             self._footprints[key] = pieces.footprint(net, stimulus.inputs, images)
         one = self._footprints[key]
         if not stimulus.held:
             one = replace(one, in_groups=False)
-        return pieces.plan(one, images, num_steps, stimulus.inputs[0].device)
+        device = stimulus.inputs[0].device
+        if whole and one.in_groups:
+            return pieces.whole_plan(one, images, num_steps, device), True
+        plan = pieces.plan(one, images, num_steps, device)
+        return plan, whole and plan.steps == num_steps
 
 
 def _run(
     net: GraphModule, group: Stimulus, piece: int, observers: Sequence[Observer]
 ) -> Iterable[tuple[int, Any]]:
-    inputs, num_steps, held = group.inputs, group.num_steps, group.held
+    inputs, num_steps, held = group.as_called
     if piece >= num_steps and not observers:
-        return [(num_steps, net(*inputs, num_steps=num_steps, held=num_steps if held else 1))]
-    return pieces.run(net, inputs, num_steps, held=held, piece=piece, observers=observers)
+        return [(num_steps, net(*inputs, num_steps=num_steps, held=held))]
+    return pieces.run(net, inputs, num_steps, held=group.held, piece=piece, observers=observers)
+
+
+_NOT_KEPT = torch.zeros(0)  # the membrane of neurons whose last run kept none
 
 
 def one_step(
     net: GraphModule, neurons: Mapping[str, DualThreshold], inputs: tuple[Tensor, ...]
 ) -> Any:
     """Advance by one step from the present state; inputs and output are ``[B, ...]``."""
+    if any(neuron.mem is _NOT_KEPT for neuron in neurons.values()):
+        raise StateError(
+            "the last run was compiled and kept no state that a step could go on from: call "
+            "reset() first, or run the steps before it by step() as well"
+        )
     if neurons and all(neuron.is_fresh for neuron in neurons.values()):
         # snnTorch may have reset the neurons; it does not know the other layers.
         for layer in temporal_layers(net):
@@ -178,5 +234,9 @@ def one_step(
         for layer in temporal_layers(net):
             layer.detach_state()
     output = net(*inputs, num_steps=1, held=1)
-    check_membranes(neurons)
+    sums = membrane_sums(list(neurons.values()))
+    if sums is not None:
+        finite = Finite()
+        see_membranes(finite, list(neurons), sums)
+        finite.read()
     return output

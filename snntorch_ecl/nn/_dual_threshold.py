@@ -102,7 +102,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         self.initial_membrane = float(initial_membrane)
         self.spike_sizes = spike_sizes
         self._checked = False  # True within a run whose begin() has checked the settings
-        self.fused = False  # SpikingNetwork.fuse() sets it
+        self.fused = False  # SpikingNetwork.compile() sets it
         self.qualified_name = ""  # for errors; convert() sets it
 
     def forward(
@@ -281,7 +281,7 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def _without_state(self) -> dict[str, Any]:
         fresh = {"_state": BatchState(torch.zeros(0), None), "_mem_sum": None, "_thread": None}
-        return {**self.__dict__, **fresh, "_returned": Counts()}
+        return {**self.__dict__, **fresh, "_returned": Counts(), "fused": False}
 
     def extra_repr(self) -> str:
         """The neuron's settings, for ``print(net)``."""

@@ -41,7 +41,7 @@ class ThresholdClip(nn.Module):
     scale: if more than a quarter of a batch's positive activations exceed λ, it is raised to their
     99.9 % quantile. A layer that is clipped everywhere passes no gradient and would never learn.
     Networks with batch norms hardly ever need it. Assigning ``threshold`` ends it. Code that was
-    compiled after λ was set does not do it; :func:`~snntorch_ecl.fuse` waits until it is over.
+    compiled after λ was set does not do it; ``compile()`` of a prepared network waits until then.
 
     Whether λ is set stands in ``raw_threshold`` itself, as NaN or not, and travels with it
     however parameters are copied. A clip of one λ a channel has its shape only once it is set:

@@ -229,4 +229,4 @@ def test_a_fused_network_emits_the_same_spikes() -> None:
     net = BY_NAME["residual"]
     unit = ecl.convert(net.prepared(), unit_spikes=True)
     wanted = unit(*net.inputs(), num_steps=3)
-    assert torch.equal(unit.fuse()(*net.inputs(), num_steps=3), wanted)
+    assert torch.equal(unit.compile()(*net.inputs(), num_steps=3), wanted)

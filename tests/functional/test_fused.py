@@ -81,14 +81,14 @@ def test_a_learned_threshold_may_have_crossed_zero() -> None:
     with torch.no_grad():
         expected = snn(images, num_steps=4)
         neuron.threshold = nn.Parameter(-neuron.threshold)
-        assert torch.equal(snn.fuse()(images, num_steps=4), expected)
+        assert torch.equal(snn.compile()(images, num_steps=4), expected)
 
 
 def test_a_threshold_that_was_broken_names_its_layer() -> None:
     snn = ecl.convert(nn.Sequential(nn.Linear(3, 3), ThresholdClip(4, 0.5), nn.Linear(3, 2)))
     next(iter(snn.neurons.values())).threshold.fill_(-1.0)
     with torch.no_grad(), pytest.raises(ConfigError, match=r"^1: threshold must be finite and > 0"):
-        snn.fuse()(currents(5, 3), num_steps=4)
+        snn.compile()(currents(5, 3), num_steps=4)
 
 
 def test_the_sum_of_the_membranes_is_that_of_the_present_ones() -> None:
@@ -179,10 +179,10 @@ def test_a_fused_network_spikes_alike_and_can_be_undone() -> None:
     images = torch.rand(4, 3, 8, 8)
     with torch.no_grad():
         plain = snn.logits_over_time(images, num_steps=8)
-        assert snn.fuse() is snn
+        assert snn.compile() is snn
         assert all(neuron.fused for neuron in snn.neurons.values())
         assert torch.equal(snn.logits_over_time(images, num_steps=8), plain)
-        snn.fuse(False)
+        snn.compile(False)
         assert not any(neuron.fused for neuron in snn.neurons.values())
         assert torch.equal(snn.logits_over_time(images, num_steps=8), plain)
 

@@ -501,7 +501,7 @@ def test_printing_tells_how_a_network_was_converted_and_runs() -> None:
                         nn.Linear(3, 3), ecl.ThresholdClip(8, 1.0))  # fmt: skip
     leaky = {nn.Tanh: lambda module, site: snntorch.Leaky(beta=0.5, init_hidden=True)}
     settings = {"unit_spikes": True, "fold_batchnorms": False, "handlers": leaky}
-    snn = ecl.convert(ann, negative_threshold=-math.inf, **settings).fuse()
+    snn = ecl.convert(ann, negative_threshold=-math.inf, **settings).compile()
     first, second, *_ = str(snn).split("\n")
     assert first == "SpikingNetwork with 2 layers of IF neurons and 1 layer of Leaky"
     assert "T = L = 2 to 8" in second

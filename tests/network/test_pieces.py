@@ -108,11 +108,11 @@ def test_input_that_changes_over_time_runs_in_pieces(little_room: list[Plan]) ->
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_neurons_run_in_groups(little_room: list[Plan]) -> None:
     snn, inputs = spiking("residual")[1], BY_NAME["residual"].inputs()
-    snn = ecl.convert(BY_NAME["residual"].prepared()).fuse()
+    snn = ecl.convert(BY_NAME["residual"].prepared()).compile()
     with torch.no_grad():
-        whole = snn(*inputs, num_steps=9, piece=9)
+        whole = snn(*inputs, num_steps=17, piece=17)  # more steps than in one compiled graph
         count = [n.spike_count for n in snn.neurons.values()]
-        assert close(snn(*inputs, num_steps=9), whole)
+        assert close(snn(*inputs, num_steps=17), whole)
         assert all(map(equal, [n.spike_count for n in snn.neurons.values()], count))
 
 

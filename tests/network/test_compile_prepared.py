@@ -1,4 +1,4 @@
-"""``fuse`` for training: a network compiled in place, from which nothing can leak."""
+"""A prepared network compiled in place, to train, from which nothing can leak."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch._dynamo.utils import counters
 from torch.optim.swa_utils import AveragedModel
 
 import snntorch_ecl as ecl
-from snntorch_ecl.errors import NotPreparedError
 from tests.helpers.parts import clips_of
 
 pytestmark = [  # torch.compile's own
@@ -49,7 +48,7 @@ def settled(ann: nn.Module) -> nn.Module:
 @pytest.fixture(scope="module")
 def compiled() -> nn.Module:
     """Compiled once for all tests that only read."""
-    ann = ecl.fuse(prepared())
+    ann = prepared().compile()
     ann(images()).sum().backward()
     return ann
 
@@ -74,7 +73,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_network(compiled: nn.Modul
 
 
 def test_it_compiles_once_the_thresholds_have_started() -> None:
-    ann = ecl.fuse(ecl.prepare(relu_network()).train())
+    ann = ecl.prepare(relu_network()).compile().train()
     # The first batch sets the thresholds, a hundred more may raise them.
     assert graphs_made(lambda: [ann(images()) for _ in range(101)]) == 0
     assert all(clip.is_set for clip in ann.modules() if isinstance(clip, ecl.ThresholdClip))
@@ -83,10 +82,10 @@ def test_it_compiles_once_the_thresholds_have_started() -> None:
 
 def test_it_can_be_undone() -> None:
     torch.compiler.reset()
-    ann = ecl.fuse(prepared())
+    ann = prepared().compile()
     assert graphs_made(lambda: ann(images())) == 1
     torch.compiler.reset()
-    assert ecl.fuse(ann, False) is ann
+    assert ann.compile(False) is ann
     assert graphs_made(lambda: ann(images())) == 0
 
 
@@ -109,7 +108,7 @@ def balanced() -> Iterator[None]:
 def test_an_interrupt_in_the_middle_of_a_forward_leaves_nothing(
     error: type[BaseException], balanced: None
 ) -> None:
-    ann = ecl.fuse(prepared())
+    ann = prepared().compile()
 
     def interrupt(module: nn.Module, args: Any) -> None:
         raise error("stop")
@@ -131,12 +130,12 @@ def test_copies_train_like_the_network_and_are_not_compiled(compiled: nn.Module)
             torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_fused_network_converts(compiled: nn.Module) -> None:
+def test_a_compiled_network_converts(compiled: nn.Module) -> None:
     snn = ecl.convert(copy.deepcopy(compiled).eval())
-    fused = ecl.convert(compiled.eval())
+    made = ecl.convert(compiled.eval())
     compiled.train()
     with torch.no_grad():
-        assert torch.equal(fused(images(), num_steps=3), snn(images(), num_steps=3))
+        assert torch.equal(made(images(), num_steps=3), snn(images(), num_steps=3))
 
 
 def test_the_output_of_a_clip_is_not_kept_beside_its_input(compiled: nn.Module) -> None:
@@ -151,10 +150,5 @@ def test_the_output_of_a_clip_is_not_kept_beside_its_input(compiled: nn.Module) 
 def test_without_a_compiler_it_warns_and_goes_on(no_compiler: None) -> None:
     ann = prepared()
     with pytest.warns(UserWarning, match="nothing can be compiled"):
-        ecl.fuse(ann)
+        ann.compile()
     assert graphs_made(lambda: ann(images()).sum().backward()) == 0
-
-
-def test_a_network_without_thresholds_is_refused() -> None:
-    with pytest.raises(NotPreparedError, match="call prepare"):
-        ecl.fuse(relu_network())
