@@ -15,6 +15,7 @@ from ._version import __version__
 from .conversion import calibrate, compensate, convert, convert_pretrained, load, prepare
 from .errors import EclError
 from .graph import ConvertConfig, Site, keep, register
+from .hardware import to_integers
 from .measurement import Energy, Evaluation, Verification, energy, evaluate, plot_spikes, verify
 from .network import SpikingNetwork
 from .nn import DualThreshold, SignedMaxPool, Stepwise, Temporal, ThresholdClip, reset
@@ -49,5 +50,6 @@ __all__ = [
     "register",
     "reset",
     "surrogate",
+    "to_integers",
     "verify",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +22,9 @@ from ..network._network import SpikingNetwork
 from ..nn._threshold_clip import ThresholdClip
 from ._convert import convert, with_step_biases
 from ._prepare import prepare
+
+LOWERINGS: dict[str, Callable[[SpikingNetwork, Mapping[str, Any]], SpikingNetwork]] = {}
+"""What rebuilds the structure of a network that was lowered to a chip, by the kind in its file."""
 
 
 def load(
@@ -75,6 +78,9 @@ def load(
         "example": example,
     biases = _step_biases(path, settings)
     network = _rebuild(tensors, model, path, options, norms, biases)
+    if "lowering" in settings:
+        network = _lowered(network, path, settings["lowering"])
+        tensors = _as_held(tensors, network.state_dict())
     expected, found = ([layer.name for layer in ls] for ls in (network.layers, layers))
     if expected != found:
         raise CheckpointError(
@@ -93,6 +99,24 @@ def load(
             raise CheckpointError(f"the settings in {path} are damaged: they lack {name}")
         neuron.negative_threshold, neuron.initial_membrane, neuron.spike_sizes = neurons[name]
     return network
+
+
+def _lowered(network: SpikingNetwork, path: Path, lowering: Mapping[str, Any]) -> SpikingNetwork:
+    """The network in the structure that its file's tensors have."""
+    try:
+        return LOWERINGS[lowering["kind"]](network, lowering)
+    except (KeyError, TypeError, EclError) as error:
+        raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
+
+
+def _as_held(tensors: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Whole numbers in float64 where the network holds them so."""
+    whole = (torch.int8, torch.int16, torch.int32)
+    floats = {name for name, own in held.items() if own.is_floating_point()}
+    return {
+        name: value.double() if name in floats and value.dtype in whole else value
+        for name, value in tensors.items()
+    }
 
 
 def _layers_and_neurons(
