@@ -17,8 +17,8 @@ from ..errors import (
     ThresholdUnsetError,
     UnsupportedError,
 )
-from ..graph._fold import drop_identities, fold_batchnorm
 from ..graph._example import example_in
+from ..graph._fold import drop_identities, fold_batchnorm
 from ..graph._names import unique_name as unused_name
 from ..graph._refusals import refuse, unsupported
 from ..graph._registry import Handlers, handler_for
@@ -49,9 +49,9 @@ def convert(
     unit_spikes: bool = False,
     handlers: Handlers | None = None,
     leaf_modules: Iterable[type[nn.Module]] = (),
+    example: Any = None,
 ) -> SpikingNetwork:
     """Turn a network with ``ThresholdClip`` activations into a spiking one.
-    example: Any = None,
 
     Weights are kept, batch norms folded, each clip's λ becomes a neuron's θ, max-pooling becomes
     exact on signed spikes, and everything before the first neuron is computed once for all steps.
@@ -72,11 +72,11 @@ def convert(
             an explicit layer ``Scale`` multiplies. Outputs stay the same.
         handlers: Handlers by module type, used instead of the registered ones in this call.
         leaf_modules: Your own types that tracing must not look into; they need a handler.
+        example: As for :func:`prepare`. What ``prepare`` returned remembers its example.
 
     Returns:
         The spiking network, in eval mode.
 
-        example: As for :func:`prepare`. What ``prepare`` returned remembers its example.
     Raises:
         ConfigError: θ′, v(0) or K is outside its range.
         NotPreparedError: The network has no ``ThresholdClip``.

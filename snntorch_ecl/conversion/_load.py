@@ -34,10 +34,10 @@ def load(
     handlers: Handlers | None = None,
     leaf_modules: Iterable[type[nn.Module]] = (),
     spike_grad: SurrogateGradient | None = None,
+    example: Any = None,
 ) -> SpikingNetwork:
     """Rebuild a spiking network from a file and the ANN's code.
 
-    example: Any = None,
     Args:
         path: What :meth:`SpikingNetwork.save` wrote.
         model: A network of the same architecture, with any weights: the ReLU network, or the
@@ -45,10 +45,10 @@ def load(
         handlers: The handlers that ``convert`` was given.
         leaf_modules: The types that ``convert`` was given.
         spike_grad: Surrogate gradient, which is not stored in the file.
+        example: The example that ``prepare`` was given; only its shapes and dtypes are read.
 
     Returns:
         The network, with the weights, thresholds and settings of the file.
-        example: The example that ``prepare`` was given; only its shapes and dtypes are read.
 
     Raises:
         CheckpointError: The file is missing or damaged, is no such file or of a newer version,
@@ -72,10 +72,10 @@ def load(
         "handlers": handlers,
         "leaf_modules": tuple(leaf_modules),
         "spike_grad": spike_grad,
+        "example": example,
         "unit_spikes": _checked(path, settings, "unit_spikes", (False, True)),
     }
     norms = _checked(path, settings, "norms", get_args(Norms))
-        "example": example,
     biases = _step_biases(path, settings)
     network = _rebuild(tensors, model, path, options, norms, biases)
     if "lowering" in settings:
