@@ -39,7 +39,7 @@ class Compensation(Result):
 
     Attributes:
         method: ``weights``, ``biases`` or ``steps``.
-        num_steps: T.
+        num_steps: Number of time steps, T.
         fitted: Number of images that the corrections were fitted to.
         held_out: Number of images that they were judged by.
         before: Relative error of the network's outputs on the images held out, before all.

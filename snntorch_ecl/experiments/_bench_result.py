@@ -24,7 +24,7 @@ class Timing:
     Attributes:
         model: Its name.
         batch_size: B, images at a time.
-        num_steps: T.
+        num_steps: Number of time steps, T.
         ann: Seconds for T runs of the ANN with its batch norms folded: median.
         modes: Seconds for one run of T steps, by mode: median.
     """

@@ -23,8 +23,8 @@ class Point:
     """Accuracies of one (L, T), over seeds.
 
     Attributes:
-        levels: L.
-        num_steps: T.
+        levels: Number of levels, L.
+        num_steps: Number of time steps, T.
         accuracies: One for each seed, within [0, 1].
     """
 

@@ -142,7 +142,7 @@ def to_integers(
         key: Name of the input in batches that are dicts.
 
     Returns:
-        The network: ``evaluate``, ``energy``, ``predict``, ``save`` and ``load`` take it. Its
+        The network, which ``evaluate``, ``energy``, ``predict``, ``save`` and ``load`` take. Its
         tensors are float64.
 
     Raises:

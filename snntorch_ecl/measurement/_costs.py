@@ -86,7 +86,7 @@ class Energy(Result):
 
     Attributes:
         samples: Images it was measured on.
-        num_steps: T.
+        num_steps: Number of time steps, T.
         layers: In the order in which they run.
         not_counted: Names of layers and operations that compute but are not counted.
         constants: Energy of each operation.
@@ -107,7 +107,7 @@ class Energy(Result):
             quantity: A numeric field of :class:`LayerCost`, such as ``"macs"``.
 
         Returns:
-            The sum, in the unit of the quantity: operations, spikes, neurons or bytes.
+            The sum, in the unit of the quantity (operations, spikes, neurons or bytes).
         """
         return float(sum(getattr(layer, quantity) for layer in self.layers))
 

@@ -42,7 +42,7 @@ class Evaluation(Result):
 
     Attributes:
         samples: Number of images.
-        num_steps: T.
+        num_steps: Number of time steps, T.
         accuracy: Share of images classified right at t = 1 … T.
         ann_accuracy: The same for the ANN; None if none was given.
         agreement: Share of images on which SNN and ANN choose the same class, at t = 1 … T.

@@ -49,7 +49,7 @@ def plot_spikes(
         neurons: Largest number of neurons to draw of a layer, ≥ 1.
 
     Returns:
-        The figure: a notebook shows it, ``figure.savefig("spikes.png")`` writes it.
+        The figure. A notebook shows it, ``figure.savefig("spikes.png")`` writes it.
 
     Raises:
         ConfigError: num_steps or neurons < 1, or a layer that has no dual-threshold neurons.

@@ -41,7 +41,7 @@ def pretrained_names() -> tuple[str, ...]:
     """The ANNs that the package ships.
 
     Returns:
-        Their names: architecture, data and levels.
+        Their names, made of architecture, data and levels.
 
     Example:
         >>> "resnet20-cifar10-l4" in pretrained_names()
@@ -91,7 +91,7 @@ def pretrained_snn_names() -> tuple[str, ...]:
     """The fine-tuned spiking networks that the package ships.
 
     Returns:
-        Their names: the ANN's, and the T at which it was tuned.
+        Their names, made of the ANN's and the T at which it was tuned.
 
     Example:
         >>> "digitnet-digits-l4-t2" in pretrained_snn_names()

@@ -252,7 +252,7 @@ class SpikingNetwork(CompilesRuns):
             *inputs: An example ``[B, ...]`` to measure shapes with, or nothing. State is reset.
 
         Returns:
-            The description: ``print`` it, or take ``to_dict()``.
+            The description; ``print`` it, or take ``to_dict()``.
         """
         shapes = ShapeObserver(self.net)
         if inputs:

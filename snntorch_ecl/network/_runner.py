@@ -35,7 +35,7 @@ class Stimulus:
 
     Attributes:
         inputs: ``[B, ...]`` if they are held, else ``[T·B, ...]``, time-major.
-        num_steps: T.
+        num_steps: Number of time steps, T.
         held: Whether the inputs are the same at every step.
         piece: Steps to run at once; None: choose automatically.
     """
