@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
+import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from .._util.checks import check_levels, check_neuron
 from ..errors import CheckpointError, EclError
 from ..functional import SurrogateGradient
 from ..graph._registry import Handlers
-from ..network._files import NETWORK, read_tensors
+from ..network._files import NETWORK, as_path, check_types, read_settings, read_tensors
 from ..network._layer import Layer, Norms
 from ..network._network import SpikingNetwork
 from ..nn._threshold_clip import ThresholdClip
@@ -65,7 +65,7 @@ def load(
         >>> torch.equal(loaded(images, num_steps=4), snn(images, num_steps=4))
         True
     """
-    path = Path(path)
+    path = as_path(path, "load(path, model)")
     tensors, settings = _read(path)
     layers, neurons = _layers_and_neurons(path, settings)
     options = {
@@ -76,7 +76,7 @@ def load(
         "unit_spikes": _checked(path, settings, "unit_spikes", (False, True)),
     }
     norms = _checked(path, settings, "norms", get_args(Norms))
-    biases = _step_biases(path, settings)
+    biases = _step_biases(path, settings, sum(map(Tensor.numel, tensors.values())))
     network = _rebuild(tensors, model, path, options, norms, biases)
     if "lowering" in settings:
         network = _lowered(network, path, settings["lowering"])
@@ -87,6 +87,7 @@ def load(
             f"{path} belongs to another network: its spiking layers are {found}, those of "
             f"{type(model).__name__} are {expected}"
         )
+    check_types(path, tensors, network.state_dict())
     try:
         network.load_state_dict(tensors)
     except (RuntimeError, EclError) as error:
@@ -141,12 +142,14 @@ def _checked(path: Path, settings: dict[str, Any], name: str, allowed: tuple[Any
     return value
 
 
-def _step_biases(path: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
-    """Zeros in the shapes of the corrections that the file holds."""
+def _step_biases(path: Path, settings: dict[str, Any], most: int) -> dict[str, Tensor]:
+    """Zeros in the shapes of the corrections that the file holds, with ``most`` values at most."""
     try:
         shapes = settings.get("step_biases", {})
+        if sum(map(math.prod, shapes.values())) > most:
+            raise ValueError("step_biases are larger than the file")
         return {name: torch.zeros(shape) for name, shape in shapes.items()}
-    except (AttributeError, TypeError, RuntimeError) as error:
+    except (AttributeError, TypeError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
 
 
@@ -159,10 +162,9 @@ def _neuron(
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, metadata = read_tensors(path, NETWORK)
-    try:
-        settings: dict[str, Any] = json.loads(metadata["settings"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
+    settings = read_settings(path, metadata, "settings")
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"the settings in {path} are damaged: {settings!r:.100}")
     return tensors, settings
 
 

@@ -5,6 +5,7 @@ torchvision and Pillow are imported where they are used: the command line need n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from .._util.optional import require
 from ..errors import DataError
 from ..settings import DataConfig
 from ._digits import Split
+from ._image_file import read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -154,6 +156,7 @@ def _folder_part(config: DataConfig, root: Path, name: str, transform: Transform
             f"there is no folder {folder}; a folder data set has {root}/train/<class>/ and "
             f"{root}/test/<class>/ (or val)"
         )
+    _refuse_repeated(folder)
     try:
         part = _datasets().ImageFolder(str(folder), transform=transform, loader=_open_image)
     except FileNotFoundError as error:
@@ -165,14 +168,22 @@ def _folder_part(config: DataConfig, root: Path, name: str, transform: Transform
 
 def _open_image(path: str) -> Image:
     """One file in colour; :class:`DataError` names one that is no image."""
-    pillow = require("PIL.Image", extra="train")
-    try:
-        with pillow.open(path) as image:
-            return cast("Image", image.convert("RGB"))
-    except Exception as error:  # Pillow has no base class for what damaged headers lead to
-        raise DataError(
-            f"{path} is not a readable image ({error}); remove it, or set data.on_corrupt to skip"
-        ) from error
+    return read_image(path, remedy="remove it, or set data.on_corrupt to skip")
+
+
+def _refuse_repeated(folder: Path) -> None:
+    """Refuse folders that symbolic links lead to again: their images would count more than once.
+
+    Links that lead elsewhere are followed; those in a circle, and doubled ones, have no end.
+    """
+    seen: dict[str, str] = {}
+    for place, _, _ in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            raise DataError(
+                f"{place} is the same folder as {seen[real]}, through a symbolic link; remove one"
+            )
+        seen[real] = place
 
 
 def _skip_corrupt(part: Any, folder: Path) -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .._version import __version__
 from ..conversion import prepare
 from ..errors import CheckpointError, EclError
-from ..network._files import Format, read_tensors, write_tensors
+from ..network._files import (
+    Format,
+    as_path,
+    check_types,
+    read_settings,
+    read_tensors,
+    write_tensors,
+)
 from ..nn import ThresholdClip
 from ..settings import ExperimentConfig, from_dict
 from ._build import build
@@ -113,29 +122,46 @@ def load_ann(path: str | Path) -> Checkpoint:
         >>> load_ann("runs/digits/ann.safetensors").config.levels  # doctest: +SKIP
         4
     """
-    path = Path(path)
+    path = as_path(path, "load_ann(path)")
     tensors, metadata = read_tensors(path, _FORMAT)
-    _check_finite(tensors, path)
+    settings, classes, figures = (
+        read_settings(path, metadata, name) for name in ("config", "classes", "figures")
+    )
+    _check_settings(path, classes, figures)
     try:
-        config = from_dict(ExperimentConfig, json.loads(metadata["config"]))
-        classes = tuple(json.loads(metadata["classes"]))
+        config = from_dict(ExperimentConfig, settings)
+        _check_size(config, len(classes), tensors)
         ann = build_ann(config, classes=len(classes))
+        check_types(path, tensors, ann.state_dict())
         ann.load_state_dict(tensors)
-        figures = json.loads(metadata["figures"])
-    except (KeyError, ValueError, RuntimeError, EclError) as error:
-        raise CheckpointError(f"{path} does not fit its own settings: {error}") from error
-    return Checkpoint(ann.eval(), config, classes, figures)
+    except (ValueError, RuntimeError, EclError) as error:
+        # torch lists every tensor of a large network.
+        reason = textwrap.shorten(str(error), 500, placeholder=" …")
+        raise CheckpointError(f"{path} does not fit its own settings: {reason}") from error
+    return Checkpoint(ann.eval(), config, tuple(classes), figures)
 
 
-def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights that are NaN or infinite; a threshold that is unset is NaN."""
-    for name, values in tensors.items():
-        if not name.endswith("raw_threshold") and not bool(values.isfinite().all()):
-            bad = int((~values.isfinite()).sum())
-            raise CheckpointError(
-                f"{path}: {name} holds {bad} values that are NaN or infinite; the training that "
-                "wrote it had diverged. Take an earlier checkpoint"
-            )
+def _check_settings(path: Path, classes: Any, figures: Any) -> None:
+    """Refuse classes that are no list of names, and figures that have no names."""
+    if not (isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)):
+        raise CheckpointError(f"the classes in {path} are damaged: {classes!r:.100}")
+    if not isinstance(figures, dict):
+        raise CheckpointError(f"the figures in {path} are damaged: {figures!r:.100}")
+
+
+def _check_size(config: ExperimentConfig, classes: int, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse settings of a network that is larger than the file, before it takes memory."""
+    try:
+        with torch.device("meta"):
+            wanted = sum(p.numel() for p in build(config.model, classes=classes).parameters())
+    except (NotImplementedError, RuntimeError):
+        return  # some of torchvision's compute with values as they are built
+    found = sum(values.numel() for values in tensors.values())
+    if wanted > found:
+        raise CheckpointError(
+            f"{config.model} with {classes} classes has {wanted:,} weights, the file {found:,} "
+            "values"
+        )
 
 
 def start_from(ann: nn.Module, path: str | Path) -> None:

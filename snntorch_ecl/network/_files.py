@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from .._util.files import remedy, replacing
 from .._version import __version__
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 
+# Ten times what the deepest of networks have.
+_MOST_TENSORS = 50_000
 # Names that promise another kind of file.
 _FOREIGN = (".pt", ".pth", ".ckpt", ".pkl", ".bin", ".onnx")
 
@@ -59,11 +62,10 @@ def write_network(
 
 def read_figures(path: str | Path) -> dict[str, Any]:
     """The figures in a network's file, as :meth:`SpikingNetwork.save` was given them."""
-    metadata = read_tensors(Path(path), NETWORK)[1]
-    try:
-        figures: dict[str, Any] = json.loads(metadata.get("figures", "{}"))
-    except ValueError as error:
-        raise CheckpointError(f"the figures in {path} are damaged: {error!r}") from error
+    metadata = {"figures": "{}", **read_tensors(Path(path), NETWORK)[1]}
+    figures = read_settings(Path(path), metadata, "figures")
+    if not isinstance(figures, dict):
+        raise CheckpointError(f"the figures in {path} are damaged: {figures!r:.100}")
     return figures
 
 
@@ -87,24 +89,74 @@ def write_tensors(
     return path
 
 
+def as_path(path: Any, call: str) -> Path:
+    """The path; :class:`ConfigError` if something else is given, as where arguments are swapped."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(f"{call}: path must name a file; got {type(path).__name__}")
+    return Path(path)
+
+
 def read_tensors(path: Path, expected: Format) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata of a safetensors file, which must have the expected format."""
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata, names = file.metadata() or {}, file.keys()
+            _check_format(path, expected, metadata)
+            if len(names) > _MOST_TENSORS:
+                raise CheckpointError(
+                    f"{path} holds {len(names):,} tensors, more than any network of this package"
+                )
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged, or not a safetensors file: {error}") from error
-    if metadata.get("format") != expected.name:
+    _check_finite(path, tensors)
+    return tensors, metadata
+
+
+def _check_format(path: Path, expected: Format, metadata: Mapping[str, str]) -> None:
+    """Refuse a file of another kind, or of a version that this release does not know."""
+    found, version = (metadata.get(key, "")[:100] for key in ("format", "format_version"))
+    if found != expected.name:
         raise CheckpointError(
-            f"{path} was not written by {expected.writer}: its format is "
-            f"{metadata.get('format')!r}, not {expected.name!r}"
+            f"{path} was not written by {expected.writer}: its format is {found or None!r}, not "
+            f"{expected.name!r}"
         )
-    if metadata.get("format_version") != str(expected.version):
+    if version != str(expected.version):
         raise CheckpointError(
-            f"{path} has format version {metadata.get('format_version')}; this release reads "
+            f"{path} has format version {version or None}; this release reads "
             f"{expected.version}. Update snntorch-ecl."
         )
-    return tensors, metadata
+
+
+def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are NaN or infinite; a threshold that is unset is NaN."""
+    for name, values in tensors.items():
+        # θ of a neuron has a check, and words, of its own.
+        if not name.endswith("threshold") and not bool(values.isfinite().all()):
+            bad = int((~values.isfinite()).sum())
+            raise CheckpointError(
+                f"{path}: {name} holds {bad} values that are NaN or infinite; the training that "
+                "wrote it had diverged. Take an earlier checkpoint"
+            )
+
+
+def check_types(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse whole or complex numbers in place of real ones: torch would convert them silently."""
+    for name, own in expected.items():
+        found = tensors.get(name)
+        if found is not None and found.is_floating_point() != own.is_floating_point():
+            raise CheckpointError(
+                f"{path}: {name} is of type {found.dtype}; this network's is {own.dtype}"
+            )
+
+
+def read_settings(path: Path, metadata: Mapping[str, str], name: str) -> Any:
+    """One of a file's settings, from JSON."""
+    try:
+        return json.loads(metadata[name])
+    except KeyError as error:
+        raise CheckpointError(f"{path} lacks its {name}") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: its {name}: {error!r}") from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
-from ._text import parsed
+from ._text import parsed, read_text
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def _check_names(kind: Any, values: Any, where: str) -> None:
     unknown = [str(name) for name in values if name not in fields]
     if unknown:
         raise ConfigError(
-            f"{where} has unknown settings: {', '.join(unknown)}; known are "
+            f"{where} has unknown settings: {', '.join(unknown):.200}; known are "
             f"{', '.join(sorted(fields))}"
         )
     no_default = dataclasses.MISSING
@@ -94,12 +94,18 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return tuple(_value(options[0], each, f"{where}[{i}]") for i, each in enumerate(value))
     allowed = options if origin in (types.UnionType, typing.Union) else (origin or hint,)
     if isinstance(value, bool) and bool not in allowed:
-        raise ConfigError(f"{where} must be {_names(allowed)}; got {value!r}")
+        raise ConfigError(f"{where} must be {_names(allowed)}; got {_short(value)}")
     if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
         return float(value)
     if not isinstance(value, tuple(typing.cast(Any, allowed))):
-        raise ConfigError(f"{where} must be {_names(allowed)}; got {value!r}")
+        raise ConfigError(f"{where} must be {_names(allowed)}; got {_short(value)}")
     return value
+
+
+def _short(value: Any) -> str:
+    """A value as it is written, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} …"
 
 
 def _names(kinds: tuple[Any, ...]) -> str:
@@ -132,11 +138,14 @@ def load_config(kind: type[T], path: str | Path, over: Mapping[str, Any] | None 
         (3, 0.2)
     """
     path = Path(path)
+    values = merged(parsed(read_text(path), str(path)), over or {})
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} cannot be read as text: {error}") from error
-    return from_dict(kind, merged(parsed(text, str(path)), over or {}), where=str(path))
+        return from_dict(kind, values, where=str(path))
+    except ConfigError as error:
+        if str(path) in str(error):
+            raise
+        beside = " with the options given" if over else ""
+        raise ConfigError(f"{path}{beside}: {error}") from error
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_a_foreign_file_is_named(tmp_path: Path) -> None:
         ("format_version", "2", "has format version 2; this release reads 1. Update snntorch-ecl"),
         ("config", '{"model": "vgg16"}', "does not fit its own settings"),
         ("config", '{"depth": 3}', "does not fit its own settings: .*unknown settings: depth"),
-        ("config", "{", "does not fit its own settings"),
+        ("config", "{", "is damaged: its config"),
         ("classes", '["a"]', "does not fit its own settings"),
     ],
 )

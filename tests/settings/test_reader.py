@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.experiments import recipe, recipe_names
@@ -110,3 +113,84 @@ def test_the_papers_rows_are_all_there() -> None:
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"no recipe 'lenet'; the package has digits, resnet18"):
         recipe("lenet")
+
+
+# ------------------------------------------------------------------------- files from strangers
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 20)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{LAUGHS}levels: *a19\n", "holds more than 50,000 values by its aliases"),
+        ("levels: &a [*a]\n", "has an alias .* for a value that contains it"),
+        ("levels: " + "[" * 1500, "more than 300 brackets"),
+        ('{"a":' * 100_000, "is nested too deeply"),
+        ("".join(" " * i + "a:\n" for i in range(190)), "unknown settings: a"),
+        ("levels: " + "x" * 60_000, "60,008 characters, which is too much"),
+        ("levels: !!python/object/apply:os.system ['true']", "is not valid YAML"),
+        ("? [a, b]\n: 1\n", "is not valid YAML"),
+        ("levels: [" + "1," * 2_000 + "1]", r"levels must be int or null; got \[1, 1"),
+        ("train: {lr: .nan}", "^[^ ]*run.yaml: lr must be finite"),
+    ],
+)
+def test_a_strangers_file_is_one_short_error_that_names_it(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(ExperimentConfig, file)
+    assert "run.yaml" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_aliases_that_are_small_are_followed(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("levels: &n 8\nseed: *n\ntrain: {lr: 0.2}\n")
+    assert load_config(ExperimentConfig, file).seed == 8
+
+
+def test_what_is_no_file_is_not_read() -> None:
+    for path in ("/dev/zero", "/"):
+        with pytest.raises(ConfigError, match="is not a file"):
+            load_config(ExperimentConfig, path)
+
+
+def test_an_enormous_file_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    with file.open("wb") as opened:
+        opened.truncate(10**12)  # of holes
+    with pytest.raises(ConfigError, match="1,000,000,000,000 bytes, which is too much"):
+        load_config(ExperimentConfig, file)
+
+
+TEXTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["levels", "train", "data", "lr", "x", ""]), inner)
+    ),
+    max_leaves=9,
+)
+
+
+@settings(max_examples=30)
+@given(values=TEXTS, cut=st.integers(0, 60), kind=st.sampled_from(["yaml", "json", "cut", "raw"]))
+def test_any_text_is_settings_or_one_error(
+    tmp_path_factory: pytest.TempPathFactory, values: Any, cut: int, kind: str
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "stranger.yaml"
+    text = yaml.safe_dump(values) if kind == "yaml" else json.dumps(values)
+    file.write_bytes(text.encode()[:cut] if kind == "cut" else text.encode())
+    if kind == "raw":
+        file.write_bytes(text.encode("utf-16"))
+    try:
+        config = load_config(ExperimentConfig, file)
+    except ConfigError as error:
+        assert str(file) in str(error)  # noqa: PT017 - most texts are no settings
+    else:
+        assert from_dict(ExperimentConfig, config.to_dict()) == config
