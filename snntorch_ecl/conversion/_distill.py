@@ -45,7 +45,8 @@ class Distillation:
     def add(self, images: Tensor) -> None:
         """Take a batch; the network's errors on images held out are counted at once."""
         if not self.images:
-            self._at_once = len(pieces.groups(self.snn.net, images, self.num_steps)[0])
+            # Of one step: gradients are of means, and runs with spikes split themselves.
+            self._at_once = len(pieces.groups(self.snn.net, images, 1)[0])
         for image in torch.split(images, 1):
             (self.held if self.images % _EVERY == _HELD else self.fit).append(image)
             self.images += 1
@@ -92,14 +93,12 @@ class Distillation:
 
     def _train(self, bar: Any, *, settled: bool) -> None:
         """All epochs of one kind, with steps that grow smaller towards the end."""
-        flags = [p.requires_grad for p in self.snn.net.parameters()]
-        tensors, thresholds = self._trainable()
-        rates = [_RATE] * len(tensors) + [_RATE_OF_THRESHOLDS] * len(thresholds)
-        tensors += thresholds.values()
-        sizes = [max(float(t.detach().square().mean().sqrt()), SMALLEST_THRESHOLD) for t in tensors]
-        groups = [
-            {"params": [t], "lr": r * s} for t, r, s in zip(tensors, rates, sizes, strict=True)
-        ]
+        weights = list(self.snn.net.parameters())
+        flags = [weight.requires_grad for weight in weights]
+        thresholds = self._thresholds()
+        rates = [(w.requires_grad_(), _RATE) for w in weights]
+        rates += [(t, _RATE_OF_THRESHOLDS) for t in thresholds.values()]
+        groups = [{"params": [t], "lr": rate * _size(t)} for t, rate in rates]
         optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
         total = self._epochs * math.ceil(len(self.fit) / _BATCH)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(total, 1))
@@ -115,18 +114,16 @@ class Distillation:
                 schedule.step()
                 self._keep_positive(thresholds)
                 bar.update()
-        for tensor, flag in zip(tensors, flags, strict=False):
-            tensor.requires_grad_(flag).grad = None
+        for weight, flag in zip(weights, flags, strict=True):
+            weight.requires_grad_(flag).grad = None
 
-    def _trainable(self) -> tuple[list[Tensor], dict[str, nn.Parameter]]:
-        """Weights and biases, and each θ that spikes are worth, all of which now want gradients."""
-        tensors = [p.requires_grad_() for p in self.snn.net.parameters() if p.is_floating_point()]
-        thresholds = {
+    def _thresholds(self) -> dict[str, nn.Parameter]:
+        """Each θ that spikes are worth, as a parameter in the same memory."""
+        return {
             name: nn.Parameter(neuron.threshold)
             for name, neuron in self.snn.neurons.items()
             if torch.equal(neuron.threshold, neuron.graded_spikes_factor)
         }
-        return tensors, thresholds
 
     def _add_gradients(self, replay: Replay, images: Tensor, batch: int, *, settled: bool) -> None:
         """Gradients of how far outputs and layers are from the ANN, for a part of a batch."""
@@ -152,6 +149,11 @@ class Distillation:
         for name, threshold in thresholds.items():
             threshold.data.clamp_(min=SMALLEST_THRESHOLD)
             self.snn.neurons[name].graded_spikes_factor.copy_(threshold.detach())
+
+
+def _size(tensor: Tensor) -> float:
+    """Root mean square; never 0, so that zeros can be trained too."""
+    return max(float(tensor.detach().square().mean().sqrt()), SMALLEST_THRESHOLD)
 
 
 def _per(error: Error) -> float:
