@@ -12,6 +12,7 @@ from rich.markup import escape
 from .._version import __version__
 from ..experiments import DemoConfig, run_demo
 from . import _commands as commands
+from . import _commands_convert as commands_convert
 from . import _commands_cost as commands_cost
 from ._console import errors_as_text
 from ._signals import signals_as_text
@@ -81,7 +82,7 @@ def demo(
         console.print(escape(f"{name}  {place}"), soft_wrap=True, highlight=False)
 
 
-for _module in (commands, commands_cost):
+for _module in (commands_convert, commands, commands_cost):
     for _name in _module.__all__:
         _command = getattr(_module, _name)
         _epilog = f"\b\nExample:\n  snntorch-ecl {_command.example}"

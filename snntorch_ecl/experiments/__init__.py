@@ -4,6 +4,9 @@ from ._ablation import NEURONS, Ablation, ablate
 from ._accuracy_runs import AblateConfig, run_ablation, run_evaluation
 from ._bench import BenchConfig, run_bench
 from ._bench_result import Bench, Timing
+from ._conversion_config import ConversionConfig
+from ._conversion_result import ConversionResult
+from ._conversion_run import run_conversion
 from ._cost_runs import EnergyConfig, ExitConfig, run_early_exit, run_energy
 from ._data import load_data
 from ._demo import run_demo
@@ -23,6 +26,8 @@ __all__ = [
     "Ablation",
     "Bench",
     "BenchConfig",
+    "ConversionConfig",
+    "ConversionResult",
     "DemoConfig",
     "DemoResult",
     "EnergyConfig",
@@ -42,6 +47,7 @@ __all__ = [
     "recipe_names",
     "run_ablation",
     "run_bench",
+    "run_conversion",
     "run_demo",
     "run_early_exit",
     "run_energy",

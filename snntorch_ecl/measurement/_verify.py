@@ -28,6 +28,7 @@ from ..nn import DualThreshold
 from ._meters import LayerMeter, LayerObserver
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -96,30 +97,43 @@ class Verification(Result):
 
     def plot(self) -> Figure:
         """Error of each layer, and shares of exact, saturated and silent neurons."""
-        layers, worst = self.layers, self.worst
-        names = [layer.name for layer in layers]
-        size = (10.0, max(3.0, 0.26 * len(layers) + 1.2))
-        figure, (left, right) = new_figure(columns=2, size=size)
-        colours = [NEGATIVE if layer is worst else POSITIVE for layer in layers]
-        left.barh(
-            names, [100 * (layer.error or 0.0) for layer in layers], color=colours, height=0.6
-        )
-        left.set_xlabel("relative error of the mean output, %")
-        left.set_title(f"it grows most in {worst.name}", fontsize=10, color=NEGATIVE)
+        figure, (left, right) = new_figure(columns=2, size=(10.0, self.height))
+        self.draw_errors(left)
+        self.draw_shares(right)
+        right.set_ylim(left.get_ylim())  # the same rows on both sides
+        right.set_yticks([])
+        return figure
+
+    @property
+    def height(self) -> float:
+        """Of a figure with a row for each layer, in inches."""
+        return max(3.0, 0.26 * len(self.layers) + 1.2)
+
+    def draw_errors(self, axes: Axes) -> None:
+        """Draw the error of each layer."""
+        worst = self.worst
+        colours = [NEGATIVE if layer is worst else POSITIVE for layer in self.layers]
+        names = [layer.name for layer in self.layers]
+        errors = [100 * (layer.error or 0.0) for layer in self.layers]
+        axes.barh(names, errors, color=colours, height=0.6)
+        axes.set_xlabel("relative error of the mean output, %")
+        axes.set_title(f"it grows most in {worst.name}", fontsize=10, color=NEGATIVE)
+        axes.invert_yaxis()
+        axes.grid(axis="x", alpha=0.25)
+
+    def draw_shares(self, axes: Axes) -> None:
+        """Draw the shares of exact, saturated and silent neurons of each layer."""
+        names = [layer.name for layer in self.layers]
         shares = ("exact", "saturated", "silent")
         hues = (POSITIVE, LINES[1], NEGATIVE)
         for marker, colour, name in zip("osx", hues, shares, strict=True):
-            values = [100 * getattr(layer, name) for layer in layers]
-            right.plot(values, names, marker, color=colour, label=name)
-        right.set_xlabel("share of neurons, %")
-        right.set_xlim(-2, 102)
-        right.legend(**ABOVE, ncols=3)
-        left.invert_yaxis()
-        right.set_ylim(left.get_ylim())  # the same rows on both sides
-        right.set_yticks([])
-        for axes in (left, right):
-            axes.grid(axis="x", alpha=0.25)
-        return figure
+            values = [100 * getattr(layer, name) for layer in self.layers]
+            axes.plot(values, names, marker, color=colour, label=name)
+        axes.set_xlabel("share of neurons, %")
+        axes.set_xlim(-2, 102)
+        axes.legend(**ABOVE, ncols=3)
+        axes.invert_yaxis()
+        axes.grid(axis="x", alpha=0.25)
 
 
 def verify(

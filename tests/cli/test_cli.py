@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 import snntorch_ecl
 from snntorch_ecl.cli import _app
 from snntorch_ecl.cli import _commands as commands
+from snntorch_ecl.cli import _commands_convert as commands_convert
 from snntorch_ecl.cli import _commands_cost as commands_cost
 from snntorch_ecl.cli._app import app
 from snntorch_ecl.cli._console import errors_as_text
@@ -30,6 +31,7 @@ from snntorch_ecl.errors import DataError
 from snntorch_ecl.experiments import (
     NEURONS,
     BenchConfig,
+    ConversionConfig,
     DemoConfig,
     EnergyConfig,
     ExitConfig,
@@ -42,6 +44,14 @@ from snntorch_ecl.models import pretrained_names, pretrained_snn_names
 from tests.helpers.demo import quick_run
 
 ROOT = Path(snntorch_ecl.__file__).parent.parent
+COMMANDS = [
+    "demo",
+    *(
+        name.replace("_", "-")
+        for module in (commands_convert, commands, commands_cost)
+        for name in module.__all__
+    ),
+]
 FILES = ("report.html", "figures.json", "network.safetensors")
 
 
@@ -66,8 +76,7 @@ def test_version() -> None:
 def test_help_lists_every_command() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for name in ("demo", *commands.__all__, *commands_cost.__all__):
-        name = name.replace("_", "-")
+    for name in COMMANDS:
         assert re.search(rf"^\W*{name} +\w", result.stdout, re.MULTILINE), name
 
 
@@ -80,7 +89,7 @@ def test_no_arguments_show_the_help() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "demo", *[n.replace("_", "-") for n in (*commands.__all__, *commands_cost.__all__)]],
+    ["", *COMMANDS],
 )
 def test_help_fits_a_screen_and_has_an_example(command: str) -> None:
     lines = invoke(*command.split(), "--help", width=80).stdout.splitlines()
@@ -106,7 +115,17 @@ def test_help_names_what_can_be_chosen(command: str, names: tuple[str, ...]) -> 
 
 def test_what_help_calls_a_default_is_the_default() -> None:
     tune, sweep = TuneConfig(measure=MeasureConfig(checkpoint="a")), SweepConfig()
+    conversion = ConversionConfig(model="a:b", images="c")
     for command, default in (
+        ("convert", conversion.num_steps),
+        ("convert", conversion.budget),
+        ("convert", conversion.spike_sizes),
+        ("convert", conversion.image_size),
+        ("convert", ",".join(map(str, conversion.mean))),
+        ("convert", ",".join(map(str, conversion.std))),
+        ("convert", conversion.calibration),
+        ("convert", conversion.batch_size),
+        ("convert", conversion.seed),
         ("finetune", tune.num_steps),
         ("finetune", tune.distillation),
         ("finetune", tune.surrogate),

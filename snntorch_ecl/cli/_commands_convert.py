@@ -1,0 +1,105 @@
+"""The command for anybody's network: convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from ..errors import ConfigError
+from ..experiments import ConversionConfig, run_conversion
+from ._console import show
+from ._groups import Folder, SettingsFile, command, given, settings_from
+
+__all__ = ["convert"]
+
+
+@command("convert --model mynet:net --images photos --output-dir out")
+def convert(
+    output_dir: Folder,
+    config: SettingsFile = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="package.module:factory; called without arguments."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="State dict: safetensors, or of torch.save."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Images; accuracy if in subfolders by class."),
+    ] = None,
+    num_steps: Annotated[
+        int | None, typer.Option("--num-steps", "-T", metavar="T", help="Time steps. [default: 8]")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="NAME", help="fast, good or best. [default: good]")
+    ] = None,
+    spike_sizes: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Spikes of K sizes, for graded-spike chips. [default: 1]"),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Side of the input. [default: 224]")
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(metavar="R,G,B", help="Of pixels 0 to 1. [default: 0.485,0.456,0.406]"),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(metavar="R,G,B", help="Their deviation. [default: 0.229,0.224,0.225]"),
+    ] = None,
+    calibration: Annotated[
+        int | None, typer.Option(metavar="N", help="Images to convert with. [default: 256]")
+    ] = None,
+    held_out: Annotated[
+        int | None, typer.Option(metavar="N", help="Others to judge by. [default: 256]")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Images at a time. [default: 16]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Which images are which. [default: 0]")
+    ] = None,
+) -> None:
+    """Convert a trained network of your own, from unlabelled images.
+
+    It writes network.safetensors, report.html and conversion.json.
+    """
+    flags = given(
+        model=model,
+        weights=weights,
+        images=images,
+        num_steps=num_steps,
+        budget=budget,
+        spike_sizes=spike_sizes,
+        image_size=image_size,
+        mean=_numbers("--mean", mean),
+        std=_numbers("--std", std),
+        calibration=calibration,
+        held_out=held_out,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    result = run_conversion(settings_from(ConversionConfig, config, flags), output_dir)
+    show(*result.tables())
+    for name, place in (
+        ("Report ", result.report.resolve().as_uri()),
+        ("Network", str(result.network)),
+    ):
+        show(escape(f"{name}  {place}"), soft_wrap=True, highlight=False)
+    show(f"\n{escape(result.code)}", soft_wrap=True, highlight=False)
+
+
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    """Numbers between commas."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"{option} takes numbers between commas; got {text!r}") from error
