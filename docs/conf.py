@@ -97,7 +97,7 @@ PUBLIC = public_names()
 ELSEWHERE = re.compile(
     r"(torch|snntorch|torchvision|lightning|matplotlib|numpy|rich|typer|typing|collections|pathlib"
     r"|Tensor|Module|GraphModule|nn|Path|Axes|Figure|Table|Any)\b"
-    r"|(T|Network|Norms)$|snntorch_ecl(\.\w+)*\._\w+\.\w+$"  # type variables, internal types
+    r"|(T|Network|Norms|Options)$|snntorch_ecl(\.\w+)*\._\w+\.\w+$"  # type variables, internal types
 )
 
 
