@@ -103,6 +103,16 @@ def check_num_steps(num_steps: int) -> None:
         raise ConfigError(f"num_steps must be >= 1; got {num_steps}")
 
 
+def check_min_steps(min_steps: int, num_steps: int) -> None:
+    """Raise :class:`ConfigError` unless 1 ≤ ``min_steps`` ≤ T; 2, the default, goes with any T."""
+    check_whole_numbers("min_steps", (min_steps,), lowest=1)
+    if min_steps > max(num_steps, 2):
+        raise ConfigError(
+            f"min_steps={min_steps} is more than T={num_steps}, after which every image stops; "
+            "give a smaller min_steps, or a larger T"
+        )
+
+
 def check_seed(name: str, seed: int) -> None:
     """Raise :class:`ConfigError` unless ``seed`` is an integer in [0, 2**63)."""
     check_whole_numbers(name, (seed,), lowest=0)

@@ -64,7 +64,7 @@ def train(
     ] = False,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Start from this ann.safetensors of a ReLU network."),
+        typer.Option(metavar="FILE", help="Start from this ann.safetensors, or shipped NAME."),
     ] = None,
     *,
     trained: Trained,
@@ -183,7 +183,11 @@ def finetune(
     ] = None,
     teachers: Annotated[
         list[Path] | None,
-        typer.Option("--teacher", metavar="FILE", help="Learn from this ANN too; repeatable."),
+        typer.Option(
+            "--teacher",
+            metavar="FILE",
+            help="Learn from this ANN (or shipped NAME) too; repeatable.",
+        ),
     ] = None,
     start: Annotated[
         Path | None,

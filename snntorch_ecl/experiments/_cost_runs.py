@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .._util.checks import check_whole_numbers
+from .._util.checks import check_min_steps
 from .._util.processes import is_main
 from ..errors import ConfigError
 from ..measurement import CONFIDENCES, Constants, Energy, ExitCurve, energy, exit_curve
@@ -63,12 +63,7 @@ class ExitConfig(MeasureConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_one("early exit is measured", self.steps)
-        check_whole_numbers("min_steps", (self.min_steps,), lowest=1)
-        if self.min_steps > self.steps[0]:
-            raise ConfigError(
-                f"min_steps={self.min_steps} is more than T={self.steps[0]}, after which every "
-                "image stops; give a smaller min_steps, or a larger T"
-            )
+        check_min_steps(self.min_steps, self.steps[0])
         check_confidences(self.confidences)
 
 

@@ -17,7 +17,8 @@ from ..conversion import convert
 from ..errors import CheckpointError, ConfigError
 from ..functional._neuron import SurrogateGradient
 from ..measurement import Evaluation, evaluate
-from ..models import Checkpoint, load_ann, pretrained_names, pretrained_snn_names
+from ..models import Checkpoint, pretrained_names, pretrained_snn_names
+from ..models._checkpoint import load_ann_or_shipped
 from ..network import SpikingNetwork
 from ..settings import TrainConfig
 from ..surrogate import rectangular, triangular
@@ -54,8 +55,8 @@ class TuneConfig:
         surrogate: Gradient of a spike: :func:`snntorch_ecl.surrogate.triangular`;
             :func:`~snntorch_ecl.surrogate.rectangular`, as the ANN's own activation had it; or
             snnTorch's default, ``atan``.
-        teachers: Checkpoints of more networks for the same classes and images; what is learned
-            then is the mean of their logits and the ANN's.
+        teachers: Checkpoints of more networks for the same classes and images, or names of networks
+            that ship; what is learned then is the mean of their logits and the ANN's.
         start: Folder of another fine-tuning of the same checkpoint, say at a larger T, to start
             from; by default the ANN's weights.
         train: The recipe; a few epochs at a small learning rate.
@@ -94,6 +95,11 @@ class TuneConfig:
                 f"{self.measure.pretrained} is fine-tuned already; name the ANN that it comes from "
                 f"(one of {', '.join(pretrained_names())})"
             )
+        if self.start in pretrained_snn_names() and not Path(self.start).exists():
+            raise ConfigError(
+                f"start={self.start!r} ships with its batch norms folded, and they learn in a "
+                "fine-tuning; name the folder of a run of your own"
+            )
         if self.teachers and not self.distillation:
             raise ConfigError(
                 "teachers have no effect with distillation=0; set it above 0, or give no teachers"
@@ -118,7 +124,7 @@ def _teacher(config: TuneConfig, own: Checkpoint) -> Teacher | None:
     """What the network learns beside the labels: its ANN's answers, and others'."""
     if not config.distillation:
         return None
-    others = [load_ann(path) for path in config.teachers]
+    others = [load_ann_or_shipped(path) for path in config.teachers]
     for path, other in zip(config.teachers, others, strict=True):
         for name, ours in _seen(own).items():
             if (theirs := _seen(other)[name]) != ours:

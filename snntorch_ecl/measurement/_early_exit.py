@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from .._util.batches import check_one_input, pairs_in
-from .._util.checks import check_num_steps, check_whole_numbers
+from .._util.checks import check_min_steps, check_num_steps
 from .._util.devices import device_of
 from .._util.figures import LINES, POSITIVE, new_figure
 from .._util.processes import summed
@@ -144,7 +144,7 @@ def exit_curve(
         2.0
     """
     check_num_steps(max_steps)
-    check_whole_numbers("min_steps", (min_steps,), lowest=1)
+    check_min_steps(min_steps, max_steps)
     check_confidences(confidences)
     check_spiking(snn)
     check_one_input(snn.net, "exit_curve")

@@ -26,6 +26,7 @@ from ..network._files import (
 from ..nn import ThresholdClip
 from ..settings import ExperimentConfig, from_dict
 from ._build import build
+from ._shipped import ANNS, shipped_file, shipped_names
 
 _FORMAT = Format("snntorch-ecl ann", version=1, writer="save_ann")
 
@@ -141,6 +142,20 @@ def load_ann(path: str | Path) -> Checkpoint:
     return Checkpoint(ann.eval(), config, tuple(classes), figures)
 
 
+def load_ann_or_shipped(path: str | Path) -> Checkpoint:
+    """Read a trained ANN from a file, or one that the package ships, by its name."""
+    names = shipped_names(ANNS)
+    if Path(path).exists():
+        return load_ann(path)
+    if str(path) not in names:
+        raise CheckpointError(
+            f"there is no file {path}, and the package ships no such network; it has "
+            f"{', '.join(names)}"
+        )
+    with shipped_file(ANNS, str(path)) as file:
+        return load_ann(file)
+
+
 def _check_settings(path: Path, classes: Any, figures: Any) -> None:
     """Refuse classes that are no list of names, and figures that have no names."""
     if not (isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)):
@@ -170,7 +185,7 @@ def start_from(ann: nn.Module, path: str | Path) -> None:
     If it is another network, or has other levels, :class:`CheckpointError`, and ``ann`` is as it
     was.
     """
-    source = load_ann(path)
+    source = load_ann_or_shipped(path)
     state = source.ann.state_dict()
     differing = differences(state, ann.state_dict(), but=("raw_threshold", "batches_left"))
     if differing:

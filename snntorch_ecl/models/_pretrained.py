@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from ..conversion import load
-from ..errors import ConfigError
 from ..network import SpikingNetwork
 from ..network._files import read_figures
 from ._checkpoint import Checkpoint, load_ann
-
-_SUFFIX = ".safetensors"
-# Folders beside this module.
-_ANNS = "pretrained"
-_SNNS = "pretrained/spiking"
-
-
-def shipped_names(folder: str) -> tuple[str, ...]:
-    """Names of the networks in one of the folders, sorted."""
-    names = (entry.name for entry in resources.files(__package__).joinpath(folder).iterdir())
-    return tuple(sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)))
-
-
-def shipped_file(folder: str, name: str) -> AbstractContextManager[Path]:
-    """The file of a network, for a ``with`` block: the package may lie in an archive."""
-    names = shipped_names(folder)
-    if name not in names:
-        raise ConfigError(
-            f"there is no pretrained network {name!r}; the package ships {', '.join(names)}"
-        )
-    return resources.as_file(resources.files(__package__).joinpath(folder, f"{name}{_SUFFIX}"))
+from ._shipped import ANNS, SNNS, shipped_file, shipped_names
 
 
 def pretrained_names() -> tuple[str, ...]:
@@ -47,7 +23,7 @@ def pretrained_names() -> tuple[str, ...]:
         >>> "resnet20-cifar10-l4" in pretrained_names()
         True
     """
-    return shipped_names(_ANNS)
+    return shipped_names(ANNS)
 
 
 def load_pretrained(name: str) -> Checkpoint:
@@ -68,7 +44,7 @@ def load_pretrained(name: str) -> Checkpoint:
         >>> checkpoint.config.levels, len(checkpoint.classes)
         (4, 10)
     """
-    with shipped_file(_ANNS, name) as path:
+    with shipped_file(ANNS, name) as path:
         return load_ann(path)
 
 
@@ -97,7 +73,7 @@ def pretrained_snn_names() -> tuple[str, ...]:
         >>> "digitnet-digits-l4-t2" in pretrained_snn_names()
         True
     """
-    return shipped_names(_SNNS)
+    return shipped_names(SNNS)
 
 
 def load_pretrained_snn(name: str) -> PretrainedSNN:
@@ -117,7 +93,7 @@ def load_pretrained_snn(name: str) -> PretrainedSNN:
         >>> found.figures["num_steps"], len(found.source.classes)
         (2, 10)
     """
-    with shipped_file(_SNNS, name) as path:
+    with shipped_file(SNNS, name) as path:
         figures = read_figures(path)
         source = load_pretrained(figures["source"])
         return PretrainedSNN(load(path, source.ann).eval(), source, figures)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._util.checks import check_num_steps, check_whole_numbers
+from .._util.checks import check_min_steps, check_num_steps
 from .._util.precision import wide
 from ..errors import ConfigError, InputError
 from ..nn._dual_threshold import DualThreshold
@@ -50,7 +50,7 @@ def predict(
 ) -> Prediction:
     """See :meth:`SpikingNetwork.predict`; ``step`` advances ``net``, whose state is fresh."""
     check_num_steps(max_steps)
-    check_whole_numbers("min_steps", (min_steps,), lowest=1)
+    check_min_steps(min_steps, max_steps)
     check_confidence(confidence)
     found: Prediction | None = None
     total: Any = 0

@@ -88,7 +88,7 @@ class ThresholdClip(nn.Module):
         if ceiling is not None and not (ceiling > 0 and math.isfinite(ceiling)):
             raise ConfigError(f"ceiling must be finite and > 0, or None; got {ceiling!r}")
         self.levels = levels
-        self.per_channel = per_channel
+        self._per_channel = per_channel
         self.ceiling = ceiling
         # NaN means "unset": it needs no extra key in the state_dict, and if it were ever used the
         # output would show it.
@@ -96,10 +96,26 @@ class ThresholdClip(nn.Module):
         self._seen_set = False  # what `raw_threshold` said when it was last read
         # A compiled graph is made anew for each value that it reads: it reads no count.
         self._follows, self._batches_left = False, 0
+        self._one_given = False  # one λ for all channels was assigned or loaded on purpose
         self._breaks_graphs = False  # λ was set amid compiled code, which can be left again
         self.qualified_name = ""  # for errors; prepare() sets it
         if threshold is not None:
             self.threshold = threshold
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether λ is learned for each channel; it can be chosen while λ is unset."""
+        return self._per_channel
+
+    @per_channel.setter
+    def per_channel(self, value: bool) -> None:
+        if self.is_set and bool(value) != (self.raw_threshold.ndim == 1):
+            raise ConfigError(
+                f"{at(self.qualified_name)}per_channel={value}, but λ is set, with shape "
+                f"{list(self.raw_threshold.shape)}: assign `clip.threshold` in the other shape, or "
+                "call clip.unset() first"
+            )
+        self._per_channel = bool(value)
 
     @property
     def is_set(self) -> bool:
@@ -107,6 +123,12 @@ class ThresholdClip(nn.Module):
         raw = self.raw_threshold.detach()
         # A number is read five times faster than `any()` runs.
         unset = math.isnan(raw.item()) if raw.numel() == 1 else bool(raw.isnan().any())
+        if not (unset or self._seen_set or raw.ndim) and self._per_channel and not self._one_given:
+            raise StateError(
+                f"{at(self.qualified_name)}a single λ was copied over a clip of one λ a channel "
+                "that was unset, as `vector_to_parameters` does: what followed in the vector has "
+                "gone to the wrong places. Set the thresholds first, or use load_state_dict"
+            )
         self._seen_set = not unset
         return self._seen_set
 
@@ -140,14 +162,14 @@ class ThresholdClip(nn.Module):
         self.raw_threshold.data = checked.to(
             self.raw_threshold.device, self.raw_threshold.dtype, copy=True
         )
-        self.per_channel = self.per_channel or checked.ndim == 1
-        self._seen_set = True
+        self._per_channel = self._per_channel or checked.ndim == 1
+        self._seen_set, self._one_given = True, checked.ndim == 0
         self._follow_for(0)
 
     def unset(self) -> None:
         """Unset λ: the layer is a plain ReLU again until λ is set."""
         self.raw_threshold.data = self.raw_threshold.new_tensor(math.nan)
-        self._seen_set = False
+        self._seen_set = self._one_given = False
         self._follow_for(0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -205,7 +227,7 @@ class ThresholdClip(nn.Module):
         (whole,) = _positive_quantiles(activations.reshape(1, -1), _STARTING_QUANTILE)
         if whole < SMALLEST_THRESHOLD:
             return
-        if not self.per_channel:
+        if not self._per_channel:
             self.threshold = whole.squeeze(0)
         else:
             if x.ndim < 2:
@@ -264,7 +286,8 @@ class ThresholdClip(nn.Module):
                 self.raw_threshold.data = self.raw_threshold.new_empty(value.shape)
             self._seen_set = False  # read again
             self._follow_for(int(state_dict.pop(prefix + "batches_left", 0)))
-            self.per_channel = self.per_channel or value.ndim == 1
+            self._per_channel = self._per_channel or value.ndim == 1
+            self._one_given = value.ndim == 0 and not bool(value.isnan())
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:

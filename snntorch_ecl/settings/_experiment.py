@@ -20,7 +20,8 @@ class ExperimentConfig:
         levels: Levels L of the activations; None clips without quantising.
         per_channel: One threshold for each channel, instead of one for each layer.
         relu: Train the plain ReLU network instead of a prepared one.
-        weights: A ReLU network's checkpoint (``ann.safetensors``) to start from, or None.
+        weights: A ReLU network's checkpoint (``ann.safetensors``) to start from, or the name of a
+            network that ships, or None.
         data: The images.
         train: The recipe.
         seed: Seed of the weights; the order of the data has ``train.seed``.

@@ -24,7 +24,7 @@ from snntorch_ecl.experiments import (
     run_training,
     run_tuning,
 )
-from snntorch_ecl.experiments._finetuning_run import Surrogate
+from snntorch_ecl.experiments._finetuning_run import Surrogate, _teacher
 from snntorch_ecl.models import load_ann, load_pretrained, save_ann
 from snntorch_ecl.settings import ExperimentConfig, TrainConfig, from_dict, load_config
 from snntorch_ecl.training._lightning import Classifier
@@ -238,3 +238,18 @@ def test_a_teacher_of_other_images_or_classes_is_refused(checkpoint: Path, tmp_p
         run_tuning(replace(config(checkpoint), teachers=("no",)), tmp_path / "run", progress=False)
     with pytest.raises(ConfigError, match="teachers have no effect with distillation=0"):
         replace(config(checkpoint), teachers=(str(path),), distillation=0.0)
+
+
+def test_a_shipped_spiking_network_is_no_start() -> None:
+    with pytest.raises(ConfigError, match="ships with its batch norms folded"):
+        TuneConfig(
+            measure=MeasureConfig(pretrained="digitnet-digits-l4"), start="digitnet-digits-l4-t2"
+        )
+
+
+def test_a_teacher_may_be_a_network_that_ships() -> None:
+    own = load_pretrained("digitnet-digits-l4")
+    measured = MeasureConfig(pretrained="digitnet-digits-l4")
+    teacher = _teacher(TuneConfig(measure=measured, teachers=("digitnet-digits-l4",)), own)
+    images = torch.rand(2, 1, 28, 28)
+    assert torch.allclose(teacher.model(images), own.ann(images), atol=1e-6)

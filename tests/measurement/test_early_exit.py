@@ -151,6 +151,8 @@ def test_other_bad_input_is_refused() -> None:
     snn = exact("residual")
     with pytest.raises(ConfigError, match="min_steps must be an integer >= 1; got 0"):
         snn.predict(*inputs_of("residual"), max_steps=2, min_steps=0)
+    with pytest.raises(ConfigError, match="min_steps=4 is more than T=3"):
+        snn.predict(*inputs_of("residual"), max_steps=3, min_steps=4)
     with pytest.raises(ConfigError, match="min_steps must be an integer >= 1; got 0"):
         exit_curve(snn, labelled("residual"), max_steps=2, min_steps=0)
     with pytest.raises(ConfigError, match="num_steps"):

@@ -10,8 +10,8 @@ from torch import nn
 
 from snntorch_ecl import ThresholdClip
 from snntorch_ecl.errors import CheckpointError
-from snntorch_ecl.models import load_ann, save_ann
-from snntorch_ecl.models._checkpoint import build_ann, start_from
+from snntorch_ecl.models import load_ann, load_pretrained, save_ann
+from snntorch_ecl.models._checkpoint import build_ann, initial_ann, start_from
 from snntorch_ecl.settings import ExperimentConfig
 
 CONFIG = ExperimentConfig()  # a DigitNet with L = 4
@@ -137,3 +137,12 @@ def test_another_network_is_refused_and_nothing_changes(
         start_from(ann, path)
     for name, value in ann.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_weights_may_be_those_of_a_network_that_ships() -> None:
+    config = ExperimentConfig(model="digit_net", levels=4, weights="digitnet-digits-l4")
+    ann = initial_ann(config, classes=10)
+    shipped = load_pretrained("digitnet-digits-l4").ann.state_dict()
+    assert all(torch.equal(value, shipped[name]) for name, value in ann.state_dict().items())
+    with pytest.raises(CheckpointError, match=r"no file lenet, and the package ships no such .*l4"):
+        initial_ann(replace(config, weights="lenet"), classes=10)

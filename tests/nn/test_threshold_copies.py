@@ -6,13 +6,16 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+import snntorch_ecl as ecl
 from snntorch_ecl import ThresholdClip
+from snntorch_ecl.errors import ConfigError, StateError
 from snntorch_ecl.functional import threshold_clip
 from tests.helpers.parts import uniform
 
@@ -127,3 +130,36 @@ def test_a_copy_keeps_its_threshold_in_the_next_training_batch() -> None:
     in_place(a, b)
     b(uniform(50, high=40.0))
     assert torch.equal(b.threshold, a.threshold)
+
+
+def test_a_vector_that_does_not_fit_unset_clips_is_noticed() -> None:
+    """One λ a channel has its shape only once it is set: all that follows would be shifted."""
+    layers = (nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    source = ecl.prepare(nn.Sequential(*layers), per_channel=True)
+    target = copy.deepcopy(source)
+    source.train()(torch.randn(8, 4))
+    vector = nn.utils.parameters_to_vector(source.parameters())
+    nn.utils.vector_to_parameters(vector, target.parameters())
+    for use in (target, ecl.convert):
+        with pytest.raises(StateError, match=r"^1: a single λ was copied .*vector_to_parameters"):
+            use(torch.randn(8, 4) if use is target else target)
+
+
+def test_one_threshold_for_all_channels_may_be_given_or_loaded() -> None:
+    given = ThresholdClip(per_channel=True, threshold=1.0)
+    loaded = ThresholdClip(per_channel=True)
+    loaded.load_state_dict(given.state_dict())
+    assert given.is_set
+    assert loaded.is_set
+    assert copy.deepcopy(loaded).is_set
+
+
+@pytest.mark.parametrize(("threshold", "value"), [(1.0, True), (torch.ones(3), False)])
+def test_per_channel_is_chosen_while_the_threshold_is_unset(threshold: Any, value: bool) -> None:
+    clip = ThresholdClip(threshold=threshold)
+    with pytest.raises(ConfigError, match=rf"per_channel={value}, but λ is set, with shape \["):
+        clip.per_channel = value
+    clip.per_channel = not value  # as it is
+    clip.unset()
+    clip.per_channel = value
+    assert clip.per_channel is value
