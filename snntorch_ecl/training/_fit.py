@@ -44,15 +44,16 @@ def fit(
         data: Pairs of image and label.
         config: The recipe.
         validation: Pairs to measure accuracy on after each epoch.
-        teacher: A trained network whose answers are learned beside the labels.
+        teacher: A trained network to learn from, besides the labels.
         output_dir: Folder of checkpoints (``last.ckpt``, ``best.ckpt``) and logs (CSV and, where
             it is installed, TensorBoard); none are written without it.
-        resume: Go on from ``output_dir/last.ckpt`` if there is one. On the CPU a run that was
-            interrupted ends with the same weights as one that was not. Ctrl-C and SIGTERM leave a
-            checkpoint of the last step, then take their course; a run that is killed, or one of
-            several processes, goes on from the last whole epoch.
+        resume: Continue from ``output_dir/last.ckpt`` if there is one. On the CPU an interrupted
+            run ends with the same weights as an uninterrupted one. Ctrl-C and SIGTERM leave a
+            checkpoint of the last step and then end the run; a run that is killed, or one of
+            several processes, continues from the last whole epoch.
         classes: Number of classes.
-        accelerator: Lightning's name of the device; ``"auto"`` takes a GPU or the like if it can.
+        accelerator: Lightning's name of the device; ``"auto"`` takes a GPU or another
+            accelerator if there is one.
         devices: Processes on this machine; more than one train together (DDP), each on its share
             of every batch. Batch norms see the whole batch on GPUs, their own share on CPUs.
         num_nodes: Machines.
@@ -66,7 +67,7 @@ def fit(
         ConfigError: There is no such accelerator, or not as many devices.
         DataError: There is less data than one batch, or an image cannot be read.
         InputError: The network cannot be run on these images.
-        CheckpointError: The checkpoint to go on from is damaged.
+        CheckpointError: The checkpoint to continue from is damaged.
         StateError: The loss became NaN or infinite (names the step), or a checkpoint cannot be
             written.
 
@@ -126,8 +127,8 @@ def _warn_if_slow(precision: Precision, device: torch.device) -> None:
     """Say before a long run that it will be longer than it need be."""
     if precision == "bf16-mixed" and device.type == "cpu" and not multiplies_bfloat16():
         warnings.warn(
-            "this processor has no bfloat16 of its own: precision='bf16-mixed' takes some ten "
-            "times as long as '32-true' on it; set train.precision to that",
+            "this processor has no bfloat16: precision='bf16-mixed' takes about ten times as long "
+            "as '32-true'; set train.precision to '32-true'",
             stacklevel=3,
         )
 
