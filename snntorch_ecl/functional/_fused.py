@@ -18,6 +18,7 @@ from torch import Tensor
 from .._util.compiler import compiled, works_on
 from .._util.torch_internals import can_be_read
 from . import _scan as plain
+from ._layout import joined, layout_of
 from ._neuron import State, SurrogateGradient, fresh_state, unchecked_step
 
 # Steps in one compiled piece: longer pieces take longer to compile and run no faster.
@@ -91,6 +92,11 @@ def unchecked_scan(
     """
     shape = current.shape
     flat = threshold.numel() == 1 and (amplitude is None or amplitude.numel() == 1)
+    moved = flat and layout_of(current[0]) != torch.contiguous_format
+    if moved:  # as it lies in memory
+        current = current.movedim(2, -1)
+        state = state and State(*(part.movedim(1, -1) for part in state))
+    ordered = current.shape
     held = shape[0] > 1 and current.stride(0) == 0  # a constant current, expanded
     if flat and (current[0] if held else current).is_contiguous():
         # One compilation then serves layers of any number of dimensions.
@@ -112,8 +118,11 @@ def unchecked_scan(
         spikes = torch.cat(parts)
     state = State(*after)
     if current.ndim != len(shape):
-        spikes = spikes.view(shape)
-        state = State(*(part.view(shape[1:]) for part in state))
+        spikes = spikes.view(ordered)
+        state = State(*(part.view(ordered[1:]) for part in state))
+    if moved:
+        spikes = spikes.movedim(-1, 2)
+        state = State(*(part.movedim(-1, 1) for part in state))
     return Scanned(spikes, state, mem_sum)
 
 
@@ -140,6 +149,6 @@ def _loop(
         for step_current in current:
             spk, state = unchecked_step(step_current, state, *settings)
             spikes.append(spk if amplitude is None else spk * amplitude)
-        return torch.stack(spikes), state.mem, state.spike_count, state.mem.sum()
+        return joined(spikes), state.mem, state.spike_count, state.mem.sum()
 
     return compiled(loop)

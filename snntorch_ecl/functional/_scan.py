@@ -8,6 +8,7 @@ from torch import Tensor
 from .._util.checks import check_neuron, check_threshold
 from .._util.torch_internals import can_be_read
 from ..errors import InputError
+from ._layout import joined, room_for
 from ._neuron import State, SurrogateGradient, _check_state, unchecked_step
 
 
@@ -59,14 +60,14 @@ def scan(
     settings = (threshold, negative_threshold, initial_membrane, spike_grad, spike_sizes)
     recorded = torch.is_grad_enabled() or not can_be_read(current)
     # Without gradients each step writes into the result, which saves a copy of all spikes.
-    out = None if recorded else torch.empty_like(current, memory_format=torch.contiguous_format)
+    out = None if recorded else room_for(current)
     spikes = []
     for step, step_current in enumerate(current):
         step_out = None if out is None else out[step]
         spk, state = unchecked_step(step_current, state, *settings, step_out)
         spikes.append(spk)
     assert state is not None  # there was a step
-    return torch.stack(spikes) if out is None else out, state
+    return joined(spikes) if out is None else out, state
 
 
 def checked(

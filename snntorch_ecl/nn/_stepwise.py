@@ -29,6 +29,8 @@ class Hold(nn.Module):
         """Repeat ``input_``; ``held=1`` returns it as it is."""
         if held == 1:
             return input_
+        if self.dim == 0:
+            return torch.cat([input_] * held)  # which keeps the memory format
         before, after = input_.shape[: self.dim], input_.shape[self.dim :]
         repeated = input_.unsqueeze(self.dim).expand(*before, held, *after)
         return repeated.flatten(self.dim, self.dim + 1)
