@@ -8,16 +8,23 @@ ones. Rows are written as they come, and a run that was stopped goes on where it
         --peer-python peer/bin/python
 
 ``--peer-python`` is the interpreter of an environment of its own with ``spikingjelly==2.0.0``.
+For another network give ``--bench module:function`` in place of checkpoint and data: a function
+that returns the ReLU network, images to calibrate on, images to test on and their labels.
+
+The row "floor" is the ANN with T + 1 levels for each activation, thresholds as in the first row:
+what is left if nothing is uneven over time and nothing is fitted.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import json
 import math
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -29,7 +36,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.experiments import load_data
@@ -56,7 +63,8 @@ class Row:
 
 def rows() -> Iterator[Row]:
     """The most telling ones first."""
-    best = [Row("mse", True, "dual", kind) for kind in ("none", "weights", "steps", "biases")]
+    kinds = ("none", "weights", "steps", "biases", "distill")
+    best = [Row("mse", True, "dual", kind) for kind in kinds]
     yield from best
     for kind, per_channel, neuron, method in itertools.product(
         ("none", "weights"), (True, False), ("dual", "IF"), ("mse", "percentile", "max")
@@ -70,6 +78,11 @@ class Bench:
     """One network, its calibration images and its test images."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
+        if arguments.bench:
+            module, function = arguments.bench.split(":")
+            given = getattr(importlib.import_module(module), function)()
+            self.relu, self.calibration, self.images, self.labels = given
+            return
         checkpoint = load_ann(arguments.checkpoint)
         self.relu = checkpoint.ann
         plain = replace(
@@ -103,13 +116,21 @@ class Bench:
             )  # fmt: skip
         return snn, time.perf_counter() - start
 
+    def floor(self, num_steps: int) -> float:
+        """Accuracy of the ANN with T + 1 levels."""
+        ann = ecl.prepare(self.relu, per_channel=True, levels=num_steps)
+        batches = list(self.calibration.split(64))
+        ann = ecl.calibrate(ann, batches, num_steps=num_steps, progress=False).eval()
+        return self.share_right(ann)
+
     def accuracy(self, snn: ecl.SpikingNetwork, num_steps: int) -> tuple[float, ...]:
         data = zip(self.images.split(BATCH), self.labels.split(BATCH), strict=True)
-        return ecl.evaluate(snn.compile(), data, num_steps=num_steps, progress=False).accuracy
+        return ecl.evaluate(snn.fuse(), data, num_steps=num_steps, progress=False).accuracy
 
-    def ann_accuracy(self) -> float:
+    def share_right(self, ann: nn.Module) -> float:
+        """Accuracy of an ANN."""
         with torch.inference_mode():
-            choice = torch.cat([self.relu(x).argmax(1) for x in self.images.split(BATCH)])
+            choice = torch.cat([ann(x).argmax(1) for x in self.images.split(BATCH)])
         return float((choice == self.labels).double().mean())
 
 
@@ -151,8 +172,9 @@ def show(figures: dict[str, Any]) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, required=True, help="of a ReLU network")
-    parser.add_argument("--data-root", required=True)
+    parser.add_argument("--checkpoint", type=Path, help="of a ReLU network")
+    parser.add_argument("--data-root")
+    parser.add_argument("--bench", help="module:function, a network and images of your own")
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--images", type=int, default=1000, help="test images")
     parser.add_argument("--calibration", type=int, default=512, help="unlabelled training images")
@@ -160,6 +182,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="T to measure")
     parser.add_argument("--peer-python", help="interpreter with spikingjelly 2.0.0")
     arguments = parser.parse_args()
+    if not arguments.bench and not (arguments.checkpoint and arguments.data_root):
+        parser.error("give --checkpoint and --data-root, or --bench")
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     file = arguments.output_dir / "training-free.json"
     bench = Bench(arguments)
@@ -167,17 +191,23 @@ def main() -> None:
     if file.exists():
         figures = json.loads(file.read_text(encoding="utf-8"))
     figures.update(
-        ann=bench.ann_accuracy(), images=len(bench.labels), calibration=len(bench.calibration),
+        ann=bench.share_right(bench.relu), images=len(bench.labels),
+        calibration=len(bench.calibration),
         torch=torch.__version__, threads=torch.get_num_threads(), machine=platform.processor(),
         cores=os.cpu_count(), package=ecl.__version__,
     )  # fmt: skip
     if arguments.peer_python:
         figures["rows"].update(peer(arguments.peer_python, bench, arguments.output_dir))
+    floor = figures["rows"].setdefault("floor", {})
+    for t in arguments.steps:
+        floor.setdefault(str(t), bench.floor(t))
     for row in (row for row in rows() if arguments.only in row.name):
-        done = figures["rows"].setdefault(row.name, {**asdict(row), "seconds": {}})
+        done = figures["rows"].setdefault(row.name, {**asdict(row), "seconds": {}, "mib": {}})
         missing = tuple(t for t in arguments.steps if str(t) not in done)
         for t, accuracy, seconds in bench.measure(row, missing) if missing else ():
             done[str(t)], done["seconds"][str(t)] = accuracy, seconds
+            # Of the process until now: for the peak of one row, run that row alone (--only).
+            done["mib"][str(t)] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             file.write_text(json.dumps(figures, indent=2), encoding="utf-8")
             print(f"{row.name}, T = {t}: {100 * accuracy:.2f} % ({seconds:.0f} s)", file=sys.stderr)
     file.write_text(json.dumps(figures, indent=2), encoding="utf-8")
