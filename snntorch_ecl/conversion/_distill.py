@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ _EVERY, _HELD = 8, 1
 _BATCH = 16
 # Largest step of Adam, as a share of a tensor's root mean square.
 _RATE, _RATE_OF_THRESHOLDS = 1e-3, 3e-3
+# Updates of neurons from which compiling their loops pays: that takes some 20 s.
+_WORTH_COMPILING = 5_000_000_000
 
 
 class Distillation:
@@ -40,6 +43,7 @@ class Distillation:
         self.images = 0
         self.before, self.after = Error(), Error()
         self._at_once = 1
+        self._neurons = 0  # of the network
         self._errors: dict[str, Error] = {}
 
     def add(self, images: Tensor) -> None:
@@ -65,10 +69,11 @@ class Distillation:
         """The trained network, and how far each layer was and is from the ANN."""
         self.before, self._errors = self._judged()
         batches = math.ceil(len(self.fit) / _BATCH)
-        with tqdm(
+        bar = tqdm(
             total=2 * self._epochs * batches, desc="compensate", unit="batch",
             disable=not progress, leave=False, delay=2,
-        ) as bar:  # fmt: skip
+        )  # fmt: skip
+        with bar, self._compiled():
             # Constant currents first: they cost no more than a run of the ANN.
             self._train(bar, settled=True)
             self._train(bar, settled=False)
@@ -80,6 +85,18 @@ class Distillation:
             for name, (before, after) in {**pairs, "output": (self.before, self.after)}.items()
         )
 
+    @contextmanager
+    def _compiled(self) -> Iterator[None]:
+        """Compile the neurons' time loops, if the training is long enough to gain by it."""
+        runs = self.num_steps * len(self.fit) * self._epochs
+        neurons = self.snn.neurons.values()
+        before = [neuron.fused for neuron in neurons]
+        for neuron, fused in zip(neurons, before, strict=True):
+            neuron.fused = fused or self._neurons * runs > _WORTH_COMPILING
+        yield
+        for neuron, fused in zip(neurons, before, strict=True):
+            neuron.fused = fused
+
     def _judged(self) -> tuple[Error, dict[str, Error]]:
         """How far outputs, and mean outputs of layers, are from the ANN on images held out."""
         output, layers = Error(), {name: Error() for name in self.snn.neurons}
@@ -87,6 +104,7 @@ class Distillation:
             wanted, activations = self.reference.run(images)
             found, means = measured(self.snn, images, self.num_steps)
             output.add(found, wanted)
+            self._neurons = sum(mean[0].numel() for mean in means.values())
             for name, mean in means.items():
                 layers[name].add(mean * self._worth(name, mean), activations[name].output)
         return output, layers
