@@ -85,6 +85,15 @@ def _remedy(images: Tensor, labels: Tensor) -> str:
     )
 
 
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Raise :class:`DataError` unless labels are classes of the network."""
+    if not bool(((labels >= 0) & (labels < classes)).all()):
+        raise DataError(
+            f"labels range from {int(labels.min())} to {int(labels.max())}, but the network has "
+            f"classes 0 to {classes - 1}"
+        )
+
+
 def check_length(sequence: Tensor, num_steps: int) -> None:
     """Raise :class:`DataError` unless a sequence ``[T, B, ...]`` has T steps."""
     if sequence.ndim < 2 or len(sequence) != num_steps:

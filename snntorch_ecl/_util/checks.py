@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ConfigError, InputError
 from .torch_internals import can_be_read
@@ -101,6 +101,12 @@ def check_num_steps(num_steps: int) -> None:
         raise ConfigError(f"num_steps must be an integer >= 1; got {num_steps!r}")
     if num_steps < 1:
         raise ConfigError(f"num_steps must be >= 1; got {num_steps}")
+
+
+def check_module(model: Any) -> None:
+    """Raise :class:`ConfigError` unless a network is given, as where arguments are swapped."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model must be an nn.Module; got {type(model).__name__}")
 
 
 def check_min_steps(min_steps: int, num_steps: int) -> None:

@@ -15,6 +15,7 @@ from .._util.devices import device_of
 from .._util.processes import summed
 from ..errors import ConfigError, DataError, InputError, NotPreparedError
 from ..graph._trace import copied
+from ..network._refusing_layer import layer_named
 from ..nn._threshold_clip import ThresholdClip, clips_of
 from ._histogram import Histogram
 from ._reference import watching
@@ -164,7 +165,9 @@ def _watch(
     model.eval()
     with torch.no_grad(), watching(clips, lambda name, seen: watchers[name].see(seen.output)):
         for images in images_in(data, key=key, desc="calibrate", progress=progress):
-            model(images.to(device))
+            images = images.to(device)
+            with layer_named(model, images):
+                model(images)
     for module, training in modes.items():
         module.training = training
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from .._util.checks import check_levels, check_neuron
+from .._util.checks import check_levels, check_module, check_neuron
 from ..errors import CheckpointError, EclError
 from ..functional import SurrogateGradient
 from ..graph._registry import Handlers
@@ -66,6 +66,7 @@ def load(
         True
     """
     path = as_path(path, "load(path, model)")
+    check_module(model)
     tensors, settings = _read(path)
     layers, neurons = _layers_and_neurons(path, settings)
     options = {

@@ -12,6 +12,7 @@ from .._util.devices import device_of
 from ..errors import ConfigError, EclError
 from ..graph._trace import copied
 from ..network import SpikingNetwork
+from ..network._refusing_layer import layer_named
 from ..nn._threshold_clip import ThresholdClip, clips_of
 from ._prepare import prepare
 
@@ -59,7 +60,7 @@ class Reference:
 
     def watched(self, images: Tensor, see: Callable[[str, Activation], None]) -> Any:
         """The ANN's output for images; ``see`` gets each activation as it is computed."""
-        with watching(self._clips, see):
+        with layer_named(self._ann, images), watching(self._clips, see):
             return self._ann(images)
 
 

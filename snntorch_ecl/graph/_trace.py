@@ -13,6 +13,7 @@ from torch import nn
 from torch.fx import GraphModule, Node, Proxy, Tracer
 from torch.nn.parameter import is_lazy
 
+from .._util.checks import check_module
 from .._util.devices import device_of
 from .._util.torch_internals import as_if_jit_traced, call_with_hooks, copy_hooks, has_hooks
 from ..errors import EclError, TraceError
@@ -252,6 +253,7 @@ def copied(model: nn.Module, known: tuple[type[nn.Module], ...] = ()) -> nn.Modu
     Compiled and parallel modules, of which torch makes no working copy, are replaced by what is
     inside them. ``known`` types may hide layers.
     """
+    check_module(model)
     model = inside(model)
     refuse_hidden(model, known)
     memo: dict[int, Any] = {}

@@ -10,7 +10,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from .._util.batches import check_one_input, pairs_in
+from .._util.batches import check_labels, check_one_input, pairs_in
 from .._util.checks import check_min_steps, check_num_steps
 from .._util.devices import device_of
 from .._util.figures import LINES, POSITIVE, new_figure
@@ -160,6 +160,7 @@ def exit_curve(
                 images.to(device), num_steps=max_steps, observers=[no_layers]
             )
             surest, correct = _answers(logits, labels.to(device))
+            check_labels(labels, logits.shape[2])
             fixed += correct.sum(1).cpu()
             samples += len(labels)
             for index, confidence in enumerate(confidences):

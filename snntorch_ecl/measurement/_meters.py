@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._util.batches import check_labels
 from .._util.devices import host_sum
 from .._util.precision import wide_type
 from .._util.processes import summed
@@ -126,12 +127,7 @@ class AnswerMeter:
         """Count a batch: logits ``[T, B, classes]``, labels ``[B]``, ANN's ``[B, classes]``."""
         if not isinstance(logits, Tensor) or logits.ndim != 3:
             raise DataError("evaluate needs a network with one output, logits [B, classes]")
-        classes = logits.shape[2]
-        if not bool(((labels >= 0) & (labels < classes)).all()):
-            raise DataError(
-                f"labels range from {int(labels.min())} to {int(labels.max())}, but the network "
-                f"has classes 0 to {classes - 1}"
-            )
+        check_labels(labels, logits.shape[2])
         if ann_logits is not None and ann_logits.shape != logits.shape[1:]:
             raise ConfigError(
                 f"the ANN returns {list(ann_logits.shape)} where the spiking network returns "

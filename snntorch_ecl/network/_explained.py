@@ -1,4 +1,4 @@
-"""Explain torch's errors about inputs: no batch dimension, one for time, whole numbers."""
+"""Explain torch's errors about inputs: dimensions, types, and the layer that they do not fit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from ..errors import InputError, StateError
 from ..nn._stepwise import reset
+from ._refusing_layer import refusing_layer
 
 
 def explained(
     network: nn.Module, inputs: tuple[Tensor, ...], *, held: bool = True
 ) -> AbstractContextManager[object]:
-    """Turn an error into :class:`InputError` if another type or dimension would avoid it."""
+    """Turn an error into :class:`InputError` that says which type, dimension or shape is wrong."""
     if torch.compiler.is_compiling():
         return nullcontext()
     return _Explained(network, inputs, held)
@@ -55,6 +56,9 @@ class _Explained:
                 "input for each step, is for forward_steps, or for sequences=True in evaluate and "
                 "energy; there, each step is [B, ...]"
             ) from error
+        words = refusing_layer(self._network, lambda twin: _run(twin, once, 1), *self._inputs)
+        if words:
+            raise InputError(words) from error
 
     def _runs(self, inputs: tuple[Tensor, ...]) -> bool:
         """Whether the network takes ``[B, ...]``; in two steps, a row is not taken for a batch."""
@@ -62,8 +66,13 @@ class _Explained:
             # A copy: the network itself may be amid a sequence of steps, which goes on.
             twin = copy.deepcopy(self._network).eval()
             with torch.no_grad():
-                reset(twin)
-                twin.get_submodule("net")(*inputs, num_steps=2, held=2)
+                _run(twin, inputs, 2)
         except Exception:
             return False
         return True
+
+
+def _run(twin: nn.Module, inputs: tuple[Tensor, ...], num_steps: int) -> None:
+    """Run a copy of a spiking network from its start, with constant input."""
+    reset(twin)
+    twin.get_submodule("net")(*inputs, num_steps=num_steps, held=num_steps)

@@ -73,7 +73,7 @@ def write_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]
 ) -> Path:
     """Write a safetensors file, all or nothing; shared tensors are written more than once."""
-    path = Path(path)
+    path = as_path(path, "save(path)")
     if path.suffix in _FOREIGN:
         raise CheckpointError(
             f"{path} would be a safetensors file, which readers of {path.suffix} cannot read; name "

@@ -9,6 +9,7 @@ import snntorch
 import torch
 from torch import Tensor, nn
 
+from .._util.checks import check_module
 from .._util.turns import turn_of
 from ._snntorch import ResetHandle
 from ._temporal import Temporal, unfold
@@ -82,6 +83,7 @@ def reset(module: nn.Module) -> None:
         >>> neuron.mem
         tensor([0., 0.])
     """
+    check_module(module)
     turn = turn_of(module)
     with turn.alone() if turn else nullcontext():
         if turn:

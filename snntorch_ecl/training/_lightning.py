@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy
 
+from .._util.batches import check_labels
 from .._util.checks import check_whole_numbers
 from .._util.files import remedy, replacing
 from .._util.processes import Place, share
@@ -84,7 +85,11 @@ class Classifier(LightningModule):
 
     def _loss_of(self, network: Any, images: Tensor, labels: Tensor) -> Tensor:
         logits = network(images)
-        loss: Tensor = self.loss(logits, labels)
+        try:
+            loss: Tensor = self.loss(logits, labels)
+        except (IndexError, RuntimeError):
+            check_labels(labels, logits.shape[1])
+            raise  # the error has another cause
         return loss if self.teacher is None else self.teacher.mixed(loss, images, logits)
 
     def _compile(self, images: Tensor, labels: Tensor) -> None:
@@ -111,7 +116,9 @@ class Classifier(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Count right answers."""
         images, labels = batch
-        self.accuracy.update(self._logits(self._laid_out(images)), labels)
+        logits = self._logits(self._laid_out(images))
+        check_labels(labels, logits.shape[1])
+        self.accuracy.update(logits, labels)
         self.log("accuracy", self.accuracy, prog_bar=True, on_step=False, on_epoch=True)
 
     def configure_optimizers(self) -> Any:

@@ -295,3 +295,15 @@ def test_norms_that_were_synchronised_are_the_models_own_again() -> None:
     assert int(norm.num_batches_tracked) == EPOCHS * (SAMPLES // BATCH)
     alone = fit(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), DATA, config(), progress=False)
     assert type(alone[1]) is type(norm)
+
+
+@pytest.mark.parametrize("beyond", ["train", "validation"])
+def test_labels_beyond_the_classes_are_named(beyond: str) -> None:
+    images, labels = DATA.tensors
+    wrong = TensorDataset(images, labels + 5)
+    data, validation = (wrong, DATA) if beyond == "train" else (DATA, wrong)
+    with pytest.raises(DataError, match=r"labels range from 5 to 7, .* has classes 0 to 2"):
+        fit(
+            net(), data, TrainConfig(epochs=1, batch_size=BATCH), validation=validation,
+            classes=3, accelerator="cpu", progress=False,
+        )  # fmt: skip
