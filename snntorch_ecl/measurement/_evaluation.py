@@ -87,7 +87,7 @@ class Evaluation(Result):
                 (la.name, percent(la.error), percent(la.spike_rate), percent(la.negative_rate))
                 for la in self.layers
             ],
-            note="The ANN's activation has L levels: at another T part of the error is that.",
+            note="The ANN's activation has L levels: at other T part of the error is rounding.",
         )
 
     def tables(self) -> tuple[Table, ...]:
