@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torchvision.models import get_model
 
 import snntorch_ecl as ecl
-from snntorch_ecl.errors import TraceError, UnsupportedError
+from snntorch_ecl.errors import TraceError
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(2))
 
@@ -131,15 +131,6 @@ def test_a_detection_networks_pyramid_converts_with_all_its_levels() -> None:
     for key, value in wanted.items():
         assert found[key].shape == value.shape
         assert found[key].isfinite().all()
-
-
-@pytest.mark.parametrize(
-    "norm", [nn.GroupNorm(2, 8), nn.InstanceNorm2d(8), nn.LocalResponseNorm(2)]
-)
-def test_norms_over_the_running_batch_are_refused_by_name(norm: nn.Module) -> None:
-    with pytest.raises(UnsupportedError) as caught:
-        ecl.prepare(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(norm, nn.ReLU())))
-    assert list(caught.value.sites) == [f"1.0 ({type(norm).__name__})"]
 
 
 def test_a_network_that_cannot_be_copied_is_refused_with_advice() -> None:

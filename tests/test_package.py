@@ -142,7 +142,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "surrogate": ("rectangular", "triangular"),
     "nn": (
-        "DualThreshold", "Scale", "SignedMaxPool", "StepBias", "Stepwise", "Temporal",
+        "Difference", "DualThreshold", "Scale", "SignedMaxPool", "StepBias", "Stepwise", "Temporal",
         "ThresholdClip", "reset", "unfold",
     ),
     "graph": ("ConvertConfig", "Site", "keep", "register"),

@@ -17,20 +17,22 @@ from ..errors import (
     ThresholdUnsetError,
     UnsupportedError,
 )
+from ..graph._carry import carry_calls
 from ..graph._example import example_in
 from ..graph._fold import drop_identities, fold_batchnorm
 from ..graph._names import unique_name as unused_name
 from ..graph._refusals import refuse, unsupported
-from ..graph._registry import Handlers, handler_for
+from ..graph._registry import Handlers, handler_for, is_carried
 from ..graph._site import ConvertConfig, Site
+from ..graph._timed import behind_neurons
 from ..graph._trace import finish
 from ..graph._values import activations
 from ..network._layer import Layer, Norms
 from ..network._network import SpikingNetwork
 from ..network._step_bias import insert_step_biases
 from ..network._time_axis import insert_time
+from ..nn._difference import Difference
 from ..nn._dual_threshold import DualThreshold
-from ..nn._pool import SignedMaxPool
 from ..nn._stepwise import Stepwise
 from ..nn._temporal import Temporal
 from ..nn._threshold_clip import clips_of
@@ -105,6 +107,7 @@ def convert(
     refuse(found, has_example=example_in(gm) is not None)
     gm = drop_identities(fold_batchnorm(gm) if fold_batchnorms else gm)
     gm, layers = _swap(gm, config, handlers)
+    gm = carry_calls(gm)
     if unit_spikes:
         gm = with_unit_spikes(gm)
     norms: Norms = "folded" if fold_batchnorms else "kept"
@@ -147,9 +150,13 @@ def _swap(
     # Layers that only read parameters stay: their output is the same at every step.
     replaced = {str(node.target) for node in calls if node not in live}
     originals = dict(gm.named_modules(remove_duplicate=False))
+    timed = behind_neurons(gm, handlers)
     for node in (node for node in calls if node in live):
         name = str(node.target)
         module = originals[name]
+        if node not in timed and is_carried(module, handlers):
+            replaced.add(name)
+            continue  # it sees a constant
         handler = handler_for(type(module), handlers)
         assert handler is not None  # refuse() has checked it
         try:
@@ -162,7 +169,7 @@ def _swap(
         if name in replaced:
             name = unused_name(gm, name)
         replaced.add(name)
-        if isinstance(new, (DualThreshold, SignedMaxPool)):
+        if isinstance(new, (DualThreshold, Difference)):
             new.qualified_name = name
         gm.add_submodule(name, new)
         node.target = name

@@ -22,7 +22,7 @@ from ..graph._leaky import expand_leaky
 from ..graph._outputs import dataclasses_to_dicts
 from ..graph._rectifiers import rectifiers_to_clips
 from ..graph._refusals import refuse, unsupported
-from ..graph._registry import Handlers, registered_types
+from ..graph._registry import Handlers, leaf_types
 from ..graph._to_modules import functional_to_module
 from ..graph._trace import trace
 from ..graph._wrappers import inside
@@ -131,7 +131,7 @@ def normalise(
     for leaf in leaf_modules:
         if not (isinstance(leaf, type) and issubclass(leaf, nn.Module)):
             raise ConfigError(f"leaf_modules= takes nn.Module types; got {leaf!r}")
-    own = (ThresholdClip, snntorch.SpikingNeuron, *registered_types())
+    own = (ThresholdClip, snntorch.SpikingNeuron, *leaf_types())
     leaves = (*own, *leaf_modules, *(handlers or {}))
     gm = trace(model, leaves, training=training, example=example_of(inside(model), example))
     gm = functionalise(dataclasses_to_dicts(gm))

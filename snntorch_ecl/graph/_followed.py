@@ -36,6 +36,12 @@ def misplaced(node: Node, module: nn.Module, source: Node) -> str | None:
     return None if isinstance(module, _ANYWHERE) or is_idle(module) else ELSEWHERE
 
 
+def in_front(node: Node) -> str | None:
+    """Why a value cannot be summed up over time; None if its batch is in dimension 0."""
+    sizes = sizes_of(node)
+    return None if sizes is None or batch_dims(sizes) == [0] else ELSEWHERE
+
+
 def torn_rows(node: Node, source: Node) -> str | None:
     """Why a new shape does not keep rows together; None if it does.
 

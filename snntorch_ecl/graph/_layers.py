@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from ..errors import UnsupportedError
-from ..nn import DualThreshold, Scale, SignedMaxPool, StepBias, ThresholdClip
+from ..nn import Difference, DualThreshold, Scale, SignedMaxPool, StepBias, ThresholdClip
 from ..nn._slope import Slope
 from ..nn._stepwise import Hold
 from ._registry import LayerKind, add, keep
@@ -39,6 +39,11 @@ def _max_pool(module: nn.Module, site: Site) -> nn.Module:
             "Indices of a maximum have no spiking counterpart; pool without them.",
         )
     return SignedMaxPool(module)
+
+
+def _carry(module: nn.Module, site: Site) -> nn.Module:
+    """Its change is emitted; see :class:`~snntorch_ecl.nn.Difference`."""
+    return Difference(module)
 
 
 def _batch_norm(module: nn.Module, site: Site) -> nn.Module:
@@ -82,7 +87,18 @@ def _pads_zeros(dims: int) -> LayerKind:
 
 
 def _pools_maximum(dims: int) -> LayerKind:
-    return LayerKind(handler=_max_pool, scale="passes", dims=dims, keeps_dims=True, whole="keeps")
+    return LayerKind(
+        handler=_max_pool,
+        scale="passes",
+        dims=dims,
+        keeps_dims=True,
+        whole="keeps",
+        stateful=True,
+    )
+
+
+def _carried(floats: int) -> LayerKind:
+    return LayerKind(handler=_carry, cost="floats", keeps_dims=True, carried=True, floats=floats)
 
 
 _IDLE = LayerKind(handler=keep, cost="free", scale="passes", keeps_dims=True, whole="keeps")
@@ -98,7 +114,18 @@ add(nn.Conv2d, nn.ConvTranspose2d, kind=_synapses(2))
 add(nn.Conv3d, nn.ConvTranspose3d, kind=_synapses(3))
 
 # ----------------------------------------------------------------------- activations
-add(ThresholdClip, kind=LayerKind(handler=_clip, keeps_dims=True))
+add(ThresholdClip, kind=LayerKind(handler=_clip, keeps_dims=True, stateful=True))
+
+# ------------------------------------- not affine, but carried; operations for each value
+# One for each addition, multiplication, division, comparison and elementary function.
+add(nn.Tanh, nn.Softsign, kind=_carried(1))
+add(nn.ELU, nn.CELU, nn.SELU, nn.Softplus, nn.Hardsigmoid, kind=_carried(3))
+add(nn.Sigmoid, nn.LogSigmoid, nn.Hardswish, kind=_carried(4))
+add(nn.SiLU, nn.Mish, nn.GELU, kind=_carried(5))
+add(nn.Softmax, nn.Softmax2d, nn.LogSoftmax, kind=_carried(5))
+add(nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, kind=_carried(7))
+add(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, kind=_carried(7))
+add(nn.GLU, kind=_carried(5))
 
 # ----------------------------------------------------------------------------- norms
 add(nn.BatchNorm1d, nn.SyncBatchNorm, kind=LayerKind(handler=_batch_norm, keeps_dims=True))
@@ -130,7 +157,8 @@ add(nn.ChannelShuffle, kind=LayerKind(handler=keep, cost="free", keeps_dims=True
 add(nn.Flatten, nn.Unflatten, kind=_RESHAPES)
 
 # -------------------------------------------------------- what conversion itself makes
-add(DualThreshold, kind=LayerKind(cost="neurons", keeps_dims=True))
+add(DualThreshold, kind=LayerKind(cost="neurons", keeps_dims=True, stateful=True))
+add(Difference, kind=LayerKind(cost="floats", stateful=True))
 add(SignedMaxPool, StepBias, kind=LayerKind(keeps_dims=True))
 add(Slope, kind=LayerKind(handler=keep, cost="synapses", keeps_dims=True))
 add(Scale, kind=LayerKind(cost="synapses", keeps_dims=True))

@@ -59,10 +59,10 @@ def _plain_copy(module: BatchNorm, plain: type[nn.Module]) -> nn.Module:
 
 def _added(module: BatchNorm, plain: type[nn.Module]) -> list[nn.Module] | None:
     """The modules that it runs behind the norm; None if no trial gives its output."""
-    trial = copy.deepcopy(module).eval().float().cpu()
     x = _input(module, plain)
     with torch.no_grad():
         try:
+            trial = copy.deepcopy(module).eval().float().cpu()
             wanted = trial(x.clone())
             normed = plain.forward(trial, x)
         except Exception:  # the user's code, perhaps on inputs it is not made for

@@ -12,12 +12,14 @@ from torch.fx import GraphModule, Node
 
 from ._arguments import first_activation, operands, sizes_read
 from ._checks import COUNTS, MIXES, ROUNDS, misaligned
-from ._followed import indexed_dims, lost_batch, misplaced, torn_rows
+from ._followed import in_front, indexed_dims, lost_batch, misplaced, torn_rows
 from ._names import attribute, function_name, module_of
 from ._ndims import keeps_dims, ndims
 from ._operations import operation_of
-from ._rules import Dims, is_part, padded_dims
+from ._registry import Handlers
+from ._rules import Dims, NotAffine, is_part, padded_dims
 from ._shapes import batch_dims, sizes_of
+from ._timed import behind_neurons, is_carried_call, streams_of
 from ._values import activations, is_size
 
 _PADS = (
@@ -29,9 +31,10 @@ _PADS = (
 class GraphFacts:
     """What is known of a graph: its activations, and how many dimensions they have."""
 
-    def __init__(self, gm: GraphModule) -> None:
+    def __init__(self, gm: GraphModule, handlers: Handlers | None = None) -> None:
         self.gm = gm
         self.live = activations(gm)
+        self.timed = behind_neurons(gm, handlers)
         self.ndims = ndims(gm)
         self.ndims.update({n: len(s) for n in gm.graph.nodes if (s := sizes_of(n)) is not None})
         # An earlier value with as many dimensions, even where their number is not known.
@@ -116,8 +119,12 @@ def _call_dims(node: Node, value: Node, facts: GraphFacts) -> Dims | None:
     return operation.reach(node, facts.live)
 
 
-def _layer_dims(module: nn.Module) -> Dims:
-    """The dimensions that a layer works along, where its settings say so."""
+def _layer_dims(module: nn.Module) -> Dims | None:
+    """The dimensions that a layer works along, where its settings say so; None means all."""
+    if isinstance(module, (nn.Softmax, nn.LogSoftmax, nn.GLU)):
+        return None if module.dim is None else (module.dim,)
+    if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+        return (-len(module.normalized_shape),)
     if isinstance(module, nn.Flatten):
         return (module.start_dim,)
     if isinstance(module, nn.Unflatten) and isinstance(module.dim, int):
@@ -208,11 +215,12 @@ def objection(node: Node, facts: GraphFacts) -> str | None:
         rule = operation_of(node).rule
         if rule is None:
             return "it is not known to be affine in the activations"
-        if "out" in node.kwargs:
+        if node.kwargs.get("out") is not None:
             return "it overwrites another tensor (out=)"
         if any(_is_integer(value) for value in operands(node)):
             return ROUNDS
-        if (why := rule(node, facts.live)) is not None:
+        why = rule(node, facts.live)
+        if why is not None and not (isinstance(why, NotAffine) and _harmless(node, facts)):
             return why
     if (why := _unfollowed(node, facts)) is not None:
         return why
@@ -221,6 +229,11 @@ def objection(node: Node, facts: GraphFacts) -> str | None:
         why for o in broadcast_operands(node, facts) if (why := o.misfit(facts)) is not None
     ]
     return reasons[0] if reasons else None
+
+
+def _harmless(node: Node, facts: GraphFacts) -> bool:
+    """Whether a call that is not affine may stand: before all neurons, or carried."""
+    return node not in facts.timed or operation_of(node).carried
 
 
 def _unfollowed(node: Node, facts: GraphFacts) -> str | None:
@@ -233,6 +246,8 @@ def _unfollowed(node: Node, facts: GraphFacts) -> str | None:
     module = module_of(facts.gm, node)
     if module is not None and (why := misplaced(node, module, value)) is not None:
         return why
+    if node in facts.timed and is_carried_call(node, facts.live):
+        return next((why for n in streams_of(node, facts.live) if (why := in_front(n))), None)
     reshapes = isinstance(module, (nn.Flatten, nn.Unflatten))
     if reshapes or (module is None and operation_of(node).layout == "rows"):
         return torn_rows(node, value)

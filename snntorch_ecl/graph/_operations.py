@@ -29,6 +29,8 @@ from ._rules import (
     keeps_batch_size,
     last,
     multiplied,
+    never,
+    normalised,
     nowhere,
     one_activation,
     ordered,
@@ -38,6 +40,7 @@ from ._rules import (
     running_statistics,
     shapes_known,
     stays_first,
+    unfolded,
     weighted,
 )
 
@@ -57,6 +60,10 @@ class Operation:
         layout: It only arranges dimensions anew: their ``order``, or in which ``rows`` values lie.
             If shapes are known, these tell where the batch goes, and ``reach`` is not asked.
         free: Whether it only moves values, or does nothing, at inference.
+        carried: Whether a ``Difference`` carries it behind a neuron where it is not affine: it must
+            treat rows one by one.
+        floats: Floating-point operations for each value of its result, if it is carried; products
+            of matrices are counted when they run.
         view: Whether its result may share memory with its input.
         in_place: Its in-place variants, each with the variant that returns a new tensor.
     """
@@ -68,6 +75,8 @@ class Operation:
     reshapes: bool = False
     layout: Literal["order", "rows"] | None = None
     free: bool = False
+    carried: bool = False
+    floats: int = 1
     view: bool = False
     in_place: Mapping[Any, Any] = field(default_factory=dict)
 
@@ -86,9 +95,21 @@ def _moves(
     return Operation(rule=always, reach=reach, extra=extra, free=True, view=view, layout=layout)
 
 
+def _carried(
+    floats: int, reach: Reach = nowhere, *, in_place: Mapping[Any, Any] | None = None
+) -> Operation:
+    return Operation(rule=never, reach=reach, carried=True, floats=floats, in_place=in_place or {})
+
+
+_TIMES = Operation(
+    rule=one_activation,
+    broadcasts=0,
+    carried=True,
+    in_place={"mul_": "mul", operator.imul: operator.mul},
+)
 _COPY = Operation(rule=always, free=True)
 _MAYBE_COPY = Operation(rule=always, free=True, view=True)
-_PRODUCT = Operation(rule=one_activation, reach=multiplied, broadcasts=2)
+_PRODUCT = Operation(rule=one_activation, reach=multiplied, broadcasts=2, carried=True)
 _POOLS = Operation(rule=always)
 _SUMS = Operation(rule=always, reach=along(1, "dim"))
 _JOINS = _moves(along(1, "dim", default=0), view=False)
@@ -102,14 +123,14 @@ TABLE: dict[str, Operation] = {
     "add": _arithmetic(always, {"add_": "add", operator.iadd: operator.add}),
     "sub": _arithmetic(always, {"sub_": "sub", operator.isub: operator.sub}),
     "rsub": _arithmetic(always),
-    "mul": _arithmetic(one_activation, {"mul_": "mul", operator.imul: operator.mul}),
+    **dict.fromkeys(("mul", "multiply"), _TIMES),
     "div": _arithmetic(dividend_only, {"div_": "div"}),
     "truediv": _arithmetic(dividend_only, {operator.itruediv: operator.truediv}),
     "true_divide": _arithmetic(dividend_only),
     "neg": _arithmetic(always, {"neg_": "neg"}),
     "pos": Operation(rule=always),
     **dict.fromkeys(("matmul", "bmm"), _PRODUCT),
-    "einsum": Operation(rule=both(one_activation, shapes_known)),
+    "einsum": Operation(rule=both(shapes_known, one_activation), carried=True),
     # ---------------------------------------------------------------------- layers
     "linear": Operation(rule=weighted, reach=last(1)),
     "conv1d": Operation(rule=weighted, reach=last(2)),
@@ -126,6 +147,9 @@ TABLE: dict[str, Operation] = {
     # ------------------------------------------------------------------------ sums
     "mean": _SUMS,
     "sum": _SUMS,
+    "cumsum": _SUMS,
+    "unfold": Operation(rule=always, reach=unfolded),  # the method; F.unfold leaves images apart
+    "fold": Operation(rule=always),
     # --------------------------------------------------------- joining and cutting
     **dict.fromkeys(("cat", "concat", "concatenate"), _JOINS),
     "stack": _moves(along(1, "dim", default=0), extra=1, view=False, layout="order"),
@@ -138,6 +162,7 @@ TABLE: dict[str, Operation] = {
     "view": _SHAPES,
     "reshape": _SHAPES,
     "expand": Operation(rule=stays_first, reshapes=True, free=True, view=True, layout="order"),
+    "expand_as": Operation(rule=shapes_known, free=True, view=True, layout="order"),
     "repeat": Operation(rule=shapes_known, reach=repeated, free=True),
     "flatten": _moves(along(1, "start_dim", default=0), layout="rows"),
     "unflatten": _moves(along(1, "dim"), layout="rows"),
@@ -152,13 +177,32 @@ TABLE: dict[str, Operation] = {
     "to": _MAYBE_COPY,
     "float": _MAYBE_COPY,
     "clone": _COPY,
+    # ------------------------------------------------- not affine, but carried exactly
+    "tanh": _carried(1, in_place={"tanh_": "tanh", torch.tanh_: torch.tanh}),
+    **dict.fromkeys(("abs", "exp", "square", "pow", "softsign"), _carried(1)),
+    **dict.fromkeys(("elu", "celu", "selu", "softplus", "hardsigmoid"), _carried(3)),
+    "sigmoid": _carried(4, in_place={"sigmoid_": "sigmoid", torch.sigmoid_: torch.sigmoid}),
+    **dict.fromkeys(("logsigmoid", "hardswish"), _carried(4)),
+    **dict.fromkeys(("silu", "mish", "gelu"), _carried(5)),
+    **dict.fromkeys(("softmax", "log_softmax"), _carried(5, along(1, "dim"))),
+    "glu": _carried(5, along(1, "dim", default=-1)),
+    "normalize": _carried(4, along(2, "dim", default=1)),
+    **dict.fromkeys(("layer_norm", "rms_norm"), _carried(7, normalised)),
+    **dict.fromkeys(("group_norm", "instance_norm", "local_response_norm"), _carried(7)),
+    "scaled_dot_product_attention": _carried(5, last(2)),
+    **dict.fromkeys(("amax", "amin"), _carried(1, along(1, "dim"))),
+    **dict.fromkeys(("std", "var"), _carried(4, along(1, "dim"))),
+    **dict.fromkeys(("norm", "linalg_vector_norm"), _carried(2, along(2, "dim"))),
+    **dict.fromkeys(("sqrt", "rsqrt"), _carried(1)),
+    "addcmul": Operation(rule=never, broadcasts=0, carried=True, floats=3),
+    **dict.fromkeys(("maximum", "minimum"), Operation(rule=never, broadcasts=0, carried=True)),
     # ------------------------------------------ refused, or made a layer (`_to_modules`)
     "relu": Operation(in_place={"relu_": "relu", torch.relu_: torch.relu}),
     "clamp": Operation(in_place={"clamp_": "clamp"}),
     "clamp_min": Operation(in_place={"clamp_min_": "clamp_min"}),
     "getattr": Operation(free=True),
     **dict.fromkeys(("t", "detach", "type_as", "view_as"), _VIEW),
-    **dict.fromkeys(("expand_as", "diagonal"), _VIEW),
+    "diagonal": _VIEW,
 }
 
 OUT_OF_PLACE = {

@@ -22,7 +22,7 @@ def unsupported(
 ) -> dict[str, str | None]:
     """Each place that cannot convert, with the type to register, or None for a function."""
     found: dict[str, str | None] = {}
-    facts = GraphFacts(gm)
+    facts = GraphFacts(gm, handlers)
     live = facts.live
     for node in gm.graph.nodes:
         if node.op == "output":

@@ -27,8 +27,9 @@ class LayerKind:
     Attributes:
         handler: Returns what replaces it at conversion; None for layers that conversion makes.
         cost: ``synapses``: each value it reads is multiplied by weights, or added where it is a
-            spike; ``neurons``: it spikes; ``free``: it moves values, or does nothing; ``other``:
-            it computes, and ``energy`` names it as not counted.
+            spike; ``neurons``: it spikes; ``floats``: it computes in floating point at every step;
+            ``free``: it moves values, or does nothing; ``other``: it computes, and ``energy``
+            names it as not counted.
         scale: What happens to a positive scale of each input channel: the ``weight`` can take it,
             it ``passes`` on to the output, or it ``stops`` here.
         dims: Number of dimensions behind the channels, if it matters to the layer; None: any.
@@ -36,15 +37,22 @@ class LayerKind:
         keeps_dims: Whether its output has as many dimensions as its input.
         whole: What it does to whole numbers: it ``keeps`` them, as it moves or selects values, or
             it ``averages`` them; None: neither, or it is not known.
+        stateful: Whether a neuron, or another layer with state, takes its place.
+        carried: It is not affine. Behind a neuron a ``Difference`` carries it, before that it
+            stays; subclasses with their own code are looked into.
+        floats: Floating-point operations for each value of its output, if it is carried.
     """
 
     handler: Handler | None = None
-    cost: Literal["synapses", "neurons", "free", "other"] = "other"
+    cost: Literal["synapses", "neurons", "floats", "free", "other"] = "other"
     scale: Literal["weight", "passes", "stops"] = "stops"
     dims: int | None = None
     fixed_dims: bool = False
     keeps_dims: bool = False
     whole: Literal["keeps", "averages"] | None = None
+    stateful: bool = False
+    carried: bool = False
+    floats: int = 1
 
 
 _TABLE: dict[type[nn.Module], LayerKind] = {}
@@ -81,7 +89,8 @@ def register(
     ``unit_spikes`` puts an explicit ``Scale`` before it.
 
     Args:
-        *types: Module types; each may be registered once.
+        *types: Module types; each may be registered once. What the package would carry, such as
+            ``nn.GELU``, may be given another handler.
         like: A known type that they behave like, such as ``nn.Conv2d`` for a convolution with
             its own ``forward``: all that is known of it, except the handler, holds for them as
             well. Unit spikes then scale their ``weight``.
@@ -102,7 +111,7 @@ def register(
     for kind in types:
         if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
             raise RegistrationError(f"register() takes nn.Module types; got {kind!r}")
-        if kind in _TABLE:
+        if kind in _TABLE and not _TABLE[kind].carried:
             raise RegistrationError(
                 f"{kind.__name__} is registered already; to convert it differently for one call, "
                 f"pass handlers={{{kind.__name__}: ...}} to convert()"
@@ -114,7 +123,8 @@ def register(
         if not callable(handler):
             raise RegistrationError(f"a handler must be callable; got {handler!r}")
         facts = LayerKind(cost="synapses") if like is None else _TABLE[like]
-        add(*types, kind=replace(facts, handler=handler))
+        stateful = handler is not keep
+        add(*types, kind=replace(facts, handler=handler, stateful=stateful, carried=False))
         return handler
 
     return decorate
@@ -128,6 +138,22 @@ def add(*types: type[nn.Module], kind: LayerKind) -> None:
 def registered_types() -> Iterator[type[nn.Module]]:
     """Every type that has a handler."""
     return (kind for kind, known in _TABLE.items() if known.handler is not None)
+
+
+def leaf_types() -> tuple[type[nn.Module], ...]:
+    """Types that are not looked into, nor their subclasses."""
+    return tuple(kind for kind in registered_types() if not _TABLE[kind].carried)
+
+
+def is_stateful(module: nn.Module, overrides: Handlers | None = None) -> bool:
+    """Whether a neuron, or another layer with state, stands in for a layer once it is converted."""
+    given = (overrides or {}).get(type(module))
+    return kind_of(module).stateful if given is None else given is not keep
+
+
+def is_carried(module: nn.Module | None, overrides: Handlers | None = None) -> bool:
+    """Whether a layer is not affine, but carried by a ``Difference`` behind a neuron."""
+    return type(module) not in (overrides or {}) and kind_of(module).carried
 
 
 def kind_of(module: nn.Module | None) -> LayerKind:

@@ -23,6 +23,12 @@ Dims = tuple[Any, ...]
 Reach = Callable[[Node, set[Node]], "Dims | None"]
 
 
+class NotAffine(str):
+    """A reason that counts only behind a neuron: what stands before sees a constant."""
+
+    __slots__ = ()
+
+
 # -------------------------------------------------------------------------- affine or not
 
 
@@ -30,28 +36,32 @@ def always(node: Node, live: set[Node]) -> None:
     """Always affine."""
 
 
+def never(node: Node, live: set[Node]) -> str:
+    """Never affine."""
+    return NotAffine("it is not affine in the activations")
+
+
 def one_activation(node: Node, live: set[Node]) -> str | None:
     """A product: affine if only one factor is an activation."""
     # Not `all_input_nodes`, which would count x · x once.
     if sum(isinstance(a, Node) and a in live for a in operands(node)) > 1:
-        return "a product of activations is not affine"
+        return NotAffine("a product of activations is not affine")
     return None
 
 
 def weighted(node: Node, live: set[Node]) -> str | None:
     """A layer's function: affine in its input, but weights must not be activations."""
-    why = one_activation(node, live)
     weights = [a for a in beyond_input(node) if isinstance(a, Node) and a in live]
-    return why or (f"its weights are activations: {MIXES}" if weights else None)
+    return f"its weights are activations: {MIXES}" if weights else None
 
 
 def dividend_only(node: Node, live: set[Node]) -> str | None:
     """A quotient: affine if only the dividend is an activation."""
     divisor = argument(node, 1, "other", "x2")
     if isinstance(divisor, Node) and divisor in live:
-        return "dividing by activations is not affine"
+        return NotAffine("dividing by activations is not affine")
     if node.kwargs.get("rounding_mode") is not None:
-        return "a rounded division is not affine"
+        return NotAffine("a rounded division is not affine")
     return None
 
 
@@ -151,6 +161,12 @@ def last(count: int) -> Reach:
     return lambda node, live: (-count,)
 
 
+def normalised(node: Node, live: set[Node]) -> Dims | None:
+    """The last dimensions, as many as a norm's shape has."""
+    shape = argument(node, 1, "normalized_shape")
+    return (-len(shape),) if isinstance(shape, (tuple, list)) else None
+
+
 def ordered(node: Node, live: set[Node]) -> Dims | None:
     """A new order of all dimensions: the first must stay first."""
     order = beyond_input(node)
@@ -168,6 +184,12 @@ def repeated(node: Node, live: set[Node]) -> Dims:
     """The dimensions of which there are several copies; they count from the end."""
     factors = beyond_input(node)
     return tuple(place - len(factors) for place, factor in enumerate(factors) if factor != 1)
+
+
+def unfolded(node: Node, live: set[Node]) -> Dims | None:
+    """Windows along one dimension: ``x.unfold(dim, size, step)``, but not ``F.unfold``."""
+    dim = argument(node, 1, "dimension")
+    return () if node.op != "call_method" else None if dim is None else (dim,)
 
 
 def padded(node: Node, live: set[Node]) -> Dims | None:
@@ -212,6 +234,8 @@ _PARTS = {"chunk", "split", "tensor_split", "unbind"}
 def is_part(node: Node) -> bool:
     """Whether a node picks one or some of the parts that a tensor was split into."""
     source = node.args[0]
+    if isinstance(source, Node) and source.meta.get("parts"):
+        return True
     if not isinstance(source, Node) or source.op not in ("call_function", "call_method"):
         return False
     name = function_name(source)

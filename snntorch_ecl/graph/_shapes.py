@@ -114,11 +114,12 @@ class Shapes:
         return self._tensors.like(value) if isinstance(value, Tensor) else value
 
     def write(self, graph: Graph) -> None:
-        """Store the shape of each tensor in its node, and of how many parts a tuple is."""
+        """Store the shape of each tensor in its node, and whether it is a tuple of several."""
         for node in graph.nodes:
             value = self.value(node)
             if isinstance(value, Tensor):
                 node.meta["sizes"] = tuple(value.shape)
+            node.meta["parts"] = isinstance(value, (tuple, list, dict))
 
 
 class _Bare(nn.Module):

@@ -1,4 +1,4 @@
-"""Other spellings of a rectifier: ``maximum(x, 0)``, ``where(x > 0, x, 0)``, ``x * (x > 0)``."""
+"""Other spellings: of a rectifier (``maximum(x, 0)``, ``x * (x > 0)``), and of a maximum."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ._arguments import argument, operands
 from ._names import attribute
 
 _MAXIMUM: tuple[Any, ...] = (torch.maximum, torch.max, torch.fmax, "maximum", "max", "fmax")
+_MAX: dict[Any, Any] = dict.fromkeys((torch.max, "max"), torch.amax)
+_MIN: dict[Any, Any] = dict.fromkeys((torch.min, "min"), torch.amin)
 _WHERE: tuple[Any, ...] = (torch.where, "where")
 _TIMES: tuple[Any, ...] = (operator.mul, torch.mul, "mul", torch.multiply, "multiply")
 _ABOVE: tuple[Any, ...] = (operator.gt, torch.gt, "gt", operator.ge, torch.ge, "ge")
@@ -38,6 +40,26 @@ def rectified(gm: GraphModule, node: Node) -> Node | None:
         return _as_node(value)
     below = _is_zero(gm, value) and _compared(gm, condition, _BELOW) is other
     return _as_node(other) if below else None
+
+
+def maxima_to_amax(gm: GraphModule) -> None:
+    """Replace ``x.max(dim)[0]`` and ``x.max(dim).values`` by ``x.amax(dim)``, likewise minima."""
+    for node in list(gm.graph.nodes):
+        source = node.args[0] if node.args else None
+        picks = (node.target is operator.getitem and node.args[1] == 0) or (
+            node.target is getattr and node.args[1] == "values"
+        )
+        if not picks or not isinstance(source, Node):
+            continue
+        dim, keepdim = argument(source, 1, "dim", "axis"), argument(source, 2, "keepdim")
+        function = {**_MAX, **_MIN}.get(source.target)
+        if function is None or not isinstance(dim, int):
+            continue
+        with gm.graph.inserting_before(node):
+            made = gm.graph.call_function(function, (source.args[0], dim, bool(keepdim)))
+        made.meta = dict(node.meta)
+        node.replace_all_uses_with(made)
+        gm.graph.erase_node(node)
 
 
 def _other_than_zero(gm: GraphModule, pair: list[Any]) -> Node | None:

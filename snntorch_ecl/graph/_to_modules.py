@@ -11,7 +11,7 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from ._names import function_name, owner, unique_name
-from ._spellings import rectified
+from ._spellings import maxima_to_amax, rectified
 from ._trace import finish
 from ._values import activations
 
@@ -110,6 +110,7 @@ def _arguments(node: Node) -> dict[str, Any]:
 
 def functional_to_module(gm: GraphModule) -> GraphModule:
     """Replace every functional activation, pooling or dropout by a module named after its place."""
+    maxima_to_amax(gm)
     live = activations(gm)  # calls that read only parameters stay
     for node in list(gm.graph.nodes):
         known = node in live and node.op in ("call_function", "call_method")

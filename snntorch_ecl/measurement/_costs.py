@@ -28,6 +28,7 @@ class Constants:
         mac: A multiplication with addition, pJ.
         ac: An addition, pJ.
         update: One neuron's update in one step, pJ; 0 in the literature, but not on a chip.
+        flop: A floating-point operation of a layer that no spike drives, pJ: a multiplication.
 
     Raises:
         ConfigError: A value is negative or not finite.
@@ -36,12 +37,13 @@ class Constants:
 
     Example:
         >>> Constants(update=1.5)
-        Constants(mac=4.6, ac=0.9, update=1.5)
+        Constants(mac=4.6, ac=0.9, update=1.5, flop=3.7)
     """
 
     mac: float = 4.6
     ac: float = 0.9
     update: float = 0.0
+    flop: float = 3.7
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -59,6 +61,8 @@ class LayerCost:
         macs: Multiplications with addition.
         acs: Additions triggered by spikes, of either sign and any size.
         ann_macs: Multiplications with addition in the ANN's layer.
+        floats: Floating-point operations that no spike drives, in layers that are not affine.
+        ann_floats: Those of the ANN's layer.
         updates: Neuron updates.
         spikes: Spikes of either sign.
         negative: Spikes taken back.
@@ -72,6 +76,8 @@ class LayerCost:
     macs: float = 0.0
     acs: float = 0.0
     ann_macs: float = 0.0
+    floats: float = 0.0
+    ann_floats: float = 0.0
     updates: float = 0.0
     spikes: float = 0.0
     negative: float = 0.0
@@ -123,6 +129,7 @@ class Energy(Result):
         picojoules = (
             layer.macs * self.constants.mac
             + layer.acs * self.constants.ac
+            + layer.floats * self.constants.flop
             + layer.updates * self.constants.update
         )
         return picojoules * 1e-12
@@ -136,7 +143,15 @@ class Energy(Result):
         Returns:
             Joules for one image.
         """
-        return layer.ann_macs * self.constants.mac * 1e-12
+        macs, floats = layer.ann_macs * self.constants.mac, layer.ann_floats * self.constants.flop
+        return (macs + floats) * 1e-12
+
+    @property
+    def float_share(self) -> float:
+        """The share of its operations that no spike drives: floating point at every step."""
+        floats = self.total("floats")
+        operations = floats + self.total("macs") + self.total("acs")
+        return floats / operations if operations else 0.0
 
     @property
     def snn_total(self) -> float:
@@ -157,6 +172,13 @@ class Energy(Result):
         rows.append(("all", *map(_count, quantities), rate, *memory))
         ratio = self.snn_total / self.ann_total if self.ann_total else math.nan
         missing = ", ".join(self.not_counted) or "nothing"
+        floats = ""
+        if self.float_share:
+            floats = (
+                f" {_count(self.total('floats'))} floating-point operations, "
+                f"{100 * self.float_share:.1f} % of all, are done at every step, spikes or not: "
+                "layers that are not affine."
+            )
         sizes = ""
         if self.levels_per_step > 3:
             sizes = (
@@ -169,13 +191,13 @@ class Energy(Result):
             ("layer", "MACs", "ACs", "ANN's MACs", "spikes / neuron", "weights", "state, bytes"),
             rows,
             note=f"{self.total('updates'):,.0f} neuron updates at {self.constants.update:g} pJ. "
-            f"Not counted: memory traffic, static power, {missing}.{sizes}",
+            f"Not counted: memory traffic, static power, {missing}.{floats}{sizes}",
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         totals = {"snn_joules": self.snn_total, "ann_joules": self.ann_total}
-        return {**asdict(self), **totals}
+        return {**asdict(self), **totals, "float_share": self.float_share}
 
     def plot(self) -> Figure:
         """Energy of each layer with synapses, beside its ANN's (needs matplotlib)."""

@@ -18,9 +18,9 @@ from ..network import Observer, Seen, SpikingNetwork
 from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
 from ..network._layer import levels_per_step
-from ..nn import DualThreshold, Scale
+from ..nn import Difference, DualThreshold, Scale
 from ._costs import Constants, Energy, LayerCost
-from ._synapses import NeuronMeter, SynapseMeter, counted_layers, uncounted
+from ._synapses import FloatMeter, NeuronMeter, SynapseMeter, counted_layers, uncounted
 
 
 def energy(
@@ -100,6 +100,9 @@ def energy(
     )
 
 
+Meter = SynapseMeter | NeuronMeter | FloatMeter
+
+
 class _Counter(Observer):
     """Counts the operations of each call of the counted layers."""
 
@@ -107,21 +110,22 @@ class _Counter(Observer):
         super().__init__(tuple(counted_layers(net)))
         self.net, self.num_steps, self.spike_sizes = net, num_steps, spike_sizes
         self.order = tuple(counted_layers(net))
-        self.meters: dict[str, dict[str, SynapseMeter | NeuronMeter]] = {
-            name: {} for name in self.order
-        }
+        self.meters: dict[str, dict[str, Meter]] = {name: {} for name in self.order}
 
     def see(self, seen: Seen) -> None:
         """Count the operations of a call of a layer."""
         calls = self.meters[seen.name]
         if seen.call not in calls:
             layer = self.net.get_submodule(seen.name)
-            calls[seen.call] = (
-                NeuronMeter(layer)
-                if isinstance(layer, DualThreshold)
-                else SynapseMeter(layer, self.num_steps, self.spike_sizes)
-            )
+            calls[seen.call] = self._meter(layer)
         calls[seen.call].see(seen)
+
+    def _meter(self, layer: nn.Module) -> Meter:
+        if isinstance(layer, DualThreshold):
+            return NeuronMeter(layer)
+        if isinstance(layer, Difference):
+            return FloatMeter(layer, self.num_steps)
+        return SynapseMeter(layer, self.num_steps, self.spike_sizes)
 
     def counts(
         self, samples: int, *, distributed: bool
@@ -144,13 +148,15 @@ class _Counter(Observer):
         return dict(found), samples
 
 
-_COUNTED = ("macs", "acs", "ann_macs", "updates", "spikes", "negative")
+_COUNTED = ("macs", "acs", "ann_macs", "floats", "ann_floats", "updates", "spikes", "negative")
 
 
-def _of(meter: SynapseMeter | NeuronMeter) -> dict[str, float]:
+def _of(meter: Meter) -> dict[str, float]:
     counts = dict.fromkeys(_COUNTED, 0.0)
     if isinstance(meter, SynapseMeter):
         return counts | {"macs": meter.macs, "acs": meter.acs, "ann_macs": meter.dense}
+    if isinstance(meter, FloatMeter):
+        return counts | {"floats": meter.floats, "ann_floats": meter.dense}
     return counts | {
         "updates": meter.updates,
         "spikes": meter.spikes,

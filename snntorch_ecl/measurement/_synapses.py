@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,12 +13,13 @@ from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
 
 from .._util.torch_internals import tree_leaves, tree_map
+from ..graph._floats import floats_of
 from ..graph._names import function_name, module_of
 from ..graph._operations import moves_values
 from ..graph._registry import kind_of
 from ..graph._values import activations
 from ..network import Seen
-from ..nn import DualThreshold, Scale
+from ..nn import Difference, DualThreshold, Scale
 
 
 def has_synapses(layer: nn.Module | None) -> bool:
@@ -26,6 +28,11 @@ def has_synapses(layer: nn.Module | None) -> bool:
         layer is not None and any(True for _ in layer.parameters())
     )
     return weighs and kind_of(layer).cost == "synapses"
+
+
+def is_float(layer: nn.Module | None) -> bool:
+    """Whether a layer computes in floating point at every step."""
+    return type(layer) is Difference
 
 
 def fan_out(layer: nn.Module, example: Tensor) -> Tensor:
@@ -189,12 +196,36 @@ class NeuronMeter:
         self.state_bytes = self.neurons * (self.neuron.mem.element_size() + (4 if counts else 0))
 
 
+class FloatMeter:
+    """Floating-point operations of one call of a ``Difference``, which no spike drives.
+
+    Attributes:
+        floats: Those of all steps: the function's, and the sums, means and changes around it.
+        dense: Those of the ANN, which calls the function once.
+    """
+
+    def __init__(self, layer: Difference, num_steps: int) -> None:
+        self.layer, self.num_steps = layer, num_steps
+        self.floats = self.dense = 0.0
+
+    def see(self, seen: Seen) -> None:
+        """Count some steps of a group of images."""
+        shapes = self.layer.stream_shapes
+        values = seen.output.numel() // seen.num_steps
+        once = floats_of(self.layer.function, shapes, values)
+        # Each value read is added to its sum and divided by t; each result is multiplied by t and
+        # the one before is subtracted.
+        around = 2 * sum(map(math.prod, shapes)) + 2 * values
+        self.floats += seen.num_steps * (once + around)
+        self.dense += once * seen.num_steps / self.num_steps
+
+
 def counted_layers(net: GraphModule) -> Iterable[str]:
     """Names of the layers whose operations are counted, in the order in which they run."""
     called = dict.fromkeys(str(n.target) for n in net.graph.nodes if n.op == "call_module")
     for name in called:
         module = net.get_submodule(name)
-        if isinstance(module, DualThreshold) or has_synapses(module):
+        if isinstance(module, DualThreshold) or is_float(module) or has_synapses(module):
             yield name
 
 

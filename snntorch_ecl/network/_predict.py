@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from .._util.checks import check_min_steps, check_num_steps
 from .._util.precision import wide
 from ..errors import ConfigError, InputError
+from ..nn._difference import Difference
 from ..nn._dual_threshold import DualThreshold
-from ..nn._pool import SignedMaxPool
 from ..nn._temporal import Temporal, temporal_layers
 from ._readout import average
 
@@ -83,7 +83,7 @@ def predict(
 def _droppable(net: nn.Module, images: int) -> bool:
     """Whether every layer can go on with some images: its state must have one row for each."""
     rows = [len(m.mem) for m in net.modules() if isinstance(m, DualThreshold)]
-    rows += [pool.rows or 0 for pool in net.modules() if isinstance(pool, SignedMaxPool)]
+    rows += [layer.rows or 0 for layer in net.modules() if isinstance(layer, Difference)]
     selectable = all(type(layer).select is not Temporal.select for layer in temporal_layers(net))
     return selectable and all(number == images for number in rows)
 

@@ -34,9 +34,9 @@ def insert_time(gm: GraphModule) -> GraphModule:
         follows = any(source in body for source in node.all_input_nodes)
         if temporal:
             node.kwargs = {"num_steps": num_steps, "held": 1 if follows else held}
-        elif follows or node.op == "output":
+        if follows or node.op == "output":
             for source in node.all_input_nodes:
-                if source not in body:
+                if source not in body and source not in (num_steps, held):
                     node.replace_input_with(source, lift(source, before=node))
         if temporal or follows:
             body.add(node)

@@ -1,5 +1,6 @@
 """Layers to build networks by hand; ``prepare`` and ``convert`` use the same ones."""
 
+from ._difference import Difference
 from ._dual_threshold import DualThreshold
 from ._pool import SignedMaxPool
 from ._scale import Scale
@@ -9,6 +10,7 @@ from ._temporal import Temporal, unfold
 from ._threshold_clip import ThresholdClip
 
 __all__ = [
+    "Difference",
     "DualThreshold",
     "Scale",
     "SignedMaxPool",

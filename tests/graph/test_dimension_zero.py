@@ -120,6 +120,18 @@ ALONG: dict[str, tuple[int, Callable[[Tensor, Any], Any]]] = {
     "movedim": (0, lambda x, d: x.movedim((d,), (-1,))),
     "moveaxis": (0, lambda x, d: x.moveaxis(d, -1)),
     "flip": (0, lambda x, d: x.flip(d)),
+    "cumsum": (0, lambda x, d: x.cumsum(d)),
+    "unfold": (0, lambda x, d: x.unfold(d, 2, 1)),
+    "softmax": (0, lambda x, d: F.softmax(x, d)),
+    "log_softmax": (0, lambda x, d: x.log_softmax(dim=d)),
+    "glu": (0, lambda x, d: F.glu(x, d)),
+    "normalize": (0, lambda x, d: F.normalize(x, dim=d)),
+    "amax": (0, lambda x, d: x.amax(d)),
+    "amin": (0, lambda x, d: torch.amin(x, dim=d)),
+    "std": (0, lambda x, d: x.std(d)),
+    "var": (0, lambda x, d: torch.var(x, d)),
+    "norm": (0, lambda x, d: x.norm(2, d)),
+    "linalg_vector_norm": (0, lambda x, d: torch.linalg.vector_norm(x, 2, d)),
     "narrow": (0, lambda x, d: x.narrow(d, 1, 2)),
     "select": (0, lambda x, d: x.select(d, 1)),
     "roll": (0, lambda x, d: x.roll((1,), (d,))),
@@ -130,7 +142,8 @@ MODULES: dict[str, Callable[[int], nn.Module]] = {
 }
 # Those that work along dimensions which no argument names.
 OTHERWISE = {"getitem", "pad", "permute", "matmul", "bmm", "linear", "conv1d", "conv2d", "conv3d",
-             "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+             "layer_norm", "rms_norm", "scaled_dot_product_attention", "conv_transpose1d",
+             "conv_transpose2d", "conv_transpose3d",
              "pixel_shuffle", "pixel_unshuffle"}  # fmt: skip
 # Those that need shapes; tests/graph/test_example.py tries them.
 SHAPED = {"repeat"}

@@ -134,7 +134,6 @@ def test_what_needs_shapes_converts_with_an_example(model: nn.Module, neurons: i
 @pytest.mark.parametrize(
     "call",
     [
-        lambda y: torch.maximum(y, torch.tensor(0.1)),
         lambda y: torch.where(y > 0.1, y, 0.0),
         lambda y: torch.where(y > 0, y, -1.0),
         lambda y: torch.where(y < 0, y, 0.0),

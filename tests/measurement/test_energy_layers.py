@@ -153,7 +153,7 @@ def test_unit_spikes_scale_the_weight_of_a_layer_that_is_like_a_convolution(
 
 def test_like_takes_a_known_type() -> None:
     with pytest.raises(RegistrationError, match="like= takes a type that is registered"):
-        ecl.register(Kernel, like=nn.GELU)
+        ecl.register(Kernel, like=nn.Hardshrink)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,144 @@
+"""What is not affine, carried over time exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._util.precision import wide
+from ._state import BatchState
+from ._temporal import Temporal, changed_shape, unfold
+
+
+class Difference(nn.Module, Temporal):
+    r"""Emits a current whose mean over time is a function of the mean input.
+
+    Averages over time pass only through affine layers. Any other function :math:`f` is carried
+    exactly by emitting how much its value has grown: with :math:`X(t)` the sum of the inputs so
+    far,
+
+    .. math:: y(t) = t · f(X(t) / t) − (t − 1) · f(X(t−1) / (t−1))
+
+    so that :math:`Σ_{τ≤t} y(τ) / t = f(X(t) / t)` at every t. Its output is a graded current, and
+    it computes in floating point at every step; ``energy`` says so.
+
+    Args:
+        function: f, a layer or a function of tensors ``[B, ...]`` that treats images one by one.
+        streams: How many of its arguments change over time; those behind are constants. A product
+            of two streams is f with two.
+        homogeneous: Whether f(a · x) = a · f(x) for a > 0, as of a maximum: then t drops out.
+
+    Shape:
+        Inputs ``[T·B, ...]``, time-major; output ``[T·B, ...]``, as f shapes it.
+
+    Raises:
+        StateError: A shape changed in the middle of a sequence.
+
+    Example:
+        >>> layer = Difference(torch.square)
+        >>> steps = layer(torch.tensor([1.0, 3.0]), num_steps=2)  # means 1 and 2, squared 1 and 4
+        >>> steps.cumsum(0) / torch.tensor([1.0, 2.0])
+        tensor([1., 4.])
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], *, streams: int = 1, homogeneous: bool = False
+    ) -> None:
+        super().__init__()
+        self.function = function
+        self.streams, self.homogeneous = streams, homogeneous
+        self.qualified_name = ""  # for errors; convert() sets it
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self._state = BatchState(*[None] * (self.streams + 1))  # running sums, and f of them
+        self._taken = 0  # steps since the sequence began
+
+    def forward(self, *inputs: Tensor, num_steps: int = 1, held: int = 1) -> Tensor:
+        """Emit the changes of ``num_steps`` steps; see :func:`~snntorch_ecl.nn.unfold`."""
+        steps = [unfold(x, num_steps, held) for x in inputs[: self.streams]]
+        *totals, before = self._state.get()
+        for total, step in zip(totals, steps, strict=True):
+            if total is not None and total.shape != step.shape[1:]:
+                raise changed_shape(self.qualified_name, total, step[0])
+        changes: list[Tensor] = []
+        # A plain loop: cumsum sums in double precision and would differ from single steps. Step by
+        # step, one running sum is kept instead of T.
+        for now in zip(*steps, strict=True):
+            totals = [_plus(*pair) for pair in zip(totals, now, strict=True)]
+            self._taken += 1
+            value = self._grown(totals, now[0].dtype, inputs[self.streams :])
+            change = value if before is None else value - before
+            changes.append(change.to(now[0].dtype))
+            before = value
+        self._state.set(*totals, before)
+        return torch.cat(changes)
+
+    def _grown(
+        self, totals: list[Tensor], dtype: torch.dtype, constants: tuple[Any, ...]
+    ) -> Tensor:
+        """The sum of all outputs so far: t · f(X / t)."""
+        if self.homogeneous:
+            pooled: Tensor = self.function(*totals, *constants)
+            return pooled
+        means = [(total / self._taken).to(dtype) for total in totals]
+        return wide(self.function(*means, *constants)) * self._taken
+
+    def reset_mem(self) -> None:
+        """Forget the running sums."""
+        self._state.clear()
+        self._taken = 0
+
+    def park(self) -> None:
+        """Store the running sums of this group of images; begin the next group fresh."""
+        self._state.park()
+        self._taken = 0
+
+    def end(self) -> None:
+        """Join the stored running sums of all groups."""
+        self._state.unpark()
+
+    @property
+    def rows(self) -> int | None:
+        """Number of rows of the running batch; None before it begins."""
+        total = self._state.get()[0]
+        return None if total is None else len(total)
+
+    @property
+    def stream_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the running sums of its streams, ``[B, ...]``; empty before a sequence."""
+        totals = self._state.get()[: self.streams]
+        return [tuple(total.shape) for total in totals if total is not None]
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with some images of the running batch; ``rows`` ``[B]`` is a mask."""
+        self._each(lambda part: part[rows])
+
+    def detach_state(self) -> None:
+        """Cut the running sums off the graph of the steps so far."""
+        self._each(lambda part: part.detach())
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Move the running sums to the new device or dtype as well."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._each(fn)
+        return self
+
+    def _each(self, fn: Callable[[Tensor], Tensor]) -> None:
+        self._state.set(*(None if part is None else fn(part) for part in self._state.get()))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Everything except the running sums, which belong to a sequence."""
+        fresh = BatchState(*[None] * (self.streams + 1))
+        return {**self.__dict__, "_state": fresh, "_taken": 0}
+
+    def extra_repr(self) -> str:
+        """What it carries, if that is no layer."""
+        return "" if isinstance(self.function, nn.Module) else str(self.function)
+
+
+def _plus(total: Tensor | None, step: Tensor) -> Tensor:
+    return wide(step) if total is None else total + step

@@ -1,0 +1,156 @@
+"""The mean of what comes out is f of the mean of what came in, at every step.
+
+The oracle is f itself, called on the mean of the inputs so far.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import snntorch_ecl as ecl
+from snntorch_ecl.errors import StateError
+from snntorch_ecl.nn import Difference
+
+STEPS, BATCH = 5, 3
+X = torch.randn(STEPS, BATCH, 4, 6, generator=torch.Generator().manual_seed(0)).double()
+Y = torch.randn(STEPS, BATCH, 6, 4, generator=torch.Generator().manual_seed(1)).double()
+
+ONE: dict[str, Callable[[Tensor], Any]] = {
+    "SiLU": nn.SiLU(),
+    "Hardswish": nn.Hardswish(),
+    "Hardsigmoid": nn.Hardsigmoid(),
+    "sigmoid": torch.sigmoid,
+    "GELU": nn.GELU(),
+    "tanh": torch.tanh,
+    "ELU": nn.ELU(),
+    "softmax": nn.Softmax(-1),
+    "LayerNorm": nn.LayerNorm(6).double(),
+    "GroupNorm": nn.GroupNorm(2, 4).double(),
+    "InstanceNorm": nn.InstanceNorm1d(4).double(),
+    "RMSNorm": nn.RMSNorm(6).double(),
+    "a constant": lambda x: torch.ones_like(x),
+}
+TWO: dict[str, Callable[[Tensor, Tensor], Any]] = {
+    "a gate": lambda x, y: x * y.transpose(1, 2).sigmoid(),
+    "a product": lambda x, y: x * y.mT,
+    "a matrix product": torch.matmul,
+    "attention": lambda x, y: F.scaled_dot_product_attention(x, y.mT, y.mT),
+}
+ALL = {
+    **{name: (f, (X,)) for name, f in ONE.items()},
+    **{name: (f, (X, Y)) for name, f in TWO.items()},
+}
+every = pytest.mark.parametrize(("f", "streams"), ALL.values(), ids=ALL)
+
+
+def means(steps: Tensor) -> Tensor:
+    """Of steps 1 … t, for each t: in double precision, so that sums are nearly exact."""
+    counts = torch.arange(1, len(steps) + 1).view(-1, *[1] * (steps.ndim - 1))
+    return steps.cumsum(0) / counts
+
+
+def wanted(f: Callable[..., Tensor], streams: tuple[Tensor, ...]) -> Tensor:
+    return torch.stack([f(*at_t) for at_t in zip(*map(means, streams), strict=True)])
+
+
+def run(layer: nn.Module, streams: tuple[Tensor, ...], cuts: tuple[int, ...] = (STEPS,)) -> Tensor:
+    """The steps that come out, from a run in pieces of these lengths."""
+    found, start = [], 0
+    for length in cuts:
+        rows = [x[start : start + length].flatten(0, 1) for x in streams]
+        found.append(layer(*rows, num_steps=length).unflatten(0, (length, -1)))
+        start += length
+    return torch.cat(found)
+
+
+@every
+@pytest.mark.parametrize("cuts", [(STEPS,), (1,) * STEPS, (2, 3)], ids=["whole", "steps", "cut"])
+def test_the_mean_output_is_f_of_the_mean_input_at_every_step(
+    f: Any, streams: tuple[Tensor, ...], cuts: tuple[int, ...]
+) -> None:
+    layer = Difference(f, streams=len(streams))
+    torch.testing.assert_close(means(run(layer, streams, cuts)), wanted(f, streams))
+
+
+@every
+def test_a_constant_input_gives_f_of_it_at_once(f: Any, streams: tuple[Tensor, ...]) -> None:
+    layer = Difference(f, streams=len(streams))
+    first = [x[0] for x in streams]
+    found = layer(*first, num_steps=3, held=3).unflatten(0, (3, -1))
+    torch.testing.assert_close(found, f(*first).expand(3, *found.shape[1:]))
+
+
+def test_arguments_behind_the_streams_are_constants() -> None:
+    weight = torch.rand(6, 2).double()
+    layer = Difference(lambda x, w: (x @ w).tanh(), streams=1)
+    rows = X.flatten(0, 1)
+    found = layer(rows, weight, num_steps=STEPS).unflatten(0, (STEPS, -1))
+    torch.testing.assert_close(means(found), wanted(lambda x: (x @ weight).tanh(), (X,)))
+
+
+def test_a_maximum_needs_no_steps_to_be_counted() -> None:
+    layer = Difference(lambda x: x.amax(1), homogeneous=True)
+    spikes = torch.tensor([[[1.0, 0.0]], [[-1.0, 1.0]], [[0.0, 1.0]]])
+    assert layer(spikes.flatten(0, 1), num_steps=3).tolist() == [1.0, 0.0, 1.0]
+
+
+def test_half_precision_adds_up_in_single() -> None:
+    steps = torch.full((2000, 1), 0.3, dtype=torch.float16)
+    layer = Difference(nn.SiLU())
+    total = sum(float(layer(step)) for step in steps)
+    assert total / 2000 == pytest.approx(float(F.silu(torch.tensor(0.3))), rel=2e-3)
+
+
+@pytest.mark.parametrize("reset", [ecl.reset, lambda layer: layer.reset_mem()])
+def test_reset_begins_anew(reset: Callable[[nn.Module], Any]) -> None:
+    layer = Difference(torch.tanh)
+    before = run(layer, (X,))
+    reset(layer)
+    assert torch.equal(run(layer, (X,)), before)
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_are_fresh(twin_of: Callable[[nn.Module], nn.Module]) -> None:
+    layer = Difference(torch.tanh)
+    before = run(layer, (X,))
+    assert torch.equal(run(twin_of(layer), (X,)), before)
+
+
+def test_groups_are_parked_and_joined_and_images_may_leave() -> None:
+    whole, parts = Difference(torch.tanh), Difference(torch.tanh)
+    run(whole, (X,))
+    for group in (slice(0, 1), slice(1, 3)):
+        if group.start:
+            parts.park()
+        run(parts, (X[:, group],))
+    parts.end()
+    assert parts.rows == whole.rows == BATCH
+    stay = torch.tensor([True, False, True])
+    whole.select(stay)
+    parts.select(stay)
+    assert torch.equal(whole(X[0, stay]), parts(X[0, stay]))
+
+
+def test_another_shape_in_the_middle_of_a_sequence_is_an_error() -> None:
+    layer = Difference(torch.tanh)
+    layer.qualified_name = "block.act"
+    layer(X[0])
+    with pytest.raises(StateError, match=r"block\.act.*changed from \[3, 4, 6\] to \[2, 4, 6\]"):
+        layer(X[0, :2])
+
+
+def test_gradients_reach_inputs_and_weights() -> None:
+    norm = nn.LayerNorm(6).double()
+    x = X.clone().requires_grad_()
+    run(Difference(norm), (x,)).mul(torch.rand(STEPS, BATCH, 4, 6)).sum().backward()
+    assert x.grad is not None
+    assert bool((x.grad != 0).any())
+    assert norm.weight.grad is not None
