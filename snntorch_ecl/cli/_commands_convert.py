@@ -22,15 +22,19 @@ def convert(
     config: SettingsFile = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="package.module:factory; called without arguments."),
+        typer.Option(
+            metavar="NAME", help="Your network: package.module:function, without arguments."
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="State dict: safetensors, or of torch.save."),
+        typer.Option(metavar="FILE", help="State dict: safetensors, or a file of torch.save."),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Images; accuracy if in subfolders by class."),
+        typer.Option(
+            metavar="DIR", help="Images; with a subfolder per class, accuracy is measured."
+        ),
     ] = None,
     num_steps: Annotated[
         int | None, typer.Option("--num-steps", "-T", metavar="T", help="Time steps. [default: 8]")
@@ -47,23 +51,25 @@ def convert(
     ] = None,
     mean: Annotated[
         str | None,
-        typer.Option(metavar="R,G,B", help="Of pixels 0 to 1. [default: 0.485,0.456,0.406]"),
+        typer.Option(metavar="R,G,B", help="Mean of pixels in 0 … 1. [default: 0.485,0.456,0.406]"),
     ] = None,
     std: Annotated[
         str | None,
-        typer.Option(metavar="R,G,B", help="Their deviation. [default: 0.229,0.224,0.225]"),
+        typer.Option(
+            metavar="R,G,B", help="Their standard deviation. [default: 0.229,0.224,0.225]"
+        ),
     ] = None,
     calibration: Annotated[
-        int | None, typer.Option(metavar="N", help="Images to convert with. [default: 256]")
+        int | None, typer.Option(metavar="N", help="Images to calibrate with. [default: 256]")
     ] = None,
     held_out: Annotated[
-        int | None, typer.Option(metavar="N", help="Others to judge by. [default: 256]")
+        int | None, typer.Option(metavar="N", help="Other images, to test with. [default: 256]")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Images at a time. [default: 16]")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Which images are which. [default: 0]")
+        int | None, typer.Option(metavar="N", help="Seed of the choice of images. [default: 0]")
     ] = None,
 ) -> None:
     """Convert a trained network of your own, from unlabelled images.
