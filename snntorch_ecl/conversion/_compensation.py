@@ -22,8 +22,9 @@ class LayerCorrection:
     Attributes:
         name: Qualified name of the neuron behind the corrected layer; ``output`` for the logits.
         before: ``‖mean spikes − activation‖ / ‖activation‖`` without this correction, given those
-            of the layers before. For the output, logits stand in the place of spikes.
-        after: The same with what was kept of the correction.
+            of the layers before; for ``distill``, without any. For the output, logits stand in the
+            place of spikes.
+        after: The same with what was kept of the correction; for ``distill``, of all.
         kept: The share of the correction that was kept: 1, 0.5, 0.25, or 0 for none.
     """
 
@@ -38,7 +39,7 @@ class Compensation(Result):
     """The record of :func:`~snntorch_ecl.compensate`. ``print`` it, or take ``to_dict()``.
 
     Attributes:
-        method: ``weights``, ``biases`` or ``steps``.
+        method: ``weights``, ``biases``, ``steps`` or ``distill``.
         num_steps: Number of time steps, T.
         fitted: Number of images that the corrections were fitted to.
         held_out: Number of images that they were judged by.
