@@ -22,6 +22,7 @@ import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError, EclError, InputError, TraceError, UnsupportedError
 from tests.helpers.parts import close, wired
 
+OLD_TORCH = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14)
 LEVELS = 4
 IMAGES = torch.randn(3, 4, 6, 6, generator=torch.Generator().manual_seed(1))
 Pair = namedtuple("Pair", ["first", "second"])
@@ -144,7 +145,12 @@ def row_by_row(model: nn.Module, x: Tensor) -> Any:
 
 @pytest.mark.parametrize("model", RIGHT.values(), ids=RIGHT)
 def test_what_leaves_rows_together_converts(model: nn.Module) -> None:
-    ann = ecl.prepare(model, example=IMAGES[:2])
+    try:
+        ann = ecl.prepare(model, example=IMAGES[:2])
+    except TraceError:
+        if OLD_TORCH:  # loudly: nothing converts
+            pytest.skip("this release of torch cannot record the call")
+        raise
     assert torch.equal(ann(IMAGES), model(IMAGES))
     snn = ecl.convert(ann)
     expected = row_by_row(model, IMAGES)
