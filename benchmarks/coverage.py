@@ -110,11 +110,11 @@ def measure(build: Callable[[], nn.Module], side: int) -> dict[str, Any]:
         nothing = "it has no ReLU" in str(error)
         return {"stage": "no rectifier" if nothing else "refused", "why": str(error)[:1500]}
     with torch.inference_mode():
-        error = difference(ann(images), wanted)
-    if error > 1e-4:
-        return {"stage": "other outputs", "why": f"{error:.3g}"}
+        gap = difference(ann(images), wanted)
+    if gap > 1e-4:
+        return {"stage": "other outputs", "why": f"{gap:.3g}"}
     del model
-    return {"stage": converted(ann, images), "error": error}
+    return {"stage": converted(ann, images), "error": gap}
 
 
 def converted(ann: nn.Module, images: Tensor) -> str:
