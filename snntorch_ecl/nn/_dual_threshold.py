@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from .. import functional as F
 from .._util.checks import at, check_neuron, check_num_steps, check_threshold
+from .._util.torch_internals import can_be_read, version_of
+from ..errors import StateError
 from ..functional import _fused
 from ..functional._channels import as_text, over_channels
 from ._snntorch import CarefulLeaky
@@ -128,6 +130,8 @@ class DualThreshold(Temporal, CarefulLeaky):
             if self.init_hidden:
                 raise TypeError("`mem` should not be passed as an argument: `init_hidden=True`")
             self._go_on_from(mem)
+        elif not torch.compiler.is_compiling():
+            self._notice_changes()
         if num_steps is None:
             spk, state, mem_sum = self._advance(_one_step, input_, input_)
         else:
@@ -139,6 +143,23 @@ class DualThreshold(Temporal, CarefulLeaky):
         if not (self.init_hidden or torch.compiler.is_compiling()):
             self._returned.remember(state.mem, state.spike_count)
         return spk if self.init_hidden and not self.output else (spk, state.mem)
+
+    def _notice_changes(self) -> None:
+        """A membrane that was set to zero in place is fresh; the count of any other is unknown."""
+        mem, changes = self._last
+        if (
+            mem is None
+            or mem is not self._state.get()[0]
+            or version_of(mem) == changes
+            or not can_be_read(mem)
+        ):
+            return
+        if bool(mem.detach().any()):
+            raise StateError(
+                f"{at(self.qualified_name)}mem was changed in place, so its net spike count is not "
+                "known: assign `neuron.mem = mem` to begin there with count 0, or call reset_mem()"
+            )
+        self._set_state(mem, None)
 
     def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> _fused.Scanned:
         threshold = over_channels(self._theta(), one_step, self.qualified_name)
@@ -168,6 +189,7 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     # Membrane and net spike count; the count is None until the first step after a reset.
     _state: BatchState
+    _last: tuple[Tensor | None, int] = None, 0  # the membrane, and how often it had been changed
     _mem_sum: Tensor | None
     _thread: int | None = None  # the one that runs it, from begin() to end()
 
@@ -186,6 +208,8 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def _set_state(self, mem: Tensor, count: Tensor | None, mem_sum: Tensor | None = None) -> None:
         self._state.set(mem, count)
+        if not torch.compiler.is_compiling():
+            self._last = mem, version_of(mem)
         self._mem_sum = mem_sum  # the compiled time loop computes it
 
     @property
@@ -225,6 +249,7 @@ class DualThreshold(Temporal, CarefulLeaky):
     def begin(self) -> None:
         """Make the neuron fresh and free its state; check the settings once for the run."""
         self._state.clear()
+        self._last = None, 0
         self._mem_sum = None
         self._checked = False
         if torch.compiler.is_compiling():
@@ -244,6 +269,7 @@ class DualThreshold(Temporal, CarefulLeaky):
     def park(self) -> None:
         """Store the state of this group of images; begin the next group fresh."""
         self._state.park()
+        self._last = None, 0
 
     def end(self) -> None:
         """Join the stored states of all groups."""
@@ -258,6 +284,7 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def _init_mem(self) -> None:
         self._state = BatchState(torch.zeros(0), None)
+        self._last = None, 0
         self._mem_sum = None
         self._returned = Counts()
 
@@ -280,7 +307,12 @@ class DualThreshold(Temporal, CarefulLeaky):
         return self
 
     def _without_state(self) -> dict[str, Any]:
-        fresh = {"_state": BatchState(torch.zeros(0), None), "_mem_sum": None, "_thread": None}
+        fresh: dict[str, Any] = {
+            "_state": BatchState(torch.zeros(0), None),
+            "_mem_sum": None,
+            "_thread": None,
+        }
+        fresh["_last"] = (None, 0)
         return {**self.__dict__, **fresh, "_returned": Counts(), "fused": False}
 
     def extra_repr(self) -> str:

@@ -19,7 +19,7 @@ from torch import nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl import DualThreshold
-from snntorch_ecl.errors import ConfigError
+from snntorch_ecl.errors import ConfigError, StateError
 from tests.helpers.currents import CURRENTS, SPIKES, hidden, run
 
 # ------------------------------------------------------------------------ copies, files, moves
@@ -246,3 +246,28 @@ def test_a_neuron_that_outlives_the_modules_dies_in_silence() -> None:
     program = "import torch; from snntorch_ecl import DualThreshold; torch.kept = DualThreshold()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# ------------------------------------------------------------------- membranes changed in place
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_membrane_set_to_zero_in_place_is_fresh(grad: bool) -> None:
+    neuron, fresh = (ecl.DualThreshold(init_hidden=True) for _ in range(2))
+    currents = torch.tensor([[2.0, 0.3], [-0.6, -0.6]])
+    with torch.set_grad_enabled(grad):
+        neuron(currents[0])
+        neuron.mem.zero_()
+        for current in currents[1:]:
+            assert torch.equal(neuron(current), fresh(current))  # no spike is taken back
+    assert torch.equal(neuron.spike_count, fresh.spike_count)
+
+
+def test_a_membrane_changed_in_place_has_no_count() -> None:
+    neuron = ecl.DualThreshold(init_hidden=True)
+    neuron(torch.ones(2))
+    neuron.mem.add_(0.1)
+    with pytest.raises(StateError, match=r"changed in place.*assign `neuron\.mem = mem`"):
+        neuron(torch.ones(2))
+    neuron.mem = neuron.mem
+    neuron(torch.ones(2))
