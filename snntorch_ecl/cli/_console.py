@@ -22,7 +22,9 @@ def errors_as_text() -> Iterator[None]:
     except (EclError, OSError) as error:
         if isinstance(error, OSError) and error.filename is None:
             raise  # no file: not what a user did
-        Console(stderr=True).print("[bold red]Error:[/]", escape(str(error)), highlight=False)
+        # Names of files may hold bytes that are no text.
+        text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+        Console(stderr=True).print("[bold red]Error:[/]", escape(text), highlight=False)
         raise typer.Exit(1) from error
 
 

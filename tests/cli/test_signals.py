@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from snntorch_ecl.cli import _commands as commands
+from snntorch_ecl.cli._console import errors_as_text
+from snntorch_ecl.errors import DataError
 from tests.cli.test_cli import invoke
 
 FOLDER = "a folder"
@@ -81,3 +84,9 @@ def test_only_the_first_of_several_processes_speaks(
     monkeypatch.setenv("RANK", "1")
     result = ended(monkeypatch, signal.SIGTERM, "train")
     assert (result.exit_code, result.stderr) == (143, "")
+
+
+def test_names_that_are_no_text_do_not_hide_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), errors_as_text():
+        raise DataError("a\udcff.png is not a readable image")
+    assert r"Error: a\udcff.png is not a readable image" in capsys.readouterr().err
