@@ -146,8 +146,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "ThresholdClip", "reset", "unfold",
     ),
     "graph": ("ConvertConfig", "Site", "keep", "register"),
-    "network": ("Layer", "Observer", "Prediction", "Seen", "SpikingNetwork", "StepByStep",
-                "Summary"),
+    "network": ("Layer", "Observer", "Prediction", "PreparedNetwork", "Seen", "SpikingNetwork",
+                "StepByStep", "Summary"),
     "conversion": (
         "Budget", "CalibrateConfig", "Compensation", "Correction", "LayerCorrection", "calibrate",
         "compensate", "convert", "convert_pretrained", "load", "prepare",

@@ -60,6 +60,7 @@ __all__ = [
     "uncompiled",
     "version_of",
     "with_dynamic_rows",
+    "without_compiled",
 ]
 
 _TRACERS = (FakeTensorMode, ProxyTorchDispatchMode)
@@ -183,9 +184,7 @@ def own_parameter(module: nn.Module, name: str) -> nn.Parameter | None:
     return module._parameters.get(name)
 
 
-def compile_once(
-    module: nn.Module, ready: Callable[[], bool], settings: dict[str, Any]
-) -> None:
+def compile_once(module: nn.Module, ready: Callable[[], bool], settings: dict[str, Any]) -> None:
     """Compile a module in place, as ``nn.Module.compile`` does, once ``ready()`` is true at a call.
 
     Copies and pickles of the module are not compiled: torch does not copy the compiled code.
@@ -203,6 +202,11 @@ def compile_once(
 def uncompile(module: nn.Module) -> None:
     """Undo ``module.compile()``, for which torch has no public way."""
     module._compiled_call_impl = None
+
+
+def without_compiled(attributes: dict[str, Any]) -> dict[str, Any]:
+    """A module's attributes except its compiled code, which cannot be pickled."""
+    return {name: value for name, value in attributes.items() if name != "_compiled_call_impl"}
 
 
 def uncompiled(module: Any) -> Any:

@@ -106,6 +106,15 @@ def bench(
             "--batch-size", metavar="B", help="Images at a time; repeatable. [default: 1, 32]"
         ),
     ] = None,
+    forms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--form",
+            metavar="FORM",
+            help="float32 or bfloat16, alone or with ' channels-last'; repeatable. "
+            "[default: float32]",
+        ),
+    ] = None,
     repeats: Annotated[
         int | None,
         typer.Option(metavar="N", help="Rounds; medians are taken. [default: 7]"),
@@ -117,6 +126,11 @@ def bench(
 ) -> None:
     """Time inference, as a multiple of T runs of the ANN."""
     flags = given(
-        models=models, steps=steps, batch_sizes=batch_sizes, repeats=repeats, threads=threads
+        models=models,
+        steps=steps,
+        batch_sizes=batch_sizes,
+        forms=forms,
+        repeats=repeats,
+        threads=threads,
     )
     show(*run_bench(settings_from(BenchConfig, config, flags), output_dir).tables())

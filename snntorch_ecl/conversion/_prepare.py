@@ -26,7 +26,7 @@ from ..graph._registry import Handlers, leaf_types
 from ..graph._to_modules import functional_to_module
 from ..graph._trace import trace
 from ..graph._wrappers import inside
-from ..network._compile import PreparedNetwork
+from ..network._compile import as_prepared
 from ..network._network import SpikingNetwork
 from ..nn._threshold_clip import ThresholdClip, clips_of
 
@@ -100,9 +100,7 @@ def prepare(
             [f"{type(model).__name__}: it has no ReLU, ReLU6, Hardtanh(0, a) or ThresholdClip"],
             "Nothing in it would spike. Use ReLU activations.",
         )
-    prepared = PreparedNetwork(gm, gm.graph, type(gm).__name__)
-    prepared.meta = gm.meta
-    return prepared
+    return as_prepared(gm)
 
 
 def _make_per_channel(clip: ThresholdClip, name: str) -> None:

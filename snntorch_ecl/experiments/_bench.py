@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,16 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from .._util.checks import check_whole_numbers
 from .._util.devices import default_device
 from ..conversion import convert
-from ._bench_modes import MODES, Mode, Subject, build_subject, folded, random_images
+from ._bench_forms import check_forms, formed, in_form
+from ._bench_modes import MODES, Mode, Subject, ann_run, build_subject, random_images
 from ._bench_result import Bench, Timing
 from ._files import check_alone, write_result
 from ._folder import own_folder
@@ -33,6 +34,8 @@ class BenchConfig:
         steps: Numbers of time steps, T.
         batch_sizes: Numbers of images at a time, B.
         image_size: Height and width of the images, in pixels.
+        forms: Precision and memory format, of network and images: ``"float32"``,
+            ``"float32 channels-last"``, ``"bfloat16"``, ``"bfloat16 channels-last"``.
         repeats: Rounds; in each, every mode runs once, and medians are taken.
         threads: CPU threads, for all modes; 0 keeps torch's setting.
         seed: Seed of weights and images.
@@ -49,6 +52,7 @@ class BenchConfig:
     steps: tuple[int, ...] = (1, 2, 4, 8)
     batch_sizes: tuple[int, ...] = (1, 32)
     image_size: int = 32
+    forms: tuple[str, ...] = ("float32",)
     repeats: int = 7
     threads: int = 0
     seed: int = 0
@@ -57,6 +61,7 @@ class BenchConfig:
         check_whole_numbers("steps", self.steps, lowest=1)
         check_whole_numbers("batch_sizes", self.batch_sizes, lowest=1)
         check_whole_numbers("image_size", (self.image_size,), lowest=1)
+        check_forms(self.forms)
         check_whole_numbers("repeats", (self.repeats,), lowest=1)
         check_whole_numbers("threads", (self.threads,), lowest=0)
 
@@ -68,7 +73,7 @@ def time_modes(
     device = default_device()
     timings: list[Timing] = []
     conversion: dict[str, float] = {}
-    total = len(config.models) * len(config.batch_sizes) * len(config.steps)
+    total = len(config.steps) * len(config.batch_sizes) * len(config.forms) * len(config.models)
     bar = tqdm(total=total, desc="bench", disable=not progress, leave=False, delay=2)
     with torch.no_grad(), _threads(config.threads) as threads, bar:
         for name in config.models:
@@ -76,29 +81,38 @@ def time_modes(
             conversion[name] = statistics.median(
                 seconds(partial(convert, subject.ann), device) for _ in range(config.repeats)
             )
-            for batch_size in config.batch_sizes:
-                for timing in _timings(config, name, subject, batch_size, modes, device):
+            for form, batch_size in itertools.product(config.forms, config.batch_sizes):
+                case = Case(name, form, batch_size)
+                for timing in _timings(config, case, in_form(subject, form), modes, device):
                     timings.append(timing)
                     bar.update()
     return Bench(tuple(timings), conversion, config.repeats, threads, str(device))
 
 
+class Case(NamedTuple):
+    """One network in one form at one batch size."""
+
+    model: str
+    form: str
+    batch_size: int
+
+
 def _timings(
     config: BenchConfig,
-    name: str,
+    case: Case,
     subject: Subject,
-    batch_size: int,
     modes: Mapping[str, Mode],
     device: torch.device,
 ) -> Iterator[Timing]:
-    """One network at one batch size, for each T."""
-    images = random_images(subject.model, batch_size, config.image_size, seed=config.seed)
-    images = images.to(device)
+    """One case, for each T."""
+    images = random_images(subject.model, case.batch_size, config.image_size, seed=config.seed)
+    images = formed(images.to(device), case.form)
     runs = {key: mode(subject, images) for key, mode in modes.items()}
-    ann = _ann_run(subject, images)
+    ann = ann_run(subject, images)
     for num_steps in config.steps:
         found = _medians({"": ann, **runs}, num_steps, config.repeats, device)
-        yield Timing(name, batch_size, num_steps, found.pop(""), found)
+        own = found.pop("")
+        yield Timing(case.model, case.batch_size, num_steps, own, found, case.form)
 
 
 def run_bench(config: BenchConfig, output_dir: Path, *, progress: bool = True) -> Bench:
@@ -124,17 +138,6 @@ def run_bench(config: BenchConfig, output_dir: Path, *, progress: bool = True) -
         result = time_modes(config, progress=progress)
         write_result(output_dir, "bench", config, result)
     return result
-
-
-def _ann_run(subject: Subject, images: Tensor) -> Callable[[int], None]:
-    """T runs of the ANN, its batch norms folded."""
-    ann = folded(subject.model).to(images.device)
-
-    def run(num_steps: int) -> None:
-        for _ in range(num_steps):
-            ann(images)
-
-    return run
 
 
 def _medians(

@@ -1,5 +1,6 @@
 """The spiking network: running, observing, predicting and saving."""
 
+from ._compile import PreparedNetwork
 from ._layer import Layer
 from ._network import SpikingNetwork
 from ._observe import Observer, Seen
@@ -7,4 +8,13 @@ from ._predict import Prediction
 from ._step_by_step import StepByStep
 from ._summary import Summary
 
-__all__ = ["Layer", "Observer", "Prediction", "Seen", "SpikingNetwork", "StepByStep", "Summary"]
+__all__ = [
+    "Layer",
+    "Observer",
+    "Prediction",
+    "PreparedNetwork",
+    "Seen",
+    "SpikingNetwork",
+    "StepByStep",
+    "Summary",
+]

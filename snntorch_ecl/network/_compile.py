@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -9,7 +10,7 @@ from torch.fx import GraphModule
 
 from .._util.compiler import works_on
 from .._util.devices import device_of
-from .._util.torch_internals import compile_once, uncompile
+from .._util.torch_internals import compile_once, uncompile, without_compiled
 from ..nn._dual_threshold import DualThreshold
 from ..nn._threshold_clip import settled
 from ._compiled import CompiledRuns
@@ -108,3 +109,18 @@ class PreparedNetwork(GraphModule):
             compile_once(self, lambda: settled(self), settings)
             teach_allocator()
         return self
+
+    def __reduce__(self) -> Any:
+        make, (attributes, *others) = super().__reduce__()  # of a plain graph module
+        return _unpickled, (make, (without_compiled(attributes), *others))
+
+
+def as_prepared(gm: GraphModule) -> PreparedNetwork:
+    """The same graph and modules as a prepared network."""
+    prepared = PreparedNetwork(gm, gm.graph, type(gm).__name__)
+    prepared.meta = gm.meta
+    return prepared
+
+
+def _unpickled(make: Callable[..., GraphModule], parts: tuple[Any, ...]) -> PreparedNetwork:
+    return as_prepared(make(*parts))

@@ -13,6 +13,7 @@ from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.experiments import Bench, BenchConfig, Timing, run_bench
 from snntorch_ecl.experiments import _bench as bench_module
 from snntorch_ecl.experiments._bench import time_modes
+from snntorch_ecl.experiments._bench_forms import formed, in_form
 from snntorch_ecl.experiments._bench_modes import MODES, build_subject, folded, random_images
 from snntorch_ecl.experiments._files import versions_and_machine
 
@@ -28,7 +29,7 @@ def test_modes_compute_what_they_are_called(name: str) -> None:
     with torch.no_grad():
         snn = ecl.convert(subject.ann)
         expected = snn(images, num_steps=3)
-        for mode in ("multi-step, compiled", "multi-step", "step by step, compiled"):
+        for mode in ("multi-step, compiled", "multi-step", "step by step"):
             assert torch.allclose(MODES[mode](subject, images)(3), expected, atol=1e-5), mode
 
 
@@ -89,8 +90,35 @@ def test_medians_are_of_turns_that_begin_with_another_mode(monkeypatch: pytest.M
 def test_ratios_are_to_t_runs_of_the_ann() -> None:
     timing = Timing("net", 32, 4, ann=2.0, modes={"fast": 2.2, "slow": 5.0})
     result = Bench((timing,), {"net": 0.25}, repeats=7, threads=2, device="cpu")
-    assert result.ratios() == {("net", 32, "fast"): {4: 1.1}, ("net", 32, "slow"): {4: 2.5}}
+    case = "net, batch 32"
+    assert result.ratios() == {(case, "fast"): {4: 1.1}, (case, "slow"): {4: 2.5}}
+    assert result.slopes() == {}
     assert result.to_dict()["timings"][0]["modes"] == {"fast": 2.2, "slow": 5.0}
+
+
+def test_a_slope_is_what_a_step_more_takes() -> None:
+    timings = (
+        Timing("net", 1, 8, ann=16.0, modes={"fast": 9.0}, form="bfloat16"),
+        Timing("net", 1, 2, ann=4.0, modes={"fast": 3.0}, form="bfloat16"),
+    )
+    result = Bench(timings, {}, repeats=7, threads=2, device="cpu")
+    assert result.slopes() == {("net, batch 1, bfloat16", "fast"): 0.5}
+
+
+@pytest.mark.parametrize("form", ["bfloat16", "float32 channels-last"])
+def test_networks_run_in_a_form(form: str) -> None:
+    subject = in_form(build_subject("digit_net", image_size=28, seed=0), form)
+    images = formed(random_images(subject.model, 3, 28, seed=1), form)
+    with torch.no_grad():
+        output = MODES["multi-step"](subject, images)(2)
+    assert output.dtype is (torch.bfloat16 if form == "bfloat16" else torch.float32)
+    weight = next(p for p in subject.model.parameters() if p.ndim == 4 and p.shape[1] > 1)
+    assert weight.is_contiguous(memory_format=torch.channels_last) is ("last" in form)
+
+
+def test_an_unknown_form_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"forms must be some of float32, .*; got 'int8'"):
+        BenchConfig(forms=("int8",))
 
 
 def test_the_command_leaves_figures_that_repeat_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch._dynamo.utils import counters
 from torch.optim.swa_utils import AveragedModel
 
 import snntorch_ecl as ecl
+from snntorch_ecl.network import PreparedNetwork
 from tests.helpers.parts import clips_of
 
 pytestmark = [  # torch.compile's own
@@ -123,7 +125,9 @@ def test_an_interrupt_in_the_middle_of_a_forward_leaves_nothing(
 def test_copies_train_like_the_network_and_are_not_compiled(compiled: nn.Module) -> None:
     averaged = AveragedModel(compiled)
     averaged.update_parameters(compiled)
-    for twin in (copy.deepcopy(compiled), averaged.module):
+    pickled = pickle.loads(pickle.dumps(compiled))
+    for twin in (copy.deepcopy(compiled), averaged.module, pickled):
+        assert isinstance(twin, PreparedNetwork)  # it could be compiled as well
         assert graphs_made(lambda twin=twin: twin(images())) == 0
         torch.testing.assert_close(twin(images()), compiled(images()))
         for own, expected in zip(gradients(twin), gradients(compiled), strict=True):
