@@ -1,0 +1,166 @@
+"""NIR: a graph that went through a file spikes equally; its metadata is all a reader needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+import snntorch_ecl as ecl
+from snntorch_ecl.errors import InputError, UnsupportedError
+
+from ..helpers.nets import BY_NAME, Net, exact, over
+from ..helpers.parts import conv, on_grid, wired
+
+KNOWN = ["sequential", "residual", "overwritten shortcut", "overwriting functions", "avg-pool",
+         "view(-1, n)", "stem shortcut", "two inputs", "two outputs", "shared conv"]  # fmt: skip
+
+
+def written(graph: Any, folder: Path) -> Any:
+    nir.write(folder / "graph.nir", graph)
+    return nir.read(folder / "graph.nir")
+
+
+def small(**settings: Any) -> ecl.SpikingNetwork:
+    torch.manual_seed(0)
+    clips = [ecl.ThresholdClip(4, 0.5), ecl.ThresholdClip(4, torch.tensor([0.5, 1.0, 0.25]))]
+    ann = nn.Sequential(nn.Linear(4, 6), clips[0], nn.Linear(6, 3), clips[1], nn.Linear(3, 2))
+    return ecl.convert(ann, **settings)
+
+
+@over([BY_NAME[name] for name in KNOWN])
+def test_a_graph_that_went_through_a_file_spikes_equally(net: Net, tmp_path: Path) -> None:
+    snn, inputs = exact(net.name), tuple(on_grid(x, 16) for x in net.inputs())
+    again = ecl.from_nir(written(ecl.to_nir(snn, *inputs), tmp_path))
+    expected, found = (tree_leaves(s(*inputs, num_steps=4)) for s in (snn, again))
+    for a, b in zip(expected, found, strict=True):
+        torch.testing.assert_close(a, b)
+    counts = [[int(n.spike_count.sum()) for n in s.neurons.values()] for s in (snn, again)]
+    assert sorted(counts[0]) == sorted(counts[1])
+    assert sum(counts[0]) > 0
+    levels = [sorted(str(layer.levels) for layer in s.layers) for s in (snn, again)]
+    assert levels[0] == levels[1]
+
+
+def simulated(graph: Any, x: Any, num_steps: int) -> Any:
+    """A chain of NIR nodes, run as the page on chips tells a reader to."""
+    chain = ["input"] if "input" in graph.nodes else [next(iter(graph.inputs))]
+    following = dict(graph.edges)
+    while chain[-1] in following:
+        chain.append(following[chain[-1]])
+    nodes = [graph.nodes[name] for name in chain]
+    state = {i: [node.metadata["ecl_start"] * node.v_threshold, 0]
+             for i, node in enumerate(nodes) if isinstance(node, nir.IF)}  # fmt: skip
+    total = 0
+    for _ in range(num_steps):
+        value = x
+        for i, node in enumerate(nodes):
+            if isinstance(node, nir.Affine):
+                value = value @ node.weight.T + node.bias
+            elif isinstance(node, nir.Scale):
+                value = value * node.scale
+            elif isinstance(node, nir.IF):
+                lowest, highest = node.metadata["ecl_spikes"]
+                v, n = state[i]
+                v = v + value
+                value = highest * (v >= node.v_threshold)
+                if lowest < 0:
+                    below = v <= node.metadata["ecl_negative_threshold"]
+                    value = value + lowest * (below & (n > node.metadata["ecl_lowest_count"]))
+                state[i] = [v - node.v_threshold * value, n + value]
+        total = total + value
+    return total / num_steps
+
+
+@pytest.mark.parametrize("unit_spikes", [False, True])
+@pytest.mark.parametrize("lower", [-1e-3, -0.25, -float("inf")])
+def test_weights_and_metadata_are_all_that_a_reader_needs(
+    unit_spikes: bool, lower: float, tmp_path: Path
+) -> None:
+    snn = small(negative_threshold=lower, initial_membrane=0.25, unit_spikes=unit_spikes)
+    x = torch.rand(5, 4) * 4 - 2
+    graph = written(ecl.to_nir(snn, x), tmp_path)
+    found = simulated(graph, x.numpy(), 6)
+    expected = snn(x, num_steps=6)
+    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
+    again = ecl.from_nir(graph)
+    torch.testing.assert_close(again(x, num_steps=6), expected)
+    settings = [[n.settings() for n in s.neurons.values()] for s in (snn, again)]
+    assert settings[0] == settings[1]
+
+
+def test_layers_that_nir_lacks_are_listed_with_what_to_do() -> None:
+    net = wired(lambda m, x: m.c(torch.cat([m.p(m.r(m.a(x))), m.p(m.r(m.b(x)))], 1)), a=conv(),
+                b=conv(), r=nn.ReLU(), p=nn.MaxPool2d(2), c=conv(8))  # fmt: skip
+    ann = ecl.prepare(net)
+    ann.train()(torch.rand(8, 2, 6, 6))
+    with pytest.raises(UnsupportedError, match=r"3 place\(s\) [^!]*SignedMaxPool[^!]*AvgPool2d"):
+        ecl.to_nir(ecl.convert(ann), torch.rand(1, 2, 6, 6))
+    norm = ecl.convert(BY_NAME["conv + bn"].prepared(), fold_batchnorms=False)
+    with pytest.raises(UnsupportedError, match=r"batch norm\n[^\n]*\n?.*Call snn.fold_batchnorms"):
+        ecl.to_nir(norm, *BY_NAME["conv + bn"].inputs())
+
+
+def test_an_example_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(InputError, match=r"takes 1 input\(s\); got 2"):
+        ecl.to_nir(small(), torch.rand(1, 4), torch.rand(1, 4))
+
+
+def affine(inputs: int = 4, outputs: int = 4) -> Any:
+    return nir.Affine(np.ones((outputs, inputs), "f4"), np.zeros(outputs, "f4"))
+
+
+def graph_of(nodes: dict[str, Any], edges: list[tuple[str, str]]) -> Any:
+    ends = {"in": nir.Input({"input": np.array([4])}), "out": nir.Output({"output": np.array([4])})}
+    return nir.NIRGraph({**ends, **nodes}, edges, type_check=False)
+
+
+def test_cycles_are_refused() -> None:
+    nodes = {"a": affine(), "b": affine()}
+    edges = [("in", "a"), ("a", "b"), ("b", "a"), ("b", "out")]
+    with pytest.raises(InputError, match="a cycle through a, b"):
+        ecl.from_nir(graph_of(nodes, edges))
+
+
+def test_nodes_that_are_not_known_are_listed() -> None:
+    one = np.ones(4, "f4")
+    nodes = {"lif": nir.LIF(one, one, one, one), "if": nir.IF(one, one)}
+    edges = [("in", "lif"), ("lif", "if"), ("if", "out")]
+    with pytest.raises(UnsupportedError) as caught:
+        ecl.from_nir(graph_of(nodes, edges))
+    assert "lif (LIF): a node of this kind is not known" in str(caught.value)
+    assert "if (IF): its metadata lacks ecl_reset, " in str(caught.value)
+
+
+def test_thresholds_that_differ_within_a_channel_are_refused() -> None:
+    snn = ecl.convert(nn.Sequential(conv(), ecl.ThresholdClip(4, 1.0), conv(4)))
+    graph = ecl.to_nir(snn, torch.rand(1, 2, 6, 6))
+    (neuron,) = (node for node in graph.nodes.values() if isinstance(node, nir.IF))
+    assert neuron.v_threshold.shape == (4, 6, 6)
+    neuron.v_threshold = neuron.v_threshold.copy()
+    neuron.v_threshold[0, 0, 0] = 2
+    with pytest.raises(UnsupportedError, match="its thresholds differ within a channel"):
+        ecl.from_nir(graph)
+
+
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        ([("in", "a"), ("a", "lost")], "name nodes that it lacks: .*lost"),
+        ([("in", "out")], "no edge of the NIR graph leads to a"),
+    ],
+)
+def test_graphs_with_loose_ends_are_refused(edges: list[tuple[str, str]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ecl.from_nir(graph_of({"a": affine()}, edges))
+
+
+def test_only_graphs_are_read() -> None:
+    with pytest.raises(InputError, match=r"takes a nir\.NIRGraph; got dict"):
+        ecl.from_nir({})
