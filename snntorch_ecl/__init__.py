@@ -15,7 +15,7 @@ from ._version import __version__
 from .conversion import calibrate, compensate, convert, convert_pretrained, load, prepare
 from .errors import EclError
 from .graph import ConvertConfig, Site, keep, register
-from .hardware import to_integers
+from .hardware import from_nir, to_integers, to_nir
 from .measurement import Energy, Evaluation, Verification, energy, evaluate, plot_spikes, verify
 from .network import SpikingNetwork
 from .nn import DualThreshold, SignedMaxPool, Stepwise, Temporal, ThresholdClip, reset
@@ -41,6 +41,7 @@ __all__ = [
     "energy",
     "errors",
     "evaluate",
+    "from_nir",
     "functional",
     "keep",
     "load",
@@ -51,5 +52,6 @@ __all__ = [
     "reset",
     "surrogate",
     "to_integers",
+    "to_nir",
     "verify",
 ]
