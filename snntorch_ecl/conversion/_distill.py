@@ -68,6 +68,7 @@ class Distillation:
     def done(self, *, progress: bool) -> tuple[SpikingNetwork, tuple[LayerCorrection, ...]]:
         """The trained network, and how far each layer was and is from the ANN."""
         self.before, self._errors = self._judged()
+        self._keep(self.before, self._errors)
         batches = math.ceil(len(self.fit) / _BATCH)
         bar = tqdm(
             total=2 * self._epochs * batches, desc="compensate", unit="batch",
@@ -77,9 +78,9 @@ class Distillation:
             # Constant currents first: they cost no more than a run of the ANN.
             self._train(bar, settled=True)
             self._train(bar, settled=False)
-        self.after, errors = self._judged()
+        self.snn.load_state_dict(self._state)
         self.snn.reset()
-        pairs = {name: (before, errors[name]) for name, before in self._errors.items()}
+        pairs = {name: (before, self._left[name]) for name, before in self._errors.items()}
         return self.snn, tuple(
             LayerCorrection(name, before.relative, after.relative, float(self.kept))
             for name, (before, after) in {**pairs, "output": (self.before, self.after)}.items()
@@ -122,7 +123,7 @@ class Distillation:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(total, 1))
         replay = Replay(self.snn, thresholds, self.num_steps)
         generator = torch.Generator().manual_seed(0)
-        for _ in range(self._epochs):
+        for epoch in range(self._epochs):
             order = torch.randperm(len(self.fit), generator=generator)
             for numbers in torch.split(order, _BATCH):
                 optimiser.zero_grad()
@@ -132,8 +133,17 @@ class Distillation:
                 schedule.step()
                 self._keep_positive(thresholds)
                 bar.update()
+            if not settled or epoch == self._epochs - 1:
+                error, layers = self._judged()
+                if closer(error, self.after):
+                    self._keep(error, layers)
         for weight, flag in zip(weights, flags, strict=True):
             weight.requires_grad_(flag).grad = None
+
+    def _keep(self, error: Error, layers: dict[str, Error]) -> None:
+        """This is the best network so far: few images are soon learned by heart."""
+        self.after, self._left = error, layers
+        self._state = {name: v.detach().clone() for name, v in self.snn.state_dict().items()}
 
     def _thresholds(self) -> dict[str, nn.Parameter]:
         """Each θ that spikes are worth, as a parameter in the same memory."""

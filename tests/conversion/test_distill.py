@@ -133,6 +133,19 @@ def test_spikes_stay_worth_the_threshold_and_a_file_holds_all(tmp_path: Any) -> 
     assert torch.equal(again(x, num_steps=STEPS), better(x, num_steps=STEPS))
 
 
+def test_what_is_best_on_images_held_out_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps so large that every epoch is worse than the network was."""
+    monkeypatch.setattr("snntorch_ecl.conversion._distill._RATE", 10.0)
+    model = relu_network()
+    snn = ecl.convert(clipped(model, per_channel=True))
+    with pytest.warns(UserWarning, match="returned as it was"):
+        same = distilled(snn, model, epochs=1)
+    assert same.compensation.after == same.compensation.before
+    assert not same.compensation.kept
+    for name, value in snn.state_dict().items():
+        assert torch.equal(same.state_dict()[name], value), name
+
+
 def test_it_is_reproducible() -> None:
     model = relu_network()
     snn = ecl.convert(clipped(model))
