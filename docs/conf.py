@@ -97,7 +97,8 @@ PUBLIC = public_names()
 ELSEWHERE = re.compile(
     r"(torch|snntorch|torchvision|lightning|matplotlib|numpy|rich|typer|typing|collections|pathlib"
     r"|Tensor|Module|GraphModule|nn|Path|Axes|Figure|Table|Any)\b"
-    r"|(T|Network|Norms|Options)$|snntorch_ecl(\.\w+)*\._\w+\.\w+$"  # type variables, internal types
+    r"|(T|Network|Norms|Options)$"  # type variables, internal types
+    r"|snntorch_ecl(\.\w+)*\._\w+\.\w+$"
 )
 
 
