@@ -31,13 +31,14 @@ from snntorch_ecl.errors import EclError
 
 Network = tuple[str, Callable[[], nn.Module], int]
 _SMALL = ("test_", "atto", "femto", "pico", "nano", "xxs", "xxt", "tiny", "_xs", "small", "micro",
-          "mini", "_s", "10", "18", "26", "50")  # fmt: skip
+          "mini", "_s")  # fmt: skip
 
 
-def sounds_small(name: str) -> tuple[int, int]:
-    """A sorting key: names of small networks come first."""
+def sounds_small(name: str) -> tuple[int, int, int]:
+    """A sorting key: small words come first, then small numbers, then short names."""
     rank = next((place for place, word in enumerate(_SMALL) if word in name), len(_SMALL))
-    return rank, len(name)
+    number = re.search(r"\d+", name)
+    return rank, int(number[0]) if number else 0, len(name)
 
 
 def one_each(homes: dict[str, str], every: bool) -> list[str]:

@@ -204,7 +204,7 @@ def takes_a_dtype(node: Node) -> bool:
     """Whether a call takes the dtype of its result from another tensor."""
     dtypes = [a for a in operands(node)[1:] if isinstance(a, Node)]
     asked = [a for a in dtypes if a.target is getattr and a.args[1] == "dtype"]
-    return bool(asked) or (node.target == "to" and bool(dtypes))
+    return bool(asked) or (node.target in ("to", "type_as") and bool(dtypes))
 
 
 def objection(node: Node, facts: GraphFacts) -> str | None:

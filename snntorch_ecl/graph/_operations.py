@@ -174,7 +174,7 @@ TABLE: dict[str, Operation] = {
     "roll": _moves(along(2, "dims"), view=False),
     # ------------------------------------------------------------ copies and dtypes
     "contiguous": _MAYBE_COPY,
-    "to": _MAYBE_COPY,
+    **dict.fromkeys(("to", "type_as"), _MAYBE_COPY),
     "float": _MAYBE_COPY,
     "clone": _COPY,
     # ------------------------------------------------- not affine, but carried exactly
@@ -201,7 +201,7 @@ TABLE: dict[str, Operation] = {
     "clamp": Operation(in_place={"clamp_": "clamp"}),
     "clamp_min": Operation(in_place={"clamp_min_": "clamp_min"}),
     "getattr": Operation(free=True),
-    **dict.fromkeys(("t", "detach", "type_as", "view_as"), _VIEW),
+    **dict.fromkeys(("t", "detach", "view_as"), _VIEW),
     "diagonal": _VIEW,
 }
 

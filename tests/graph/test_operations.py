@@ -93,6 +93,7 @@ ALLOWED: dict[str, Operation] = {
     "interpolate to another's size": lambda x: F.interpolate(
         x[:, :, None, None], size=torch.cat([x[:, :, None, None]] * 2, 3).shape[-2:]
     ).flatten(1),
+    "type_as": lambda x: x.type_as(W) + x.type_as(x),
     "contiguous, clone, float": lambda x: x.contiguous().clone().float().to(torch.float32),
 }
 
