@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from .. import functional as F
 from .._util.checks import at, check_neuron, check_num_steps, check_threshold
-from .._util.torch_internals import can_be_read, version_of
-from ..errors import StateError
 from ..functional import _fused
 from ..functional._channels import as_text, over_channels
 from ._snntorch import CarefulLeaky
@@ -130,8 +128,8 @@ class DualThreshold(Temporal, CarefulLeaky):
             if self.init_hidden:
                 raise TypeError("`mem` should not be passed as an argument: `init_hidden=True`")
             self._go_on_from(mem)
-        elif not torch.compiler.is_compiling():
-            self._notice_changes()
+        elif not torch.compiler.is_compiling() and self._state.is_zeroed(self.qualified_name):
+            self.mem = self.mem
         if num_steps is None:
             spk, state, mem_sum = self._advance(_one_step, input_, input_)
         else:
@@ -143,23 +141,6 @@ class DualThreshold(Temporal, CarefulLeaky):
         if not (self.init_hidden or torch.compiler.is_compiling()):
             self._returned.remember(state.mem, state.spike_count)
         return spk if self.init_hidden and not self.output else (spk, state.mem)
-
-    def _notice_changes(self) -> None:
-        """A membrane that was set to zero in place is fresh; the count of any other is unknown."""
-        mem, changes = self._last
-        if (
-            mem is None
-            or mem is not self._state.get()[0]
-            or version_of(mem) == changes
-            or not can_be_read(mem)
-        ):
-            return
-        if bool(mem.detach().any()):
-            raise StateError(
-                f"{at(self.qualified_name)}mem was changed in place, so its net spike count is not "
-                "known: assign `neuron.mem = mem` to begin there with count 0, or call reset_mem()"
-            )
-        self._set_state(mem, None)
 
     def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> _fused.Scanned:
         threshold = over_channels(self._theta(), one_step, self.qualified_name)
@@ -189,7 +170,6 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     # Membrane and net spike count; the count is None until the first step after a reset.
     _state: BatchState
-    _last: tuple[Tensor | None, int] = None, 0  # the membrane, and how often it had been changed
     _mem_sum: Tensor | None
     _thread: int | None = None  # the one that runs it, from begin() to end()
 
@@ -208,8 +188,6 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def _set_state(self, mem: Tensor, count: Tensor | None, mem_sum: Tensor | None = None) -> None:
         self._state.set(mem, count)
-        if not torch.compiler.is_compiling():
-            self._last = mem, version_of(mem)
         self._mem_sum = mem_sum  # the compiled time loop computes it
 
     @property
@@ -249,9 +227,7 @@ class DualThreshold(Temporal, CarefulLeaky):
     def begin(self) -> None:
         """Make the neuron fresh and free its state; check the settings once for the run."""
         self._state.clear()
-        self._last = None, 0
-        self._mem_sum = None
-        self._checked = False
+        self._mem_sum, self._checked = None, False
         if torch.compiler.is_compiling():
             return
         self._thread = get_ident()
@@ -269,7 +245,6 @@ class DualThreshold(Temporal, CarefulLeaky):
     def park(self) -> None:
         """Store the state of this group of images; begin the next group fresh."""
         self._state.park()
-        self._last = None, 0
 
     def end(self) -> None:
         """Join the stored states of all groups."""
@@ -284,9 +259,7 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def _init_mem(self) -> None:
         self._state = BatchState(torch.zeros(0), None)
-        self._last = None, 0
-        self._mem_sum = None
-        self._returned = Counts()
+        self._mem_sum, self._returned = None, Counts()
 
     def _go_on_from(self, mem: Tensor) -> None:
         """Adopt a membrane that the caller passes, if this neuron returned it or it is zero."""
@@ -307,12 +280,11 @@ class DualThreshold(Temporal, CarefulLeaky):
         return self
 
     def _without_state(self) -> dict[str, Any]:
-        fresh: dict[str, Any] = {
+        fresh = {
             "_state": BatchState(torch.zeros(0), None),
             "_mem_sum": None,
             "_thread": None,
         }
-        fresh["_last"] = (None, 0)
         return {**self.__dict__, **fresh, "_returned": Counts(), "fused": False}
 
     def extra_repr(self) -> str:
@@ -325,5 +297,4 @@ class DualThreshold(Temporal, CarefulLeaky):
 def _one_step(
     current: Tensor, *, state: F.State | None, threshold: Tensor, **settings: Any
 ) -> tuple[Tensor, F.State]:
-    state = F.fresh_state(current) if state is None else state
-    return F.dual_threshold_step(current, state, threshold, **settings)
+    return F.dual_threshold_step(current, state or F.fresh_state(current), threshold, **settings)

@@ -39,22 +39,43 @@ class BatchState:
         """Make it fresh, and drop the stored parts."""
         self._parts: list[tuple[Tensor | None, ...]] = [self._fresh]
         self._parked: list[tuple[Tensor | None, ...]] = []
+        self._changes: int | None = None  # how often the membrane had been changed in place
 
     def get(self) -> tuple[Any, ...]:
         """The state of the whole batch."""
         if len(self._parts) > 1:
             columns = zip(*self._parts, strict=True)
             self._parts = [tuple(_joined(column) for column in columns)]
+            self._changes = None
         return self._parts[0]
 
     def set(self, *tensors: Tensor | None) -> None:
         """Replace the state."""
         self._parts = [tensors]
+        first = None if torch.compiler.is_compiling() else tensors[0]
+        self._changes = None if first is None else version_of(first)
+
+    def is_zeroed(self, name: str) -> bool:
+        """Whether the membrane was set to zero in place, which makes a neuron fresh.
+
+        Another change in place leaves no count.
+        """
+        mem = self._parts[0][0]
+        if self._changes is None or mem is None or len(self._parts) > 1:
+            return False
+        if version_of(mem) == self._changes or not can_be_read(mem):
+            return False
+        if bool(mem.detach().any()):
+            raise StateError(
+                f"{at(name)}mem was changed in place, so its net spike count is not known: assign "
+                "`neuron.mem = mem` to begin there with count 0, or call reset_mem()"
+            )
+        return True
 
     def park(self) -> None:
         """Store the state and go on from a fresh one."""
         self._parked.append(self.get())
-        self._parts = [self._fresh]
+        self._parts, self._changes = [self._fresh], None
 
     def unpark(self) -> None:
         """Put the stored parts before the present one."""

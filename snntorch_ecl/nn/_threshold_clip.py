@@ -16,6 +16,8 @@ from .._util.torch_internals import can_be_read, inside_ddp
 from ..errors import ConfigError, InputError, StateError, ThresholdUnsetError
 from ..functional._activation import clip_unchecked
 from ..functional._channels import as_text, over_channels
+from ._per_channel import contradicts, single_over_unset
+from ._quantiles import positive_quantiles
 
 # λ starts at a value that one positive activation in a thousand exceeds.
 _STARTING_QUANTILE = 0.999
@@ -87,16 +89,14 @@ class ThresholdClip(nn.Module):
         check_levels(levels)
         if ceiling is not None and not (ceiling > 0 and math.isfinite(ceiling)):
             raise ConfigError(f"ceiling must be finite and > 0, or None; got {ceiling!r}")
-        self.levels = levels
-        self._per_channel = per_channel
+        self.levels, self._per_channel = levels, per_channel
         self.ceiling = ceiling
-        # NaN means "unset": it needs no extra key in the state_dict, and if it were ever used the
-        # output would show it.
+        # NaN means "unset": no extra key in the state_dict, and an output that would show it.
         self.raw_threshold = nn.Parameter(torch.tensor(math.nan))
-        self._seen_set = False  # what `raw_threshold` said when it was last read
+        # What `raw_threshold` said when it was last read; one λ for all channels was given.
+        self._seen_set = self._one_given = False
         # A compiled graph is made anew for each value that it reads: it reads no count.
         self._follows, self._batches_left = False, 0
-        self._one_given = False  # one λ for all channels was assigned or loaded on purpose
         self._breaks_graphs = False  # λ was set amid compiled code, which can be left again
         self.qualified_name = ""  # for errors; prepare() sets it
         if threshold is not None:
@@ -109,13 +109,9 @@ class ThresholdClip(nn.Module):
 
     @per_channel.setter
     def per_channel(self, value: bool) -> None:
-        if self.is_set and bool(value) != (self.raw_threshold.ndim == 1):
-            raise ConfigError(
-                f"{at(self.qualified_name)}per_channel={value}, but λ is set, with shape "
-                f"{list(self.raw_threshold.shape)}: assign `clip.threshold` in the other shape, or "
-                "call clip.unset() first"
-            )
-        self._per_channel = bool(value)
+        if self.is_set and value != (self.raw_threshold.ndim == 1):
+            raise contradicts(self.qualified_name, value, self.raw_threshold)
+        self._per_channel = value
 
     @property
     def is_set(self) -> bool:
@@ -124,11 +120,7 @@ class ThresholdClip(nn.Module):
         # A number is read five times faster than `any()` runs.
         unset = math.isnan(raw.item()) if raw.numel() == 1 else bool(raw.isnan().any())
         if not (unset or self._seen_set or raw.ndim) and self._per_channel and not self._one_given:
-            raise StateError(
-                f"{at(self.qualified_name)}a single λ was copied over a clip of one λ a channel "
-                "that was unset, as `vector_to_parameters` does: what followed in the vector has "
-                "gone to the wrong places. Set the thresholds first, or use load_state_dict"
-            )
+            raise single_over_unset(self.qualified_name)
         self._seen_set = not unset
         return self._seen_set
 
@@ -224,7 +216,7 @@ class ThresholdClip(nn.Module):
                 f"leads to NaN or infinite activations, shape {list(x.shape)}; check the data "
                 "and the layers before it"
             )
-        (whole,) = _positive_quantiles(activations.reshape(1, -1), _STARTING_QUANTILE)
+        (whole,) = positive_quantiles(activations.reshape(1, -1), _STARTING_QUANTILE)
         if whole < SMALLEST_THRESHOLD:
             return
         if not self._per_channel:
@@ -236,7 +228,7 @@ class ThresholdClip(nn.Module):
                     f"{list(x.shape)}"
                 )
             rows = activations.transpose(0, 1).flatten(1)
-            (channels,) = _positive_quantiles(rows, _STARTING_QUANTILE)
+            (channels,) = positive_quantiles(rows, _STARTING_QUANTILE)
             # A channel without positive activations in this batch starts at the layer's λ.
             self.threshold = torch.where(channels >= SMALLEST_THRESHOLD, channels, whole)
         self._follow_for(_BATCHES_TO_FOLLOW)
@@ -262,7 +254,7 @@ class ThresholdClip(nn.Module):
         x, threshold = x.detach(), F.positive(raw.detach())
         rows = x.reshape(1, -1) if threshold.numel() == 1 else x.transpose(0, 1).flatten(1)
         rows = self._unclipped(rows[:, :: -(-rows.shape[1] // _ENOUGH) or 1]).float()
-        quantiles = _positive_quantiles(rows, 1 - _MOST_CLIPPED, _STARTING_QUANTILE)
+        quantiles = positive_quantiles(rows, 1 - _MOST_CLIPPED, _STARTING_QUANTILE)
         many, most = (quantile.reshape(raw.shape) for quantile in quantiles)
         aim = torch.where((many > threshold) & most.isfinite(), most, threshold)
         if inside_ddp() and world_size() > 1:
@@ -296,16 +288,6 @@ class ThresholdClip(nn.Module):
             return f"levels={self.levels}, threshold=unset, per_channel={self.per_channel}"
         raw = F.positive(self.raw_threshold.detach())
         return f"levels={self.levels}, threshold={as_text(raw)}, per_channel={raw.ndim == 1}"
-
-
-def _positive_quantiles(rows: Tensor, *shares: float) -> list[Tensor]:
-    """Quantiles of the positive values in each row; 0 where there are none."""
-    # By sorting: torch.quantile refuses more than 16 million elements.
-    zeros = (rows <= 0).sum(1)
-    positives = rows.shape[1] - zeros
-    ordered = rows.sort(1).values
-    ranks = [zeros + (positives * share).ceil().long() for share in shares]
-    return [ordered.gather(1, (rank - 1).clamp_min(0)[:, None]).squeeze(1) for rank in ranks]
 
 
 def settled(network: nn.Module) -> bool:

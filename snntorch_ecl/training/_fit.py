@@ -89,7 +89,6 @@ def fit(
         )
     require("lightning.pytorch", extra="train")
     from . import _lightning as parts  # the one module that needs Lightning as it is imported
-    from ._stopping import StopOnSignal
 
     # Numbers of its own from here on: the first batch may pass through dropout.
     with (
@@ -99,7 +98,7 @@ def fit(
         named_errors(output_dir),
     ):
         last = None if output_dir is None else output_dir / "last.ckpt"
-        stop = StopOnSignal(last)
+        stop = parts.StopOnSignal(last)
         trainer = parts.make_trainer(
             config,
             output_dir=output_dir,

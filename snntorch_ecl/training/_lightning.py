@@ -33,7 +33,7 @@ from ..settings import TrainConfig
 from ._distillation import Teacher
 from ._progress import EpochBar
 from ._sampling import EpochSampler, Indexed
-from ._stopping import StopOnSignal
+from ._stopping import StopOnSignal as StopOnSignal
 from ._thresholds import parameter_groups
 
 Pairs = Dataset[tuple[Tensor, Any]]
