@@ -66,9 +66,9 @@ def compensate(
 
     Every fourth image is held out, for ``distill`` every eighth. A layer's correction is kept, or
     a half or a quarter of it, only if it brings the layer's output on these images closer to the
-    ANN's; of ``distill``'s epochs the one whose outputs are closest. If in the end the network's outputs on them are no closer, the network is returned as it
-    was, with a warning. What was tried and kept is in the network's attribute ``compensation``:
-    ``print`` it.
+    ANN's; of ``distill``'s epochs the one whose outputs are closest. If in the end the network's
+    outputs on them are no closer, the network is returned as it was, with a warning. What was
+    tried and kept is in the network's attribute ``compensation``: ``print`` it.
 
     Memory holds a few images at a time, however many images and steps there are. What waits is in
     temporary files (in ``TMPDIR``): the images for ``distill``; for the others the spikes of one
