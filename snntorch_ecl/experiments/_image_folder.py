@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from .._util.optional import require
 from ..errors import DataError
+from ._image_file import read_image
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -93,11 +94,7 @@ class Preparation:
         """
         pillow = require("PIL.Image", extra="demo")
         kind = "L" if len(self.mean) == 1 else "RGB"
-        try:
-            with pillow.open(path) as opened:
-                image = opened.convert(kind)
-        except Exception as error:  # Pillow has no base class for what damaged headers lead to
-            raise DataError(f"{path} is not a readable image ({error}); remove it") from error
+        image = read_image(path, mode=kind)
         short = round(self.size * 256 / 224) if self.size > 64 else self.size
         scale = short / min(image.size)
         if scale != 1:
