@@ -125,7 +125,7 @@ class Bench:
 
     def accuracy(self, snn: ecl.SpikingNetwork, num_steps: int) -> tuple[float, ...]:
         data = zip(self.images.split(BATCH), self.labels.split(BATCH), strict=True)
-        return ecl.evaluate(snn.fuse(), data, num_steps=num_steps, progress=False).accuracy
+        return ecl.evaluate(snn.compile(), data, num_steps=num_steps, progress=False).accuracy
 
     def share_right(self, ann: nn.Module) -> float:
         """Accuracy of an ANN."""
