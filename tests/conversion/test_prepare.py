@@ -91,7 +91,9 @@ def test_prepare_and_convert_leave_the_model_untouched(net: Net) -> None:
 
 @pytest.mark.parametrize("verb", [ecl.prepare, ecl.convert])
 @pytest.mark.parametrize(
-    "last", [nn.Hardshrink(), neuron_class("Untraceable")(), nn.ReLU()], ids=lambda m: type(m).__name__
+    "last",
+    [nn.Hardshrink(), neuron_class("Untraceable")(), nn.ReLU()],
+    ids=lambda m: type(m).__name__,
 )
 def test_a_failing_call_leaves_the_model_untouched(verb: Any, last: nn.Module) -> None:
     model = nn.Sequential(

@@ -1,10 +1,7 @@
-"""A training run: resumed, killed, out of room, spread over processes: nothing is lost."""
+"""A training run: what it leaves behind, where it starts, and how it is spread over processes."""
 
 import csv
 import json
-import os
-import resource
-import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -15,12 +12,12 @@ from torch.utils.data import TensorDataset
 
 from snntorch_ecl import ThresholdClip, models
 from snntorch_ecl._util.processes import Place
-from snntorch_ecl.errors import CheckpointError, ConfigError, DataError, InputError, StateError
+from snntorch_ecl.errors import ConfigError, DataError, InputError
 from snntorch_ecl.experiments import load_data, run_training
 from snntorch_ecl.experiments._curves import read_curves
 from snntorch_ecl.models import load_ann
 from snntorch_ecl.settings import TrainConfig
-from snntorch_ecl.training._lightning import AtomicCheckpoints, Classifier, Data
+from snntorch_ecl.training._lightning import Data
 
 from ..helpers.runs import CLASSES, experiment, image_folder, python
 
@@ -40,13 +37,6 @@ def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_ann(folder / "ann.safetensors").ann.state_dict()
-
-
-def assert_same_weights(one: Path, other: Path) -> None:
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
 
 
 # ------------------------------------------------------------------------------------- files
@@ -100,108 +90,6 @@ def test_the_threshold_of_every_layer_is_logged_each_epoch(whole: Path) -> None:
         assert logged[-1] == pytest.approx(clip.threshold.item(), rel=1e-5)
 
 
-# ------------------------------------------------------------------------------ interruption
-
-
-def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    root: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stops_in_the_middle_of_an_epoch(self: Classifier, batch: object, index: int) -> object:
-        if (self.current_epoch, index) == (1, 2):
-            raise RuntimeError("power cut")
-        return step(self, batch, index)  # type: ignore[arg-type]
-
-    step = Classifier.training_step
-    monkeypatch.setattr(Classifier, "training_step", stops_in_the_middle_of_an_epoch)
-    with pytest.raises(RuntimeError, match="power cut"):
-        run_training(experiment(root), tmp_path / "run", progress=False)
-    monkeypatch.undo()
-    assert not (tmp_path / "run" / "ann.safetensors").exists()
-    torch.manual_seed(1234)  # whatever the new process has done before
-    run_training(experiment(root), tmp_path / "run", resume=True, progress=False)
-    assert_same_weights(tmp_path / "run", whole)
-    # The curves of both slices are there, and those of one that was never cut.
-    assert read_curves(tmp_path / "run") == read_curves(whole)
-    with (tmp_path / "run" / "logs" / "version_1" / "metrics.csv").open() as file:
-        assert {row["epoch"] for row in csv.DictReader(file)} <= {"1", "2", ""}  # not from 0 again
-
-
-def test_a_run_killed_while_it_writes_a_checkpoint_loses_only_the_steps_since_the_last(
-    root: Path, whole: Path, tmp_path: Path
-) -> None:
-    killed = python(
-        """
-        import os, signal, sys
-        from pathlib import Path
-        import torch
-        from tests.helpers.runs import experiment
-        from snntorch_ecl.experiments import run_training
-
-        folder, root, whole_save, written = Path(sys.argv[1]), Path(sys.argv[2]), torch.save, []
-
-        def save(checkpoint, file, *rest, **options):
-            if checkpoint["epoch"] == 1:  # half of it, then the end
-                file.write(b"PK" + bytes(100_000)); file.flush()
-                os.kill(os.getpid(), signal.SIGKILL)
-            whole_save(checkpoint, file, *rest, **options)
-
-        torch.save = save
-        run_training(experiment(root), folder / "run", progress=False)
-        """,
-        tmp_path,
-        root,
-    )
-    assert killed.returncode == -9, killed.stderr
-    last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=False)
-    assert last["epoch"] == 0  # the first epoch's, whole
-    run_training(experiment(root), tmp_path / "run", resume=True, progress=False)
-    assert_same_weights(tmp_path / "run", whole)
-
-
-def test_resuming_a_finished_run_trains_no_further(root: Path, whole: Path, tmp_path: Path) -> None:
-    before = weights(whole)
-    run_training(experiment(root), whole, resume=True, progress=False)
-    assert all(torch.equal(value, before[name]) for name, value in weights(whole).items())
-
-
-def test_a_folder_with_a_run_is_not_overwritten(root: Path, whole: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
-    with pytest.raises(
-        ConfigError, match=r"whole already holds ann\.safetensors; resume its run \(--resume"
-    ):
-        run_training(experiment(root), whole, progress=False)
-    assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
-
-
-def test_trained_files_without_settings_are_not_overwritten(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "ann.safetensors").write_bytes(b"precious")
-    for resume, message in ((False, "already holds ann"), (True, "but no config.json")):
-        with pytest.raises(ConfigError, match=message):
-            run_training(experiment(root), tmp_path, resume=resume, progress=False)
-    assert [p.name for p in tmp_path.iterdir()] == ["ann.safetensors"]
-    assert (tmp_path / "ann.safetensors").read_bytes() == b"precious"
-
-
-def test_a_run_without_its_last_checkpoint_does_not_begin_again(
-    root: Path, whole: Path, tmp_path: Path
-) -> None:
-    run = Path(shutil.copytree(whole, tmp_path / "run"))
-    (run / "last.ckpt").unlink()
-    before = weights(run)
-    with pytest.raises(ConfigError, match=r"but no last\.ckpt"):
-        run_training(experiment(root), run, resume=True, progress=False)
-    assert all(torch.equal(value, before[name]) for name, value in weights(run).items())
-
-
-@pytest.mark.parametrize("size", [0, 1000])
-def test_a_damaged_checkpoint_is_named(root: Path, whole: Path, tmp_path: Path, size: int) -> None:
-    run = Path(shutil.copytree(whole, tmp_path / "run"))
-    with (run / "last.ckpt").open("r+b") as file:
-        file.truncate(size)
-    with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged"):
-        run_training(experiment(root), run, resume=True, progress=False)
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_corrupt_image_is_one_line_whoever_reads_it(tmp_path: Path, workers: int) -> None:
     root = image_folder(tmp_path / "images")
@@ -217,77 +105,6 @@ def test_a_corrupt_image_is_one_line_whoever_reads_it(tmp_path: Path, workers: i
 def test_a_network_for_other_images_is_named_before_it_trains(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be run on these images \[3, 8, 8\]"):
         run_training(experiment(root, model="digit_net"), tmp_path, progress=False)
-
-
-def test_a_run_is_not_resumed_with_other_settings(root: Path, whole: Path) -> None:
-    other = experiment(root, levels=8, train={"lr": 0.3})
-    with pytest.raises(ConfigError, match=r"levels was 4, now 8; train\.lr was 0\.02, now 0\.3"):
-        run_training(other, whole, resume=True, progress=False)
-
-
-def test_a_run_that_stopped_before_its_first_checkpoint_leaves_the_folder_free(
-    root: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(DataError, match="fewer than batch_size=64"):
-        run_training(experiment(root, train={"batch_size": 64}), tmp_path, progress=False)
-    run_training(experiment(root, train={"epochs": 1}), tmp_path, progress=False)
-
-
-@pytest.mark.parametrize("text", ["{", "{}", '{"config": 3}', "[]"])
-def test_damaged_settings_are_named(root: Path, tmp_path: Path, text: str) -> None:
-    (tmp_path / "config.json").write_text(text)
-    (tmp_path / "last.ckpt").write_bytes(b"")
-    with pytest.raises(DataError, match=r"config\.json does not hold the settings of a run"):
-        run_training(experiment(root), tmp_path, resume=True, progress=False)
-
-
-# --------------------------------------------------------------------------- things going wrong
-
-
-def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def explodes(self: Classifier, batch: object, index: int) -> object:
-        images, labels = batch  # type: ignore[misc]
-        return step(self, (images * (torch.nan if self.current_epoch == 1 else 1), labels), index)
-
-    step = Classifier.training_step
-    monkeypatch.setattr(Classifier, "training_step", explodes)
-    with pytest.raises(StateError, match=r"loss became nan at step 4 \(epoch 1\)"):
-        run_training(experiment(root), tmp_path, progress=False)
-    kept = torch.load(tmp_path / "last.ckpt", weights_only=False)
-    assert kept["epoch"] == 0
-    assert all(bool(v.isfinite().all()) for v in kept["state_dict"].values())
-
-
-def test_a_full_disk_is_named_and_the_old_checkpoint_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "last.ckpt"
-    AtomicCheckpoints().save_checkpoint({"epoch": 0}, path)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-        with pytest.raises(
-            StateError, match=r"last\.ckpt cannot be written.*too large\. Make room"
-        ):
-            AtomicCheckpoints().save_checkpoint({"epoch": 1, "w": torch.zeros(10_000)}, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert torch.load(path)["epoch"] == 0
-    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
-
-
-@pytest.mark.parametrize(
-    ("number", "words"), [(28, "No space left on device. Make room"), (30, "Choose a folder")]
-)
-def test_a_disk_that_fills_up_or_becomes_read_only_while_logging_is_named(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
-) -> None:
-    def fails(*args: object, **options: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("lightning.fabric.loggers.csv_logs._ExperimentWriter.save", fails)
-    with pytest.raises(StateError, match=rf"{tmp_path.name} cannot be written to.*{words}"):
-        run_training(experiment(root), tmp_path, progress=False)
 
 
 # ------------------------------------------------------------------------------ beyond the paper

@@ -6,10 +6,8 @@ neurons is exact.
 
 from __future__ import annotations
 
-import pickle
 from collections import namedtuple
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -19,36 +17,17 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 import snntorch_ecl as ecl
-from snntorch_ecl.errors import ConfigError, EclError, InputError, TraceError, UnsupportedError
+from snntorch_ecl.errors import EclError, TraceError, UnsupportedError
+from tests.helpers.examples import IMAGES, LEVELS, around, keywords, moved, unpacked
 from tests.helpers.parts import close, wired
 
 OLD_TORCH = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14)
-LEVELS = 4
-IMAGES = torch.randn(3, 4, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
 Pair = namedtuple("Pair", ["first", "second"])
+
+
 pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
-
-
-@dataclass
-class Fields:
-    logits: Tensor
-    hidden: Tensor | None = None
-
-
-def around(operation: Callable[..., Any], **parts: Any) -> nn.Module:
-    """Images ``[B, 4, 6, 6]`` through a neuron and the operation."""
-
-    def forward(m: Any, x: Tensor) -> Any:
-        y = m.clip(m.conv(x))
-        return operation(m, y) if parts else operation(y)
-
-    clip = ecl.ThresholdClip(LEVELS, 0.75)
-    return wired(forward, conv=nn.Conv2d(4, 4, 1), clip=clip, **parts).eval()
-
-
-def unpacked(x: Tensor) -> Tensor:
-    h, w = x.shape[2:]
-    return F.interpolate(x[:, :, : h // 2], size=(h, w))
 
 
 def asserted(x: Tensor) -> Tensor:
@@ -78,12 +57,6 @@ def is_a_tensor(x: Tensor) -> Tensor:
     if not isinstance(x, Tensor):
         raise TypeError("no tensor")
     return x.flatten(1)
-
-
-def moved(x: Tensor) -> Tensor:
-    """As fused attention does: the batch is dimension 1 for a while."""
-    q, k = x.flatten(2).reshape(x.shape[0], 2, 2, 36).permute(1, 0, 2, 3).unbind(0)
-    return q - 2 * k
 
 
 def windows(x: Tensor) -> Tensor:
@@ -204,21 +177,6 @@ def test_without_an_example_the_error_says_that_one_helps(
         ecl.prepare(around(lambda x: operation(x).transpose(0, 0)))
 
 
-# ------------------------------------------------------------------------- inputs and outputs
-
-
-def keywords() -> nn.Module:
-    def forward(
-        m: Any, pixels: Tensor | None = None, mask: Tensor | None = None, k: int = 2
-    ) -> Any:
-        if pixels is None:
-            raise ValueError("no pixels")
-        y = m.relu(m.fc(pixels))
-        return Fields(logits=y * k if mask is None else y * mask)
-
-    return wired(forward, fc=nn.Linear(3, 2), relu=nn.ReLU()).eval()
-
-
 def test_inputs_are_those_of_the_example_and_outputs_may_be_dataclasses() -> None:
     model, x = keywords(), torch.rand(5, 3)
     ann = ecl.prepare(model, example={"pixels": x})
@@ -238,73 +196,3 @@ def test_two_inputs_by_position_and_an_output_that_is_a_named_tuple() -> None:
     found = snn(*inputs, num_steps=4)
     assert isinstance(found, Pair)
     assert close(found, model(*inputs), 1e-6)
-
-
-@pytest.mark.parametrize(
-    ("example", "text"),
-    [
-        ({"image": torch.rand(2, 3)}, "unknown ['image']"),
-        ((torch.rand(2, 3),) * 4, "unknown ['input 3']"),
-        (torch.tensor(1.0), "got [] for pixels"),
-        ({"pixels": torch.rand(2, 3), "mask": torch.rand(3, 3)}, "one batch size"),
-        ([[1.0]], "got list for pixels"),
-    ],
-)
-def test_an_example_that_does_not_fit_is_named(example: Any, text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        ecl.prepare(keywords(), example=example)
-    assert text in str(caught.value)
-
-
-def test_an_example_of_wrong_sizes_is_named_with_the_line() -> None:
-    with pytest.raises(TraceError) as caught:
-        ecl.prepare(around(lambda x: x @ torch.rand(5, 5)), example=IMAGES)
-    for part in ("test_example.py:", "shapes of example=", "top level (Wired)"):
-        assert part in str(caught.value)
-
-
-# ---------------------------------------------------------------------------------- afterwards
-
-
-def test_sizes_that_were_read_hold_for_the_network() -> None:
-    other = torch.rand(2, 4, 8, 8)
-    for ann in (ecl.prepare(around(unpacked), example=IMAGES),):
-        for net in (ann, pickle.loads(pickle.dumps(ann)), ecl.prepare(ann)):
-            assert net(IMAGES).shape == (3, 4, 6, 6)
-            with pytest.raises(InputError, match=r"\['B', 4, 6, 6\], and its code has read"):
-                net(other)
-            with pytest.raises(InputError, match=r"Prepare it with an example of the new shape"):
-                ecl.convert(net)(other, num_steps=2)
-
-
-def test_sizes_that_were_not_read_may_change() -> None:
-    ann = ecl.prepare(around(lambda x: x.mean((-1, -2))), example=IMAGES)
-    assert ann(torch.rand(2, 4, 8, 8)).shape == (2, 4)
-    with pytest.raises(InputError, match="x has shape"):
-        ann(torch.rand(2, 4, 8))
-
-
-def test_a_pickled_network_still_knows_its_example() -> None:
-    ann = ecl.prepare(around(moved), example=IMAGES)
-    snn = ecl.convert(pickle.loads(pickle.dumps(ann)))
-    assert close(snn(IMAGES, num_steps=LEVELS), ann(IMAGES), 1e-5)
-
-
-def test_a_network_with_an_example_is_saved_and_loaded(tmp_path: Any) -> None:
-    snn = ecl.convert(around(moved), example=IMAGES)
-    loaded = ecl.load(snn.save(tmp_path / "snn"), around(moved), example=IMAGES)
-    assert torch.equal(loaded(IMAGES, num_steps=3), snn(IMAGES, num_steps=3))
-
-
-def test_the_type_and_the_device_are_those_of_the_run() -> None:
-    model = around(lambda x: x.to(x.dtype) + torch.ones(1, dtype=torch.float64).to(x))
-    ann = ecl.prepare(model, example=IMAGES).double()
-    assert ann(IMAGES.double()).dtype is torch.float64
-
-
-def test_the_models_numbers_are_left_alone() -> None:
-    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout()).train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    ann = ecl.prepare(model, example=IMAGES)
-    assert all(torch.equal(ann.state_dict()[n], v) for n, v in before.items())
-    assert {m.training for m in ann.modules()} == {True}
