@@ -58,7 +58,7 @@ def test_conversion_without_training_is_measured_and_goes_on_where_it_was(
 
 def test_all_settings_are_there_once() -> None:
     rows = list(script("training_free").rows())
-    assert len(rows) == len(set(rows)) == 2 * 2 * 2 * 3 + 2
+    assert len(rows) == len(set(rows)) == 2 * 2 * 2 * 3 + 3
 
 
 @pytest.mark.slow

@@ -69,8 +69,9 @@ def convert_pretrained(
 
     Example:
         >>> import torch
+        >>> _ = torch.manual_seed(0)
         >>> relu_network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
-        >>> data = [torch.rand(64, 8)]
+        >>> data = [torch.randn(256, 8)]
         >>> snn = convert_pretrained(relu_network, data, num_steps=4, progress=False)
         >>> snn(torch.rand(3, 8), num_steps=4).shape
         torch.Size([3, 2])

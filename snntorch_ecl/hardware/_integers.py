@@ -40,6 +40,7 @@ class IntegerNetwork(SpikingNetwork):
         options: The settings, as ``integers`` shows them.
 
     Example:
+        >>> from torch import nn
         >>> from snntorch_ecl import ThresholdClip, convert
         >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
         >>> snn = to_integers(convert(ann))
@@ -152,6 +153,7 @@ def to_integers(
         InputError: The data is outside the inputs' range.
 
     Example:
+        >>> from torch import nn
         >>> from snntorch_ecl import ThresholdClip, convert
         >>> ann = nn.Sequential(nn.Linear(8, 16), ThresholdClip(4, 1.0), nn.Linear(16, 2))
         >>> snn, images = to_integers(convert(ann)), torch.rand(3, 8)

@@ -29,6 +29,7 @@ class SignedMaxPool(Difference):
         StateError: The shape changed in the middle of a sequence.
 
     Example:
+        >>> import torch
         >>> pool = SignedMaxPool(nn.MaxPool1d(2))
         >>> spikes = torch.tensor([[[1.0, 0.0]], [[-1.0, 1.0]], [[0.0, 1.0]]])
         >>> pool(spikes, num_steps=3).flatten().tolist()  # running maxima 1, 1, 2

@@ -28,7 +28,7 @@ def grey():
 
 class Odd(nn.Module):
     def forward(self, x):
-        return nn.functional.elu(x).mean((2, 3))
+        return nn.functional.hardshrink(x).mean((2, 3))
 
 number = 3
 
@@ -162,7 +162,7 @@ WRONG = {
     "a factory that fails": ({"model": "user_nets:fails"}, r"fails\(\) failed: ValueError: no"),
     "no network": ({"model": "user_nets:nothing"}, "returned NoneType"),
     "no classifier": ({"model": "user_nets:wide", "weights": None}, "and not logits"),
-    "unsupported": ({"model": "user_nets:Odd", "weights": None}, "elu"),
+    "unsupported": ({"model": "user_nets:Odd", "weights": None}, "hardshrink"),
     "no file of weights": ({"weights": "none.pt"}, "there is no file none.pt"),
     "other weights": ({"weights": "other.pt"}, r"other\.pt does not fit .*: 0\.bias \(.*in the f"),
     "pickled code": ({"weights": "code.pt"}, r"code\.pt holds more than tensors.*state_dict\(\)"),

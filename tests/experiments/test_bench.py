@@ -1,6 +1,7 @@
 """The benchmark: that it times what it says; how long things take is not tested."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,19 @@ from ..cli.test_cli import invoke
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
 
 
+PLAIN = ("multi-step", "step by step")
+
+
+# That compiled networks answer like plain ones is tested where they are compiled.
+@pytest.mark.parametrize("modes", [PLAIN, pytest.param(tuple(MODES)[1:4], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["digit_net", "resnet20"])
-def test_modes_compute_what_they_are_called(name: str) -> None:
+def test_modes_compute_what_they_are_called(name: str, modes: tuple[str, ...]) -> None:
     subject = build_subject(name, image_size=28, seed=0)
     images = random_images(subject.model, 3, 28, seed=1)
     with torch.no_grad():
         snn = ecl.convert(subject.ann)
         expected = snn(images, num_steps=3)
-        for mode in ("multi-step, compiled", "multi-step", "step by step"):
+        for mode in modes:
             assert torch.allclose(MODES[mode](subject, images)(3), expected, atol=1e-5), mode
 
 
@@ -121,14 +127,20 @@ def test_an_unknown_form_is_refused() -> None:
         BenchConfig(forms=("int8",))
 
 
-def test_the_command_leaves_figures_that_repeat_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("modes", [PLAIN, pytest.param(tuple(MODES), marks=pytest.mark.slow)])
+def test_the_command_leaves_figures_that_repeat_it(
+    tmp_path: Path, modes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        bench_module, "time_modes", partial(time_modes, modes={m: MODES[m] for m in modes})
+    )
     out = tmp_path / "bench"
     result = invoke(
         "bench", "--output-dir", str(out), "--model", "digit_net", "-T", "1", "-T", "2",
         "--batch-size", "2", "--repeats", "2", "--threads", "1",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    for mode in MODES:
+    for mode in modes:
         assert f"digit_net, batch 2: {mode}" in result.stdout
     written = json.loads((out / "bench.json").read_text())
     assert written["figures"]["threads"] == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from snntorch_ecl._util.results import Result
 from snntorch_ecl.experiments import (
     Ablation,
     Bench,
+    ConversionConfig,
+    ConversionResult,
     DemoConfig,
     DemoResult,
     Point,
     Sweep,
     Timing,
 )
+from snntorch_ecl.experiments._conversion_result import Outcome
 from snntorch_ecl.experiments._curves import Curves
 from snntorch_ecl.experiments._demo_digit import DigitRun
 from snntorch_ecl.measurement import (
@@ -41,6 +44,8 @@ from snntorch_ecl.measurement import (
 LAYER = LayerActivity("conv<1>", 0.0625, 0.5, 0.125)
 DUAL = Evaluation(1234, 16, (0.4375,) * 15 + (0.8125,), 0.9375, (0.5,) * 16, (LAYER,))
 PLAIN = Evaluation(1234, 16, (0.3125,) * 16, 0.9375, (0.5,) * 16, (LAYER,))
+MADE = replace(DUAL, agreement=(0.6875,) * 16)
+CHECKED = Verification(40, 4, (LayerCheck("conv<1>", 0.0625, 0.75, 0.125, 0.25),))
 BOTH = {"dual threshold": DUAL, "IF": PLAIN}
 COST = Energy(
     20, 4, (LayerCost("conv<1>", "Conv2d", macs=2000.0, acs=777.0, ann_macs=9000.0),), ("Add",),
@@ -58,8 +63,15 @@ RESULTS: dict[str, tuple[Result, list[str]]] = {
         ["30 images", "0.9", "1.75", "62.50", "no exit", "68.75"],
     ),
     "Verification": (
-        Verification(40, 4, (LayerCheck("conv<1>", 0.0625, 0.75, 0.125, 0.25),)),
+        CHECKED,
         ["conv<1>", "6.25", "75.00", "12.50", "25.00"],
+    ),
+    "ConversionResult": (
+        ConversionResult(
+            ConversionConfig(model="nets:net", images="images"), Path("out"), 256, 2.5,
+            Outcome(MADE, CHECKED, labelled=True, classes=("a", "b"), compensation=None),
+        ),
+        ["1,234 images", "T = 16", "81.25", "68.75", "conv<1>", "75.00"],
     ),
     "Ablation": (
         Ablation((1, 16), BOTH),
@@ -140,7 +152,7 @@ def test_its_plain_data_is_json_and_holds_every_number(name: str) -> None:
     expected = {
         "Evaluation": "0.8125", "Energy": "777.0", "ExitCurve": "0.6875", "Verification": "0.75",
         "Ablation": "0.3125", "Sweep": "0.875", "Bench": "2.2", "Curves": "1.25",
-        "DemoResult": '"out"',
+        "DemoResult": '"out"', "ConversionResult": "0.6875",
     }  # fmt: skip
     assert expected[name] in text
 

@@ -36,7 +36,7 @@ def test_an_example_that_does_not_fit_is_named(example: Any, text: str) -> None:
 def test_an_example_of_wrong_sizes_is_named_with_the_line() -> None:
     with pytest.raises(TraceError) as caught:
         ecl.prepare(around(lambda x: x @ torch.rand(5, 5)), example=IMAGES)
-    for part in ("test_example.py:", "shapes of example=", "top level (Wired)"):
+    for part in ("test_example_kept.py:", "shapes of example=", "top level (Wired)"):
         assert part in str(caught.value)
 
 

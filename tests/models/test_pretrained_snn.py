@@ -113,7 +113,7 @@ def test_figures_that_are_damaged_are_refused(tmp_path: Path) -> None:
     content = plain.read_bytes()
     assert content.count(b'"figures":"{}"') == 1
     plain.write_bytes(content.replace(b'"figures":"{}"', b'"figures":"{]"'))
-    with pytest.raises(CheckpointError, match=r"the figures in .*a\.safetensors are damaged"):
+    with pytest.raises(CheckpointError, match=r"a\.safetensors is damaged: its figures"):
         read_figures(plain)
     with pytest.raises(CheckpointError, match="there is no file"):
         read_figures(tmp_path / "none")

@@ -5,6 +5,7 @@ Fake tensors claim to lie on a CUDA device and have no values, so whoever reads 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,12 @@ from snntorch_ecl.functional import _fused, _scan
 from snntorch_ecl.network import _guards, _pieces, _runner
 from snntorch_ecl.nn import _state, _threshold_clip
 from snntorch_ecl.nn._threshold_clip import clips_of
+
+
+@pytest.fixture(autouse=True)
+def _no_fake_neuron_stays() -> Iterator[None]:
+    yield
+    gc.collect()  # snnTorch's reset would touch their membranes, and there is no CUDA
 
 
 @contextmanager

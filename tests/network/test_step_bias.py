@@ -91,7 +91,9 @@ def test_bad_input_is_refused() -> None:
         compensate(snn, model, [], num_steps=4)
     with pytest.raises(ConfigError, match="num_steps"):
         compensate(snn, model, [images()], num_steps=0)
-    with pytest.raises(ConfigError, match="method must be one of weights, biases, steps; got 'w'"):
+    with pytest.raises(
+        ConfigError, match="method must be one of weights, biases, steps, distill; got 'w'"
+    ):
         compensate(snn, model, [images()], num_steps=4, method="w")  # type: ignore[arg-type]
     other = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU())
     with pytest.raises(ConfigError, match="no activation relu, relu1, relu2: give the network"):
