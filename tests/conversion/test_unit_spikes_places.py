@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,12 +17,7 @@ from tests.helpers.nets import BY_NAME
 from tests.helpers.parts import conv, wired
 from tests.helpers.unit_spikes import assert_the_same, clip, scales, weight
 
-
-@pytest.fixture(autouse=True)
-def _seeded_without_gradients() -> Iterator[None]:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
 
 
 def shared_layer() -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,17 @@ import snntorch_ecl as ecl
 from snntorch_ecl.errors import CheckpointError
 from snntorch_ecl.network._files import NETWORK as _FORMAT
 from snntorch_ecl.network._files import read_tensors, write_tensors
-from tests.helpers.nets import BY_NAME, CATALOGUE, Net
+from tests.helpers.nets import BY_NAME, Net, over_small
 from tests.helpers.parts import clips_of, close, conv, wired
 from tests.helpers.unit_spikes import clip, per_channel, scales
 
-SMALL = [net for net in CATALOGUE if not net.big]
-
-
-over_small_nets = pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)
-
-
-@pytest.fixture(autouse=True)
-def _seeded_without_gradients() -> Iterator[None]:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        yield
+pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
 
 
 # --------------------------------------------------------------------------------------- files
 
 
-@over_small_nets
+@over_small
 @pytest.mark.parametrize("fold", [True, False])
 def test_files_round_trip(net: Net, fold: bool, tmp_path: Path) -> None:
     unit = ecl.convert(net.prepared(), unit_spikes=True, fold_batchnorms=fold)
@@ -46,7 +35,7 @@ def test_files_round_trip(net: Net, fold: bool, tmp_path: Path) -> None:
     assert close(loaded(*net.inputs(), num_steps=3), wanted, tolerance=0.0)
 
 
-@over_small_nets
+@over_small
 def test_files_with_one_threshold_a_channel_round_trip(net: Net, tmp_path: Path) -> None:
     unit = ecl.convert(per_channel(net).float(), unit_spikes=True)
     path = unit.save(tmp_path / "net.safetensors")

@@ -100,7 +100,7 @@ def test_a_forked_process_does_not_keep_the_folder(tmp_path: Path) -> None:
             os._exit(0)
     try:
         with own_folder(tmp_path):
-            pass
+            assert os.waitpid(child, os.WNOHANG) == (0, 0)  # it lives on
     finally:
         os.write(write, b"x")
         os.waitpid(child, 0)

@@ -135,7 +135,7 @@ def originals() -> dict[str, bytes]:
     return {kind: saved(image, kind) for kind in kinds} | {"grey": GREY["PNG"]()}
 
 
-def read_damaged(folder: Path, kind: str, draw: random.Random) -> None:
+def assert_picture_or_one_error(folder: Path, kind: str, draw: random.Random) -> None:
     """Change some bytes or cut the file; it is a picture in colour, or one error with its name."""
     data = bytearray(originals()[kind])
     for _ in range(draw.randrange(4)):
@@ -158,7 +158,7 @@ FUZZED = {"suppress_health_check": [HealthCheck.function_scoped_fixture]}
 def test_a_damaged_image_is_a_picture_or_one_error(
     tmp_path: Path, kind: str, draw: random.Random
 ) -> None:
-    read_damaged(tmp_path, kind, draw)
+    assert_picture_or_one_error(tmp_path, kind, draw)
 
 
 @pytest.mark.slow
@@ -167,4 +167,4 @@ def test_a_damaged_image_is_a_picture_or_one_error(
 def test_many_damaged_images_are_pictures_or_one_error(
     tmp_path: Path, kind: str, seed: int
 ) -> None:
-    read_damaged(tmp_path, kind, random.Random(seed))
+    assert_picture_or_one_error(tmp_path, kind, random.Random(seed))

@@ -30,11 +30,6 @@ ALONE = Place(0, 1)
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return image_folder(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(scope="module")
 def checkpoint(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_training(experiment(root), tmp_path_factory.mktemp("run"), progress=False)
 

@@ -19,25 +19,7 @@ from snntorch_ecl.models import load_ann
 from snntorch_ecl.settings import TrainConfig
 from snntorch_ecl.training._lightning import Data
 
-from ..helpers.runs import CLASSES, experiment, image_folder, python
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return image_folder(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(scope="module")
-def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was never interrupted."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    run_training(experiment(root), folder, progress=False)
-    return folder
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_ann(folder / "ann.safetensors").ann.state_dict()
-
+from ..helpers.runs import CLASSES, experiment, image_folder, python, weights
 
 # ------------------------------------------------------------------------------------- files
 

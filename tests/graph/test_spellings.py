@@ -109,7 +109,7 @@ SHAPED: dict[str, tuple[nn.Module, int]] = {
 }  # fmt: skip
 
 
-def check(model: nn.Module, neurons: int, **example: Any) -> None:
+def assert_converts(model: nn.Module, neurons: int, **example: Any) -> None:
     ann = ecl.prepare(model, **example)
     with torch.no_grad():
         assert torch.equal(ann(X), model(X))
@@ -121,14 +121,14 @@ def check(model: nn.Module, neurons: int, **example: Any) -> None:
 
 @pytest.mark.parametrize(("model", "neurons"), SPELLINGS.values(), ids=SPELLINGS)
 def test_another_spelling_is_the_same_network(model: nn.Module, neurons: int) -> None:
-    check(model, neurons)
+    assert_converts(model, neurons)
 
 
 @pytest.mark.parametrize(("model", "neurons"), SHAPED.values(), ids=SHAPED)
 def test_what_needs_shapes_converts_with_an_example(model: nn.Module, neurons: int) -> None:
     with pytest.raises(UnsupportedError, match="example=images"):
         ecl.prepare(model)
-    check(model, neurons, example=X)
+    assert_converts(model, neurons, example=X)
 
 
 @pytest.mark.parametrize(

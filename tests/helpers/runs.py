@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from snntorch_ecl.models import load_ann
 from snntorch_ecl.settings import DataConfig, ExperimentConfig, TrainConfig
 
 CLASSES = ("blue", "red")
@@ -38,6 +39,11 @@ def experiment(root: Path, **changes: object) -> ExperimentConfig:
         train=TrainConfig(**train),  # type: ignore[arg-type]
         **settings,  # type: ignore[arg-type]
     )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The state dict of a training's network."""
+    return load_ann(folder / "ann.safetensors").ann.state_dict()
 
 
 def python(code: str, *arguments: object, processes: int = 1) -> subprocess.CompletedProcess[str]:

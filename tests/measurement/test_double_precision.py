@@ -28,6 +28,7 @@ class NoDoubleOnDevice(TorchFunctionMode):
         super().__init__()
         self.host: set[int] = set()
         self.kept: list[Tensor] = []  # ids are those of living tensors
+        self.seen = 0  # values on the device
 
     def on_host(self, value: Any) -> bool:
         return id(value) in self.host
@@ -46,6 +47,7 @@ class NoDoubleOnDevice(TorchFunctionMode):
                     self.host.add(id(value))
                     self.kept.append(value)
                 elif not self.on_host(value):
+                    self.seen += 1
                     name = getattr(func, "__name__", func)
                     assert value.dtype != torch.float64, f"{name} makes float64 on the device"
         return made
@@ -77,8 +79,9 @@ VERBS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_verb_asks_the_device_for_double_precision(verb: str) -> None:
     relu, ann, snn = networks()
-    with NoDoubleOnDevice():
+    with NoDoubleOnDevice() as mode:
         VERBS[verb](relu, ann, snn)
+    assert mode.seen > 0
 
 
 def test_the_mode_notices_double_precision() -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 import snntorch
 import torch
 from matplotlib import colors
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl._util.figures import NEGATIVE, POSITIVE, new_figure
+from snntorch_ecl._util.figures import NEGATIVE, POSITIVE
 from snntorch_ecl.errors import ConfigError, InputError
 from snntorch_ecl.measurement import (
     plot_spikes,
@@ -22,20 +20,10 @@ from snntorch_ecl.measurement import (
 )
 from tests.helpers.figures import draws, legend
 
+pytestmark = pytest.mark.usefixtures("pyplot_stays_untouched")
+
+
 SPIKES = torch.tensor([[1, 0, -1, 0], [0, 0, 1, 1], [-1, 0, 0, 1]])
-
-
-@pytest.fixture(autouse=True)
-def _pyplot_stays_untouched() -> Iterator[None]:
-    settings = dict(plt.rcParams)
-    yield
-    assert plt.get_fignums() == []
-    assert dict(plt.rcParams) == settings
-
-
-@pytest.fixture
-def axes() -> Axes:
-    return new_figure(size=(5, 3))[1]
 
 
 # ----------------------------------------------------------------------------------- raster

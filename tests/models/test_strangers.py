@@ -191,7 +191,7 @@ def damaged(draw: random.Random, tensors: dict[str, Tensor], metadata: dict[str,
     return bytes(data[: draw.choice(ends)] if what == "end" else data)
 
 
-def load_damaged(folder: Path, kind: str, draw: random.Random) -> None:
+def assert_right_or_one_error(folder: Path, kind: str, draw: random.Random) -> None:
     """Load a damaged file: a network whose weights are the file's, or one short error."""
     path = folder / "stranger.safetensors"
     path.write_bytes(damaged(draw, *contents(kind)))
@@ -219,11 +219,11 @@ FUZZED = {"suppress_health_check": [HealthCheck.function_scoped_fixture]}
 def test_a_damaged_file_is_right_or_one_error(
     tmp_path: Path, kind: str, draw: random.Random
 ) -> None:
-    load_damaged(tmp_path, kind, draw)
+    assert_right_or_one_error(tmp_path, kind, draw)
 
 
 @pytest.mark.slow
 @settings(max_examples=3000, **FUZZED)
 @given(kind=st.sampled_from(sorted(FILES)), seed=st.integers(0, 2**32))
 def test_many_damaged_files_are_right_or_one_error(tmp_path: Path, kind: str, seed: int) -> None:
-    load_damaged(tmp_path, kind, random.Random(seed))
+    assert_right_or_one_error(tmp_path, kind, random.Random(seed))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
-from collections.abc import Iterator
-from functools import partial
 
 import pytest
 import torch
@@ -16,25 +14,12 @@ from torch import nn
 import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork, ThresholdClip
 from snntorch_ecl.errors import InputError, StateError
-from snntorch_ecl.network import _compiled
 from tests.helpers.compiled import graphs, images, network
 
 pytestmark = [  # torch.compile's own
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
 ]
-
-
-@pytest.fixture
-def traced_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The compiler reads networks but makes no machine code of them, which would take longer."""
-    torch.compiler.reset()
-    quick = partial(torch.compile, backend="aot_eager")
-    monkeypatch.setattr(
-        _compiled, "compiled_whole", lambda function, mode: quick(function, fullgraph=True)
-    )
-    yield
-    torch.compiler.reset()
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +124,18 @@ def test_a_step_cannot_go_on_from_a_compiled_run(traced_only: None) -> None:
                 snn.step(images())
             reset()
             torch.testing.assert_close(snn.step(images()), wanted)
+
+
+def test_nor_after_the_network_was_moved_or_got_another_type(traced_only: None) -> None:
+    snn = network().compile(progress=False)
+    with torch.no_grad():
+        snn(images(), num_steps=2)
+        snn.double()
+        with pytest.raises(StateError, match="kept no state"):
+            snn.step(images().double())
+        snn.reset()
+        wanted = network().double().step(images().double())
+        torch.testing.assert_close(snn.step(images().double()), wanted)
 
 
 def test_a_run_begins_fresh_after_steps(traced_only: None) -> None:

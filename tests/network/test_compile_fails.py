@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from functools import partial
 
 import pytest
 import torch
@@ -12,25 +10,12 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import InputError
-from snntorch_ecl.network import _compiled
 from tests.helpers.compiled import graphs, images, network
 
 pytestmark = [  # torch.compile's own
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
 ]
-
-
-@pytest.fixture
-def traced_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The compiler reads networks but makes no machine code of them, which would take longer."""
-    torch.compiler.reset()
-    quick = partial(torch.compile, backend="aot_eager")
-    monkeypatch.setattr(
-        _compiled, "compiled_whole", lambda function, mode: quick(function, fullgraph=True)
-    )
-    yield
-    torch.compiler.reset()
 
 
 def test_hooks_see_plain_runs(traced_only: None) -> None:

@@ -10,18 +10,9 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork, ThresholdClip
+from tests.helpers.compiled import Residual
 
 LAST = torch.channels_last
-
-
-class Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(4, 4, 3, padding=1)
-        self.clip = ThresholdClip(4, torch.tensor([0.3, 0.4, 0.5, 0.6]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.clip(self.conv(x) + x)
 
 
 def network() -> SpikingNetwork:

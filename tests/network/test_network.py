@@ -12,28 +12,16 @@ import snntorch
 import torch
 from snntorch import Leaky, utils
 from snntorch.functional import probe
-from torch import Tensor, nn
+from torch import nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl import DualThreshold, SignedMaxPool, SpikingNetwork
+from snntorch_ecl import DualThreshold, SignedMaxPool
 from snntorch_ecl.nn._temporal import Temporal
-from tests.helpers.nets import BY_NAME, CATALOGUE, spiking
+from tests.helpers.nets import BY_NAME, over_small, spiking
+from tests.helpers.networks import TYPICAL, convert, steps
 from tests.helpers.parts import close, equal, head, set_thresholds, wired
 
-SMALL = [net for net in CATALOGUE if not net.big]
-
-
-TYPICAL = ["residual", "max-pool overlapping", "u-net", "two inputs", "dict output"]
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
-
-
-def convert(name: str, **settings: Any) -> SpikingNetwork:
-    """A network of its own, for tests that change it."""
-    return ecl.convert(BY_NAME[name].prepared(), **settings)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def nested() -> nn.Module:
@@ -42,10 +30,6 @@ def nested() -> nn.Module:
     ann = ecl.prepare(nn.Sequential(deep).eval())
     set_thresholds(ann, torch.randn(8, 1, 6, 6))
     return ann
-
-
-def steps(snn: SpikingNetwork, *inputs: Tensor, count: int = 3) -> list[Any]:
-    return [snn.step(*inputs) for _ in range(count)]
 
 
 # ------------------------------------------------------------------------------------------ reset
@@ -105,7 +89,7 @@ def test_a_run_can_be_continued_step_by_step(name: str) -> None:
 # ------------------------------------------------------------------------------------------- time
 
 
-@pytest.mark.parametrize("net", SMALL, ids=lambda net: net.name)
+@over_small
 def test_entry_t_of_the_logits_is_a_run_of_t_plus_1_steps(net: Any) -> None:
     snn, x = spiking(net.name)[1], net.inputs(2)
     with torch.no_grad():

@@ -18,26 +18,10 @@ from torch import Tensor, nn
 import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork
 from tests.helpers.nets import BY_NAME, CATALOGUE, spiking
+from tests.helpers.networks import TYPICAL, convert, steps
 from tests.helpers.parts import equal, set_thresholds
 
-SMALL = [net for net in CATALOGUE if not net.big]
-
-
-TYPICAL = ["residual", "max-pool overlapping", "u-net", "two inputs", "dict output"]
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
-
-
-def convert(name: str, **settings: Any) -> SpikingNetwork:
-    """A network of its own, for tests that change it."""
-    return ecl.convert(BY_NAME[name].prepared(), **settings)
-
-
-def steps(snn: SpikingNetwork, *inputs: Tensor, count: int = 3) -> list[Any]:
-    return [snn.step(*inputs) for _ in range(count)]
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 # ----------------------------------------------------------------------------------- copies, files
@@ -85,7 +69,7 @@ def test_state_dict_goes_round_into_other_weights_and_thresholds() -> None:
     assert equal(other(*x, num_steps=3), snn(*x, num_steps=3))
 
 
-@pytest.mark.parametrize("name", [net.name for net in SMALL])
+@pytest.mark.parametrize("name", [net.name for net in CATALOGUE if not net.big])
 def test_a_saved_network_gives_the_same_bits(name: str, tmp_path: Path) -> None:
     snn, net = spiking(name)[1], BY_NAME[name]
     path = snn.save(tmp_path / "deep" / "net.safetensors")

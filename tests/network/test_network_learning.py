@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl import SpikingNetwork
 from tests.helpers.nets import BY_NAME
+from tests.helpers.networks import convert, steps
 from tests.helpers.parts import close, norms_of
 
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
-
-
-def convert(name: str, **settings: Any) -> SpikingNetwork:
-    """A network of its own, for tests that change it."""
-    return ecl.convert(BY_NAME[name].prepared(), **settings)
-
-
-def steps(snn: SpikingNetwork, *inputs: Tensor, count: int = 3) -> list[Any]:
-    return [snn.step(*inputs) for _ in range(count)]
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 # ------------------------------------------------------------------------------------ fine-tuning

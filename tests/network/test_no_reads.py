@@ -108,7 +108,8 @@ def test_a_prepared_network_reads_nothing() -> None:
     for clip in clips_of(ann).values():
         clip.threshold = clip.threshold
     with fake_cuda():
-        moved(ann)(torch.empty(6, 2, 8, 8))  # fake tensors have no backward pass without CUDA
+        output = moved(ann)(torch.empty(6, 2, 8, 8))  # no backward pass without CUDA
+    assert output.device.type == "cuda"
 
 
 def test_the_first_thing_that_is_not_finite_is_named() -> None:

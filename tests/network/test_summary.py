@@ -16,10 +16,7 @@ from snntorch_ecl import DualThreshold, SpikingNetwork
 from tests.helpers.nets import spiking
 from tests.helpers.parts import wired
 
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 # ---------------------------------------------------------------------------------------- summary
