@@ -276,7 +276,8 @@ class DualThreshold(Temporal, CarefulLeaky):
     def _apply(self, fn: Any, recurse: bool = True) -> DualThreshold:
         super()._apply(fn, recurse)
         mem, count = self._state.get()
-        self._set_state(fn(mem), None if count is None else fn(count))
+        if mem.numel():  # else there is nothing to move
+            self._set_state(fn(mem), None if count is None else fn(count))
         return self
 
     def _without_state(self) -> dict[str, Any]:
