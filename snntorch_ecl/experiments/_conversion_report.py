@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._util.figures import LINES, POSITIVE, new_figure
+from .._util.figures import ABOVE, LINES, POSITIVE, new_figure
 from .._util.tables import percent
 from ._conversion_result import ConversionResult, shown_steps
 from ._files import versions_and_machine
@@ -74,7 +74,7 @@ def _over_time(result: ConversionResult) -> Picture:
     axes.set_xticks([t for t in steps if t in shown_steps(found.num_steps)])
     axes.set_xlabel("time steps T")
     axes.set_ylabel("images, %")
-    axes.legend(frameon=False)
+    axes.legend(**ABOVE, ncols=3)
     axes.grid(alpha=0.25)
     return Picture(
         "Answers over time",

@@ -90,20 +90,33 @@ def test_a_run_that_is_killed_leaves_the_folder_free(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
 
 
-def test_a_forked_process_does_not_keep_the_folder(tmp_path: Path) -> None:
+FORKS = """
+import os, sys, time
+from pathlib import Path
+from snntorch_ecl.experiments._folder import own_folder
+with own_folder(Path(sys.argv[1])):
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_forked_process_does_not_keep_the_folder_of_a_killed_run(tmp_path: Path) -> None:
     """Loaders of data are forked, and outlive a run that is killed for some seconds."""
-    read, write = os.pipe()
-    with own_folder(tmp_path):
-        child = os.fork()
-        if child == 0:
-            os.read(read, 1)
-            os._exit(0)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", FORKS, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
     try:
+        holder.kill()
+        holder.wait()
         with own_folder(tmp_path):
-            assert os.waitpid(child, os.WNOHANG) == (0, 0)  # it lives on
+            os.kill(child, 0)  # it lives on
     finally:
-        os.write(write, b"x")
-        os.waitpid(child, 0)
+        os.kill(child, signal.SIGKILL)
+        holder.stdout.close()
 
 
 def test_a_file_system_without_locks_is_named(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+import snntorch_ecl
 from snntorch_ecl._util.figures import NEGATIVE, POSITIVE, new_figure
 from snntorch_ecl.errors import MissingDependencyError
 from snntorch_ecl.experiments._sweep import Point, Sweep
@@ -226,3 +229,18 @@ def test_no_legend_is_searched_a_place_for(monkeypatch: pytest.MonkeyPatch) -> N
         sweep_axes(axes, SWEEP) if name == "sweep" else raster_axes(axes, torch.eye(4))
         draws(axes)
     assert searched == []
+
+
+def test_every_legend_of_the_package_is_given_its_place() -> None:
+    package = Path(snntorch_ecl.__file__).parent
+    calls = [
+        (path.name, call.lineno, {word.arg for word in call.keywords})
+        for path in package.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "legend"
+    ]
+    assert len(calls) > 5
+    # A word without a name is a dict of settings, such as ABOVE.
+    assert [(name, line) for name, line, words in calls if not words & {"loc", None}] == []
