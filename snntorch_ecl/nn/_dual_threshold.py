@@ -17,8 +17,6 @@ from ._snntorch import CarefulLeaky
 from ._state import BatchState, Counts, state_for
 from ._temporal import Temporal, unfold
 
-Scan = Callable[..., _fused.Scanned]
-
 
 class DualThreshold(Temporal, CarefulLeaky):
     """Integrate-and-fire neuron that can take a spike back; drop-in for ``snntorch.Leaky``.
@@ -128,8 +126,8 @@ class DualThreshold(Temporal, CarefulLeaky):
             if self.init_hidden:
                 raise TypeError("`mem` should not be passed as an argument: `init_hidden=True`")
             self._go_on_from(mem)
-        elif not torch.compiler.is_compiling() and self._state.is_zeroed(self.qualified_name):
-            self.mem = self.mem
+        else:
+            self._forget_if_zeroed()
         if num_steps is None:
             spk, state, mem_sum = self._advance(_one_step, input_, input_)
         else:
@@ -147,16 +145,12 @@ class DualThreshold(Temporal, CarefulLeaky):
         factor = over_channels(self.graded_spikes_factor, one_step, self.qualified_name)
         factor = factor.to(current.device, current.dtype)
         mem, count = self._state.get()
-        settings: dict[str, Any] = {
-            "state": state_for(one_step, mem, count, self.qualified_name),
-            "negative_threshold": self.negative_threshold,
-            "initial_membrane": self.initial_membrane,
-            "spike_sizes": self.spike_sizes,
-        }
+        state = state_for(one_step, mem, count, self.qualified_name)
+        settings: dict[str, Any] = {"state": state, **self.settings()}
         if self.fused and run is F.scan and _fused.usable(current):
-            checked = self._checked and threshold.dtype == current.dtype
-            scan: Scan = _fused.unchecked_scan if checked else _fused.scan
-            return scan(current, threshold, amplitude=factor, **settings)
+            if self._checked and threshold.dtype == current.dtype:
+                return _fused.unchecked_scan(current, threshold, amplitude=factor, **settings)
+            return _fused.scan(current, threshold, amplitude=factor, **settings)
         spike_grad = None if self.surrogate_disable else self.spike_grad
         spk, state = run(current, threshold=threshold, spike_grad=spike_grad, **settings)
         # In place where no gradients are recorded: spikes are large.
@@ -253,13 +247,23 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def select(self, rows: Tensor) -> None:
         """Go on with some images of the running batch; ``rows`` ``[B]`` is a mask."""
-        mem, count = self._state.get()
-        if mem.ndim:
-            self._set_state(mem[rows], None if count is None else count[rows])
+        if self.mem.ndim:
+            self._change_state(lambda part: part[rows])
 
     def _init_mem(self) -> None:
         self._state = BatchState(torch.zeros(0), None)
         self._mem_sum, self._returned = None, Counts()
+
+    def _forget_if_zeroed(self) -> None:
+        """Make the neuron fresh if its membrane was set to zero in place."""
+        if not torch.compiler.is_compiling() and self._state.is_zeroed(self.qualified_name):
+            self.mem = self.mem
+
+    def _change_state(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Change membrane and count alike."""
+        self._forget_if_zeroed()
+        mem, count = self._state.get()
+        self._set_state(change(mem), None if count is None else change(count))
 
     def _go_on_from(self, mem: Tensor) -> None:
         """Adopt a membrane that the caller passes, if this neuron returned it or it is zero."""
@@ -269,30 +273,24 @@ class DualThreshold(Temporal, CarefulLeaky):
     def settings(self) -> dict[str, float]:
         """The settings that a file must hold beside the tensors."""
         names = ["negative_threshold", "initial_membrane"]
-        # Only where it is not 1, so that earlier releases read all other files.
+        # Only where it is not 1, the default, so that earlier releases read all other files.
         names += ["spike_sizes"] * (self.spike_sizes > 1)
         return {name: getattr(self, name) for name in names}
 
     def _apply(self, fn: Any, recurse: bool = True) -> DualThreshold:
+        if self.mem.numel():  # else there is nothing to move
+            self._change_state(fn)
         super()._apply(fn, recurse)
-        mem, count = self._state.get()
-        if mem.numel():  # else there is nothing to move
-            self._set_state(fn(mem), None if count is None else fn(count))
         return self
 
     def _without_state(self) -> dict[str, Any]:
-        fresh = {
-            "_state": BatchState(torch.zeros(0), None),
-            "_mem_sum": None,
-            "_thread": None,
-        }
+        fresh = {"_state": BatchState(torch.zeros(0), None), "_mem_sum": None, "_thread": None}
         return {**self.__dict__, **fresh, "_returned": Counts(), "fused": False}
 
     def extra_repr(self) -> str:
         """The neuron's settings, for ``print(net)``."""
-        shown = as_text(self.threshold.detach())
         settings = (f"{name}={value:g}" for name, value in self.settings().items())
-        return f"threshold={shown}, {', '.join(settings)}"
+        return f"threshold={as_text(self.threshold.detach())}, {', '.join(settings)}"
 
 
 def _one_step(
