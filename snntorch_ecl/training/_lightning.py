@@ -1,4 +1,4 @@
-"""What Lightning's Trainer needs from us: a module, data, and checkpoints that are never half.
+"""What Lightning's Trainer needs from us: a module and data.
 
 Imports Lightning, which is optional and slow to import: ``fit`` alone imports this module, and no
 sooner than it trains.
@@ -16,20 +16,20 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from .._util.batches import check_labels
 from .._util.checks import check_whole_numbers
-from .._util.files import remedy, replacing
 from .._util.processes import Place, share
-from ..errors import CheckpointError, ConfigError, StateError
+from ..errors import ConfigError, StateError
 from ..network._compiled_gradients import check_compiled_gradients
+from ..network._guards import Finite
 from ..nn import ThresholdClip
 from ..nn._threshold_clip import settled
 from ..settings import TrainConfig
+from ._atomic_checkpoints import AtomicCheckpoints
 from ._distillation import Teacher
 from ._progress import EpochBar
 from ._sampling import EpochSampler, Indexed
@@ -37,6 +37,9 @@ from ._stopping import StopOnSignal as StopOnSignal
 from ._thresholds import parameter_groups
 
 Pairs = Dataset[tuple[Tensor, Any]]
+
+# An accelerator works ahead of the host, which waits for it where it reads a value.
+_STEPS_BETWEEN_READS = 50
 
 
 class Classifier(LightningModule):
@@ -56,6 +59,7 @@ class Classifier(LightningModule):
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         self._logits: Any = model.__call__
+        self._finite = Finite()
         self._waits_to_compile = config.compile
         if teacher is not None and config.compile:
             teacher.model.forward = torch.compile(teacher.model.forward)
@@ -74,14 +78,19 @@ class Classifier(LightningModule):
             self._waits_to_compile = False
             self._compile(images, labels)
         loss = self._loss_of(self._logits, images, labels)
-        if not bool(loss.isfinite()):
-            raise StateError(
-                f"the loss became {loss.item()} at step {self.global_step} (epoch "
-                f"{self.current_epoch}); lower the learning rate (lr={self.config.lr:g}) or clip "
-                "gradients. Checkpoints written so far are good."
-            )
+        about = (self.global_step, self.current_epoch, loss.detach())
+        self._finite.see(loss.detach().isfinite().view(1), [about], self._not_finite)
+        if index % _STEPS_BETWEEN_READS == 0:
+            self._finite.read()
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True)
         return loss
+
+    def _not_finite(self, about: tuple[int, int, Tensor]) -> StateError:
+        step, epoch, loss = about
+        return StateError(
+            f"the loss became {loss.item()} at step {step} (epoch {epoch}); lower the learning "
+            f"rate (lr={self.config.lr:g}) or clip gradients. Checkpoints written so far are good."
+        )
 
     def _loss_of(self, network: Any, images: Tensor, labels: Tensor) -> Tensor:
         logits = network(images)
@@ -107,8 +116,13 @@ class Classifier(LightningModule):
         except StateError as error:
             warnings.warn(f"training goes on in plain code: {error}", stacklevel=2)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """No checkpoint after a loss that was not finite."""
+        self._finite.read()
+
     def on_train_epoch_end(self) -> None:
         """Log each layer's threshold (the mean over its channels)."""
+        self._finite.read()
         for name, module in self.model.named_modules():
             if isinstance(module, ThresholdClip) and module.is_set:
                 self.log(f"threshold/{name}", module.threshold.detach().mean(), sync_dist=True)
@@ -190,38 +204,6 @@ class Data(LightningDataModule):
             drop_last="sampler" in options,
             **options,
         )
-
-
-class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes beside the old checkpoint and renames: a run killed while it writes loses nothing."""
-
-    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        """Read a checkpoint, or say which one is damaged."""
-        try:
-            state: dict[str, Any] = super().load_checkpoint(path, *args, **options)
-        except (OSError, MemoryError, torch.OutOfMemoryError):
-            raise  # the checkpoint may be good
-        except Exception as error:  # unpickling what is damaged raises anything
-            raise CheckpointError(
-                f"checkpoint {path} is damaged ({error!r}); remove it and begin again, or copy "
-                "another one, such as best.ckpt, to its place"
-            ) from error
-        return state
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        """Write the checkpoint, all or nothing."""
-        path = Path(path)
-        try:
-            with replacing(path) as part, part.open("wb") as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:
-            # Where the system refuses, torch's writer says "enforce fail at inline_container.cc".
-            reason = error.__context__ if isinstance(error.__context__, OSError) else error
-            raise StateError(
-                f"checkpoint {path} cannot be written: {reason}{remedy(reason)}"
-            ) from error
 
 
 def make_trainer(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,6 +15,7 @@ class EpochBar(Callback):
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._shown = -math.inf  # when the loss was read last
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the bar of an epoch, counted from 1."""
@@ -38,9 +41,13 @@ class EpochBar(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Show one more batch, and the loss."""
-        loss = trainer.callback_metrics.get("loss_step")
-        if loss is not None:
-            self._bar.set_postfix({"loss": f"{float(loss):.3f}"}, refresh=False)
+        now, last = time.monotonic(), self._bar.n + 1 == self._bar.total
+        # Once a second: reading a value of an accelerator waits for all that it has to do.
+        if now >= self._shown + 1 or last:
+            self._shown = now
+            loss = trainer.callback_metrics.get("loss_step")
+            if loss is not None:
+                self._bar.set_postfix({"loss": f"{float(loss):.3f}"}, refresh=False)
         self._bar.update()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,7 +12,8 @@ import torch
 from snntorch_ecl.errors import CheckpointError, ConfigError, DataError, StateError
 from snntorch_ecl.experiments import run_training
 from snntorch_ecl.experiments._curves import read_curves
-from snntorch_ecl.training._lightning import AtomicCheckpoints, Classifier
+from snntorch_ecl.training._atomic_checkpoints import AtomicCheckpoints
+from snntorch_ecl.training._lightning import Classifier
 
 from ..helpers.runs import experiment, python, weights
 

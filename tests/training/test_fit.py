@@ -20,6 +20,7 @@ from torch.utils.data import TensorDataset
 from snntorch_ecl.errors import StateError
 from snntorch_ecl.settings import TrainConfig
 from snntorch_ecl.training import fit
+from snntorch_ecl.training._lightning import Classifier
 from snntorch_ecl.training._thresholds import parameter_groups
 from tests.helpers.fits import (
     BATCH,
@@ -183,6 +184,20 @@ def test_the_step_is_counted_over_epochs() -> None:
 
     with pytest.raises(StateError, match=r"at step 4 \(epoch 1\)"):
         fit(net(), Spoilt(), config(), accelerator="cpu", progress=False)
+
+
+def test_on_an_accelerator_no_step_reads_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Classifier(nn.Linear(4, 3).to("meta"), config(), 3)
+    monkeypatch.setattr(module, "log", lambda *args, **options: None)  # it needs a Trainer
+    batch = (
+        torch.empty(BATCH, 4, device="meta"),
+        torch.empty(BATCH, dtype=torch.long, device="meta"),
+    )
+    # Whoever reads a value of the meta device, which has none, gets an error.
+    losses = [module.training_step(batch, index) for index in range(1, 4)]
+    assert len(losses) == 3
+    with pytest.raises(NotImplementedError, match="meta"):  # but no checkpoint goes unchecked
+        module.on_save_checkpoint({})
 
 
 @pytest.fixture
