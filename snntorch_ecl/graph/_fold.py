@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+import copy
+
+import torch
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -22,7 +25,6 @@ def drop_identities(gm: GraphModule) -> GraphModule:
     return finish(gm)
 
 
-# Exact types: a subclass may do more with its weights.
 _FOLDS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: nn.BatchNorm1d,
     nn.Conv2d: nn.BatchNorm2d,
@@ -36,10 +38,11 @@ _FOLDS: dict[type[nn.Module], type[nn.Module]] = {
 def fold_batchnorm(gm: GraphModule) -> GraphModule:
     """Fold each batch norm into the convolution before it.
 
-    A batch norm stays where the convolution is shared, has other readers, is a subclass, or has a
-    weight that the network's code reads as well. At inference it is affine, so the converted
-    network is right either way. It also stays after a linear layer: that acts on the last
-    dimension, the norm on dimension 1, and only for input ``[B, features]`` are these the same.
+    A batch norm stays where the convolution is shared, has other readers, is a subclass that does
+    more with its weights, or has a weight that the network's code reads as well. At inference it is
+    affine, so the converted network is right either way. It also stays after a linear layer: that
+    acts on the last dimension, the norm on dimension 1, and only for input ``[B, features]`` are
+    these the same.
     """
     read = read_by_code(gm)
     calls: dict[str, int] = {}
@@ -57,8 +60,9 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
             continue
         if any(id(t) in read for m in (layer, norm) for t in (*m.parameters(), *m.buffers())):
             continue
-        transpose = isinstance(layer, TransposedConvolution)
-        folded: nn.Module = fuse_conv_bn_eval(layer, norm, transpose=transpose)  # type: ignore[arg-type, type-var]
+        folded = _folded(layer, norm)
+        if folded is None:
+            continue
         # torch freezes the bias that it adds, though the norm it comes from was trainable.
         for parameter in folded.parameters():
             parameter.requires_grad_(next(layer.parameters()).requires_grad)
@@ -70,8 +74,43 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
 
 
 def _fits(layer: nn.Module, norm: nn.Module) -> bool:
-    """Whether a layer is one of torch's convolutions and the norm can be folded into it."""
-    if type(norm) not in (_FOLDS.get(type(layer)), nn.SyncBatchNorm) or type(layer) not in _FOLDS:
+    """Whether a layer is a convolution and the norm can be folded into it, if nothing else is."""
+    kind = next((kind for kind in _FOLDS if isinstance(layer, kind)), None)
+    if kind is None or type(norm) not in (_FOLDS[kind], nn.SyncBatchNorm):
         return False
     # torch's fusion scales the wrong axis of a grouped transposed convolution.
     return not (isinstance(layer, TransposedConvolution) and layer.groups > 1)
+
+
+def _folded(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
+    """The convolution with the norm in its weights; None if it does something else with them."""
+    folded: nn.Module = _fused(layer, norm)
+    return folded if type(layer) in _FOLDS or _equal(layer, norm) else None
+
+
+def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
+    transpose = isinstance(layer, TransposedConvolution)
+    fused: nn.Module = fuse_conv_bn_eval(layer, norm, transpose=transpose)  # type: ignore[arg-type, type-var]
+    return fused
+
+
+def _equal(layer: nn.Module, norm: nn.Module) -> bool:
+    """Whether a subclass, such as one with its own padding, gives the same with the norm folded.
+
+    It is asked on random input, in double precision.
+    """
+    try:
+        layer, norm = (copy.deepcopy(m).cpu().double() for m in (layer, norm))
+        x = _random_input(layer)
+        with torch.no_grad():
+            return torch.allclose(_fused(layer, norm)(x), norm(layer(x)), rtol=1e-9, atol=1e-9)
+    except Exception:  # whatever a foreign layer does
+        return False
+
+
+def _random_input(layer: nn.Module) -> Tensor:
+    """Two images that are large enough for a convolution."""
+    sizes = zip(layer.kernel_size, layer.dilation, layer.stride, strict=True)  # type: ignore[arg-type]
+    shape = (2, layer.in_channels, *(2 * d * (k - 1) + s + 1 for k, d, s in sizes))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snntorch_ecl.graph._fold import drop_identities, fold_batchnorm
@@ -65,6 +66,44 @@ class OwnConv(nn.Conv2d):
         return super().forward(x) * 2
 
 
+class PaddedConv(nn.Conv2d):
+    """Padding of its own, as in networks that come from TensorFlow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), self.weight, self.bias, self.stride)
+
+
+class StandardisedConv(nn.Conv2d):
+    """Its weights are divided by their norm, so that scaling them does nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight / self.weight.norm(), self.bias)
+
+
+class PickyConv(nn.Conv2d):
+    """It takes images of one size alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != 9:
+            raise ValueError("9 pixels")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "left"), [(PaddedConv, 0), (OwnConv, 1), (StandardisedConv, 1), (PickyConv, 1)]
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_subclass_folds_if_that_changes_nothing(kind, left: int, bias: bool) -> None:
+    layer, norm = kind(2, 4, 3, stride=1, bias=bias), nn.BatchNorm2d(4)
+    randomise(norm)
+    model = nn.Sequential(layer, norm).eval()
+    gm = fold_batchnorm(trace(model, [kind]))
+    x = torch.randn(2, 2, 9, 9)
+    assert torch.allclose(gm(x), model(x), atol=1e-5)
+    assert len(norms_of(gm)) == left
+    assert type(gm.get_submodule("0")) is kind
+
+
 def hooked() -> nn.Module:
     layer = conv()
     layer.register_forward_hook(lambda m, args, out: out * 2)
@@ -74,16 +113,15 @@ def hooked() -> nn.Module:
 @pytest.mark.parametrize(
     ("layer", "norm"),
     [
-        (OwnConv(2, 4, 3), nn.BatchNorm2d(4)),
         (hooked(), nn.BatchNorm2d(4)),
         (conv(), nn.BatchNorm2d(4, track_running_stats=False)),
         (nn.ReLU(), nn.BatchNorm2d(2)),
         (nn.Linear(4, 4), nn.BatchNorm1d(4)),
     ],
-    ids=["own type", "hook", "no running statistics", "no affine layer", "linear"],
+    ids=["hook", "no running statistics", "no affine layer", "linear"],
 )
 def test_what_is_no_plain_pair_does_not_fold(layer: nn.Module, norm: nn.Module) -> None:
-    gm = fold_batchnorm(trace(nn.Sequential(layer, norm).eval(), [OwnConv]))
+    gm = fold_batchnorm(trace(nn.Sequential(layer, norm).eval()))
     assert called(gm, "call_module") == ["0", "1"]
 
 
