@@ -129,7 +129,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "Site", "SpikingNetwork", "Stepwise", "Temporal", "ThresholdClip", "Verification",
         "__version__", "calibrate", "compensate", "convert", "convert_pretrained", "energy",
         "errors", "evaluate", "from_nir", "functional", "keep", "load", "models", "plot_spikes",
-        "prepare", "register", "reset", "surrogate", "to_integers", "to_nir", "verify",
+        "prepare", "register", "reset", "surrogate", "to_integers", "to_nir",
+        "two_channels", "verify",
     ),
     "errors": (
         "CheckpointError", "ConfigError", "DataError", "EclError", "InputError",
@@ -157,7 +158,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "LayerActivity", "LayerCheck", "LayerCost", "Verification", "accuracy_axes", "energy",
         "error_axes", "evaluate", "exit_curve", "plot_spikes", "raster_axes", "rate_axes", "verify",
     ),
-    "hardware": ("IntegerNetwork", "NeuroBenchNet", "from_nir", "to_integers", "to_nir"),
+    "hardware": (
+        "IntegerNetwork", "LoweredNetwork", "NeuroBenchNet", "from_nir", "to_integers", "to_nir",
+        "two_channels",
+    ),
     "settings": (
         "DataConfig", "ExperimentConfig", "Precision", "TrainConfig", "from_dict", "load_config",
     ),

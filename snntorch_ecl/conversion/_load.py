@@ -99,14 +99,17 @@ def load(
     for name, neuron in network.neurons.items():
         if name not in neurons:
             raise CheckpointError(f"the settings in {path} are damaged: they lack {name}")
-        neuron.negative_threshold, neuron.initial_membrane, neuron.spike_sizes = neurons[name]
+        for setting, value in neurons[name].items():
+            setattr(neuron, setting, value)
     return network
 
 
-def _lowered(network: SpikingNetwork, path: Path, lowering: Mapping[str, Any]) -> SpikingNetwork:
+def _lowered(network: SpikingNetwork, path: Path, lowerings: Any) -> SpikingNetwork:
     """The network in the structure that its file's tensors have."""
     try:
-        return LOWERINGS[lowering["kind"]](network, lowering)
+        for lowering in [lowerings] if isinstance(lowerings, dict) else lowerings:
+            network = LOWERINGS[lowering["kind"]](network, lowering)
+        return network
     except (KeyError, TypeError, EclError) as error:
         raise CheckpointError(f"the settings in {path} are damaged: {error!r}") from error
 
@@ -123,8 +126,8 @@ def _as_held(tensors: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> dict[
 
 def _layers_and_neurons(
     path: Path, settings: dict[str, Any]
-) -> tuple[tuple[Layer, ...], dict[str, tuple[float, float, int]]]:
-    """The layers and each neuron's (θ′, v(0), K) from a file's settings, checked."""
+) -> tuple[tuple[Layer, ...], dict[str, dict[str, float]]]:
+    """The layers and each neuron's settings from a file's settings, checked."""
     try:
         layers = tuple(Layer(**entry) for entry in settings["layers"])
         neurons = {name: _neuron(**entry) for name, entry in settings["neurons"].items()}
@@ -155,10 +158,21 @@ def _step_biases(path: Path, settings: dict[str, Any], most: int) -> dict[str, T
 
 
 def _neuron(
-    *, negative_threshold: float, initial_membrane: float, spike_sizes: int = 1
-) -> tuple[float, float, int]:
+    *,
+    negative_threshold: float,
+    initial_membrane: float,
+    spike_sizes: int = 1,
+    signed: bool = False,
+) -> dict[str, float]:
     check_neuron(negative_threshold, initial_membrane, spike_sizes)
-    return float(negative_threshold), float(initial_membrane), spike_sizes
+    if not isinstance(signed, bool):
+        raise ValueError(f"signed={signed!r}")
+    return {
+        "negative_threshold": float(negative_threshold),
+        "initial_membrane": float(initial_membrane),
+        "spike_sizes": spike_sizes,
+        "signed": signed,
+    }
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,8 +1,18 @@
 """From the simulator to a chip: whole numbers, NIR, and adapters to other tools."""
 
 from ._integers import IntegerNetwork, to_integers
+from ._lowered import LoweredNetwork
 from ._neurobench import NeuroBenchNet
 from ._nir import to_nir
 from ._nir_read import from_nir
+from ._two_channels import two_channels
 
-__all__ = ["IntegerNetwork", "NeuroBenchNet", "from_nir", "to_integers", "to_nir"]
+__all__ = [
+    "IntegerNetwork",
+    "LoweredNetwork",
+    "NeuroBenchNet",
+    "from_nir",
+    "to_integers",
+    "to_nir",
+    "two_channels",
+]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,15 +18,14 @@ from ..errors import ConfigError, StateError
 from ..graph._trace import finish
 from ..network import SpikingNetwork
 from ..network._check_spiking import check_spiking
-from ..network._files import write_network
 from ..network._guards import measuring
-from ..network._step_bias import step_biases
+from ._lowered import LoweredNetwork
 from ._whole_graph import WholeGraph
 from ._whole_layers import WholeNeuron
 from ._whole_values import Options
 
 
-class IntegerNetwork(SpikingNetwork):
+class IntegerNetwork(LoweredNetwork):
     """A spiking network that computes with whole numbers; :func:`to_integers` makes it.
 
     It is used like any other. Whole numbers are held in float64, where sums of them are exact:
@@ -37,7 +35,7 @@ class IntegerNetwork(SpikingNetwork):
     Args:
         net: The graph, with time inserted.
         source: The network it was made from.
-        options: The settings, as ``integers`` shows them.
+        lowering: The settings, as ``integers`` shows them.
 
     Example:
         >>> from torch import nn
@@ -48,15 +46,16 @@ class IntegerNetwork(SpikingNetwork):
         False
     """
 
-    def __init__(self, net: GraphModule, source: SpikingNetwork, options: Options) -> None:
-        super().__init__(net, source.layers, unit_spikes=True, norms=source.norms)
-        self._options = options
-        self._source_settings = {"unit_spikes": source.unit_spikes, "norms": source.norms}
+    def __init__(
+        self, net: GraphModule, source: SpikingNetwork, lowering: Mapping[str, Any]
+    ) -> None:
+        super().__init__(net, source, lowering, unit_spikes=True)
 
     @property
     def integers(self) -> dict[str, int]:
         """The settings: numbers of bits, and the T for which overflow was ruled out."""
-        return {name: value for name, value in asdict(self._options).items() if name in _STORED}
+        (settings,) = (one for one in self._lowerings if one["kind"] == "integers")
+        return {name: settings[name] for name in _STORED}
 
     def spike_worth(self, name: str) -> Tensor:
         """What one spike of a neuron is worth in the unit of the ANN's activation: θ.
@@ -71,31 +70,12 @@ class IntegerNetwork(SpikingNetwork):
         assert isinstance(neuron, WholeNeuron)
         return neuron.worth.float()
 
-    def save(self, path: str | Path, *, figures: Mapping[str, Any] | None = None) -> Path:
-        """Write whole numbers and settings to a safetensors file; see :meth:`SpikingNetwork.save`.
-
-        Args:
-            path: The file; missing folders are made.
-            figures: What was measured on the network, as plain data.
-
-        Returns:
-            The path written. :func:`snntorch_ecl.load` reads it back.
-
-        Raises:
-            CheckpointError: The file cannot be written.
-        """
-        settings = {
-            "layers": list(map(asdict, self.layers)),
-            "neurons": {name: neuron.settings() for name, neuron in self.neurons.items()},
-            "step_biases": step_biases(self.net),
-            **self._source_settings,
-            "lowering": {"kind": "integers", **self.integers},
-        }
-        tensors = {
+    def _tensors(self) -> dict[str, Tensor]:
+        """Whole numbers in the smallest types that hold them."""
+        return {
             name: value if name.endswith(_FLOATS) else _smallest(value)
-            for name, value in self.state_dict().items()
+            for name, value in super()._tensors().items()
         }
-        return write_network(path, tensors, settings, figures or {})
 
     def _apply(self, fn: Any, recurse: bool = True) -> IntegerNetwork:
         if fn(torch.zeros(1, dtype=torch.float64)).dtype != torch.float64:
@@ -182,7 +162,8 @@ def to_integers(
 def _lowered(snn: SpikingNetwork, options: Options) -> IntegerNetwork:
     """The integer network, on the source's device."""
     net = finish(WholeGraph(copy.deepcopy(snn.net).eval(), options).build())
-    return IntegerNetwork(net, snn, options).to(device_of(snn)).eval()
+    settings = {name: value for name, value in asdict(options).items() if name in _STORED}
+    return IntegerNetwork(net, snn, {"kind": "integers", **settings}).to(device_of(snn)).eval()
 
 
 def _measure(network: IntegerNetwork, data: Iterable[Any], num_steps: int, key: str | None) -> None:

@@ -95,7 +95,10 @@ class Facts:
             weight = (state["running_var"] + module.eps).rsqrt() * state.get("weight", 1.0)
             return weight, state.get("bias", 0.0) - state["running_mean"] * weight
         numbers = [a for a in node.args if isinstance(a, (int, float))]
-        if node.op not in ("call_function", "call_method") or len(numbers) != 1 != len(node.args):
+        if node.op not in ("call_function", "call_method") or (len(numbers), len(node.args)) != (
+            1,
+            2,
+        ):
             return None
         value = torch.tensor(float(numbers[0]), dtype=torch.float64)
         if name == "mul":
