@@ -16,6 +16,7 @@ from snntorch_ecl.experiments import _bench as bench_module
 from snntorch_ecl.experiments._bench import time_modes
 from snntorch_ecl.experiments._bench_forms import formed, in_form
 from snntorch_ecl.experiments._bench_modes import MODES, build_subject, folded, random_images
+from snntorch_ecl.experiments._bench_peer import peer_modes
 from snntorch_ecl.experiments._files import versions_and_machine
 
 from ..cli.test_cli import invoke
@@ -108,7 +109,24 @@ def test_a_slope_is_what_a_step_more_takes() -> None:
         Timing("net", 1, 2, ann=4.0, modes={"fast": 3.0}, form="bfloat16"),
     )
     result = Bench(timings, {}, repeats=7, threads=2, device="cpu")
-    assert result.slopes() == {("net, batch 1, bfloat16", "fast"): 0.5}
+    assert result.slopes() == {("net, batch 1, 32 px, bfloat16", "fast"): 0.5}
+
+
+def test_what_more_of_each_takes_is_told_beside_what_it_takes_the_ann() -> None:
+    def timing(batch: int, size: int, layers: int, fast: float, ann: float) -> Timing:
+        return Timing(f"net{layers}", batch, 2, ann, {"fast": fast}, image_size=size, layers=layers)
+
+    timings = (
+        timing(1, 32, 10, fast=2.0, ann=4.0),
+        timing(3, 32, 10, fast=5.0, ann=10.0),  # images: 3 / 6
+        timing(2, 32, 10, fast=9.9, ann=5.0),  # between the two: has no say
+        timing(1, 64, 10, fast=14.0, ann=20.0),  # size: 12 / 16
+        timing(1, 32, 20, fast=8.0, ann=8.0),  # layers: 6 / 4
+    )
+    result = Bench(timings, {}, repeats=7, threads=2, device="cpu")
+    assert result.growth() == {"fast": {"batch_size": 0.5, "image_size": 0.75, "layers": 1.5}}
+    assert "larger images" in str(result)
+    assert "a step more" not in str(result)  # one T only
 
 
 @pytest.mark.parametrize("form", ["bfloat16", "float32 channels-last"])
@@ -168,14 +186,32 @@ def test_threads_are_put_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"steps": ()}, {"steps": (0,)}, {"batch_sizes": (0,)}, {"repeats": 0}, {"threads": -1},
-     {"image_size": 0}],
+     {"image_sizes": (0,)}],
 )  # fmt: skip
 def test_settings_outside_their_range(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(settings))} "):
         BenchConfig(**settings)
 
 
-def test_modes_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modes_of_ones_own_and_those_that_do_not_run_here() -> None:
     config = BenchConfig(models=("digit_net",), steps=(1,), batch_sizes=(1,), repeats=1)
-    result = time_modes(config, modes={"nothing": lambda subject, images: lambda t: None})
+    modes = {
+        "nothing": lambda subject, images: lambda t: None,
+        "needs a GPU": lambda subject, images: None,
+    }
+    result = time_modes(config, modes=modes)
     assert list(result.timings[0].modes) == ["nothing"]
+    assert (result.timings[0].image_size, result.timings[0].layers) == (32, 4)
+
+
+def test_the_peer_takes_part_where_it_is_installed() -> None:
+    pytest.importorskip("spikingjelly")
+    subject = build_subject("resnet20", image_size=16, seed=0)
+    images = random_images(subject.model, 2, 16, seed=1)
+    found = {name: mode(subject, images) for name, mode in peer_modes().items()}
+    runs = [run for run in found.values() if run is not None]
+    assert len(runs) >= 2
+    with torch.no_grad():
+        for run in runs:
+            assert torch.allclose(run(3), run(3))  # from a fresh state each time
+            assert torch.allclose(run(3), runs[0](3), atol=1e-4)

@@ -12,18 +12,13 @@ from torch.utils.data import DataLoader
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError
-from snntorch_ecl.experiments import EnergyConfig, ExitConfig, load_data, run_training
+from snntorch_ecl.experiments import EnergyConfig, ExitConfig, load_data
 from snntorch_ecl.measurement import exit_curve
 from snntorch_ecl.models import load_ann
 
 from ..cli.test_cli import invoke
-from ..helpers.runs import experiment, image_folder
 
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = image_folder(tmp_path_factory.mktemp("images"))
-    return run_training(experiment(root), tmp_path_factory.mktemp("run"), progress=False)
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
 def written(path: Path) -> dict[str, Any]:

@@ -16,23 +16,21 @@ from snntorch_ecl.experiments import (
     TuneConfig,
     load_tuned,
     run_evaluation,
-    run_training,
     run_tuning,
 )
 from snntorch_ecl.experiments._finetuned import start_from_run
 from snntorch_ecl.experiments._measure import open_checkpoint
-from snntorch_ecl.models import load_ann, load_pretrained
+from snntorch_ecl.models import load_ann
 from snntorch_ecl.settings import TrainConfig, load_config
 from snntorch_ecl.training import measure_norms
 
-from ..helpers.runs import experiment, image_folder
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def trained(whole: Path) -> Path:
     """Folder of a trained ANN."""
-    root = image_folder(tmp_path_factory.mktemp("images"))
-    return run_training(experiment(root), tmp_path_factory.mktemp("ann"), progress=False).parent
+    return whole
 
 
 def config(trained: Path, num_steps: int) -> TuneConfig:
@@ -44,10 +42,10 @@ def config(trained: Path, num_steps: int) -> TuneConfig:
 
 
 @pytest.fixture(scope="module")
-def tuned(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tuned(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of its fine-tuning at T = 2."""
     folder = tmp_path_factory.mktemp("tuned")
-    run_tuning(config(trained, 2), folder, progress=False)
+    run_tuning(config(whole, 2), folder, progress=False)
     return folder
 
 
@@ -126,8 +124,14 @@ def test_what_is_no_fine_tuning_is_refused(trained: Path, tuned: Path, tmp_path:
         assert_refused(snn, tmp_path, r"last\.ckpt is (damaged or )?no checkpoint")
 
 
+def with_more_classes(trained: Path) -> torch.nn.Module:
+    ann = load_ann(trained / "ann.safetensors").ann
+    ann.fc = torch.nn.Linear(ann.fc.in_features, 10)  # type: ignore[union-attr, arg-type]
+    return ann
+
+
 def test_a_fine_tuning_of_another_ann_is_refused(trained: Path, tuned: Path) -> None:
-    other = ecl.convert(load_pretrained("resnet20-cifar10-l4").ann, fold_batchnorms=False)
+    other = ecl.convert(with_more_classes(trained), fold_batchnorms=False)
     assert_refused(other, tuned, r"another ANN: net\.fc\.bias \(\[2\] in the file, \[10\] here\)")
     sibling = unfolded(trained)
     with torch.no_grad():
@@ -162,7 +166,7 @@ def test_what_was_not_tuned_from_a_network_is_not_measured_for_it(
     with pytest.raises(CheckpointError, match=r"there is no .*/snn\.safetensors; name the output"):
         load_tuned(trained, ann)
     with pytest.raises(CheckpointError, match=r"snn\.safetensors does not fit ResNet: .* net\.fc"):
-        load_tuned(tuned, load_pretrained("resnet20-cifar10-l4").ann)
+        load_tuned(tuned, with_more_classes(trained))
     (tmp_path / "snn.safetensors").write_bytes((tuned / "snn.safetensors").read_bytes()[:900])
     with pytest.raises(CheckpointError, match=r"snn\.safetensors is damaged"):
         load_tuned(tmp_path, ann)

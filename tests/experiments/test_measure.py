@@ -17,7 +17,6 @@ from snntorch_ecl.experiments import (
     MeasureConfig,
     run_ablation,
     run_evaluation,
-    run_training,
 )
 from snntorch_ecl.experiments._measure import open_checkpoint
 from snntorch_ecl.models import load_ann, save_ann
@@ -27,11 +26,7 @@ from snntorch_ecl.settings import load_config
 from ..helpers.runs import CLASSES, experiment, image_folder
 
 ALONE = Place(0, 1)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_training(experiment(root), tmp_path_factory.mktemp("run"), progress=False)
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
 def config(checkpoint: Path, kind: type[Any] = MeasureConfig, **changes: Any) -> Any:
