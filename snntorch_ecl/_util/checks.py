@@ -63,8 +63,16 @@ def _broadcasts(threshold: Tensor, like: Tensor) -> bool:
     return all(own in (1, size) for own, size in zip(threshold.shape, last, strict=True))
 
 
-def check_neuron(negative_threshold: float, initial_membrane: float, spike_sizes: int = 1) -> None:
-    """Raise :class:`ConfigError` unless θ′ ≤ 0, 0 ≤ v(0) ≤ the smallest spike, and 1 ≤ K ≤ 8."""
+def check_neuron(
+    negative_threshold: float,
+    initial_membrane: float,
+    spike_sizes: int = 1,
+    count_bounds: tuple[int | None, int | None] = (0, None),
+) -> None:
+    """Raise :class:`ConfigError` unless θ′ ≤ 0, 0 ≤ v(0) ≤ the smallest spike, and 1 ≤ K ≤ 8.
+
+    The least net count must be None or ≤ 0, the largest None or ≥ 1.
+    """
     for name, value in (
         ("negative_threshold", negative_threshold),
         ("initial_membrane", initial_membrane),
@@ -85,6 +93,18 @@ def check_neuron(negative_threshold: float, initial_membrane: float, spike_sizes
     if not 1 <= spike_sizes <= 8:  # beyond θ/128, bfloat16 rounds sums of spikes even below θ
         raise ConfigError(
             f"spike_sizes must be an integer from 1 (spikes of ±θ) to 8; got {spike_sizes}"
+        )
+    _check_bounds(count_bounds)
+
+
+def _check_bounds(bounds: Any) -> None:
+    pair = bounds if isinstance(bounds, (tuple, list)) and len(bounds) == 2 else (True, True)
+    least, most = pair
+    whole = all(n is None or (isinstance(n, int) and not isinstance(n, bool)) for n in pair)
+    if not whole or not (least is None or least <= 0) or not (most is None or most >= 1):
+        raise ConfigError(
+            "count_bounds must be the least net spike count, <= 0, and the largest, >= 1, each an "
+            f"integer, or None for no bound; got {bounds!r}"
         )
 
 

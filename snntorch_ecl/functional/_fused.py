@@ -18,6 +18,7 @@ from torch import Tensor
 from .._util.compiler import compiled, works_on
 from .._util.torch_internals import can_be_read
 from . import _scan as plain
+from ._edges import RECTIFIED, CountBounds
 from ._layout import joined, layout_of
 from ._neuron import State, SurrogateGradient, fresh_state, unchecked_step
 
@@ -49,6 +50,7 @@ def scan(
     initial_membrane: float = 0.5,
     spike_grad: SurrogateGradient | None = None,
     spike_sizes: int = 1,
+    count_bounds: CountBounds = RECTIFIED,
     amplitude: Tensor | None = None,
 ) -> Scanned:
     """:func:`snntorch_ecl.functional.scan`, compiled; spikes are multiplied by ``amplitude``.
@@ -60,6 +62,7 @@ def scan(
         "negative_threshold": negative_threshold,
         "initial_membrane": initial_membrane,
         "spike_sizes": spike_sizes,
+        "count_bounds": count_bounds,
     }
     if not usable(current):
         spikes, state = plain.scan(current, threshold, state, spike_grad=spike_grad, **settings)
@@ -83,6 +86,7 @@ def unchecked_scan(
     negative_threshold: float,
     initial_membrane: float,
     spike_sizes: int = 1,
+    count_bounds: CountBounds = RECTIFIED,
     amplitude: Tensor | None,
 ) -> Scanned:
     """:func:`scan` without its checks, for where :func:`usable` is true; θ has the current's type.
@@ -105,7 +109,7 @@ def unchecked_scan(
         if amplitude is not None and amplitude.ndim:
             amplitude = amplitude.reshape(())
         state = state and State(*(part.flatten() for part in state))
-    loop = _loop(negative_threshold, initial_membrane, spike_sizes)
+    loop = _loop(negative_threshold, initial_membrane, spike_sizes, count_bounds)
     if shape[0] <= _PIECE:
         spikes, *after, mem_sum = loop(current, *(state or (None, None)), threshold, amplitude)
     else:
@@ -128,7 +132,7 @@ def unchecked_scan(
 
 @functools.cache
 def _loop(
-    negative_threshold: float, initial_membrane: float, spike_sizes: int
+    negative_threshold: float, initial_membrane: float, spike_sizes: int, count_bounds: CountBounds
 ) -> Callable[..., Any]:
     """The loop for one kind of neuron, compiled for each kind of input on first use."""
 
@@ -145,9 +149,9 @@ def _loop(
         else:
             state = State(mem, spike_count)
         spikes = []
-        settings = (threshold, negative_threshold, initial_membrane, None, spike_sizes)
+        neuron = (negative_threshold, initial_membrane, None, spike_sizes, count_bounds)
         for step_current in current:
-            spk, state = unchecked_step(step_current, state, *settings)
+            spk, state = unchecked_step(step_current, state, threshold, *neuron)
             spikes.append(spk if amplitude is None else spk * amplitude)
         return joined(spikes), state.mem, state.spike_count, state.mem.sum()
 

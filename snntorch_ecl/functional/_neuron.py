@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,8 +11,7 @@ from torch import Tensor
 from .._util.checks import check_neuron, check_threshold
 from .._util.precision import wide
 from ..errors import StateError
-
-_is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
+from ._edges import RECTIFIED, SPIKE_SIZES, CountBounds, Edges, Net, SpikeSize, in_graph, ones
 
 SurrogateGradient = Callable[[Tensor], Tensor]
 """A spike function of :mod:`snntorch.surrogate`: Heaviside forward, smooth backward."""
@@ -33,37 +31,6 @@ class State(NamedTuple):
     spike_count: Tensor
 
 
-class SpikeSize(NamedTuple):
-    """One of the sizes that a spike can have, in units of θ unless said otherwise.
-
-    Attributes:
-        edge: From this membrane on, a spike of at least this size is fired.
-        gain: How much larger it is than the next smaller one, or than no spike.
-        units: ``gain`` in units of the smallest size.
-        least: The size itself in units of the smallest: the net sum that it needs to be taken back.
-    """
-
-    edge: float
-    gain: float
-    units: int
-    least: int
-
-
-def _sizes(spike_sizes: int) -> tuple[SpikeSize, ...]:
-    """The K sizes, the smallest first."""
-    unit = 0.5 ** (spike_sizes - 1)
-    found = [SpikeSize(unit, unit, 1, 1)]
-    for power in range(1, spike_sizes):
-        least = 2**power
-        # Halfway between this size and the next smaller one, where v(0) is half the smallest.
-        edge = (0.75 * least + 0.5) * unit
-        found.append(SpikeSize(edge, least * unit / 2, least // 2, least))
-    return tuple(found)
-
-
-SPIKE_SIZES = {count: _sizes(count) for count in range(1, 9)}
-
-
 def dual_threshold_step(
     current: Tensor,
     state: State,
@@ -73,15 +40,30 @@ def dual_threshold_step(
     initial_membrane: float = 0.5,
     spike_grad: SurrogateGradient | None = None,
     spike_sizes: int = 1,
+    count_bounds: CountBounds = RECTIFIED,
 ) -> tuple[Tensor, State]:
     """Advance dual-threshold neurons by one step.
 
     ::
 
         v ← v + I                        charge, no leak
-        s = +1  if v ≥ θ                 fire
-        s = −1  if v ≤ θ′ and n > 0      take a spike back
+        s = +1  if v ≥ θ and n < n_max   fire
+        s = −1  if v ≤ θ′ and n > n_min  take a spike back
         v ← v − θ·s ;  n ← n + s         soft reset, net spike count
+
+    ``count_bounds`` are n_min and n_max. The paper's neuron has n_min = 0 and no n_max: like ReLU's,
+    its output never adds up to less than 0. θ′ = 0 means v < 0, without equality: the reset leaves
+    a neuron that has caught up with its input at 0 ≤ v < θ, and 0 is in this range.
+
+    *Signed values* need no bound at all, and θ′ = 0. Then, for a constant current I and
+    v(0) = θ/2, the count after t steps is exactly ⌊t·I/θ + 1/2⌋ wherever |I| ≤ θ, so that
+    θ·n(T)/T is the signed h(I) with L = T levels, ties included. For v(t) = v(0) + t·I − θ·n(t), so
+    n(t) is that floor if and only if 0 ≤ v(t) < θ. This holds at t = 0. If it holds at t, the
+    charge leaves −θ ≤ v + I < 2θ. From θ on the neuron fires and is left below θ; below 0 it fires
+    −1 and is left at 0 or above; else it is silent and already there. So it holds at t + 1. A start
+    other than θ/2 would move the ties of h, an equality at 0 would send the tie down, and
+    −1 only at v ≤ −θ would leave a range of 2θ, in which n is not determined. Where I > θ, v never
+    falls below θ before the spike, and n(t) = t; where I < −θ, it is −t: h clips there too.
 
     With K = ``spike_sizes`` > 1 a spike has one of the sizes 1, 1/2, … u = 1/2^(K−1), the one that
     leaves the membrane nearest to its start; n counts units of u, and v(0) is relative to u·θ::
@@ -104,15 +86,18 @@ def dual_threshold_step(
         initial_membrane: v(0) in units of θ (of the smallest spike), within [0, 1].
         spike_grad: Surrogate gradient, or None for spikes without gradient.
         spike_sizes: K, from 1 to 8: spikes of ±1, ±1/2, … ±1/2^(K−1).
+        count_bounds: n_min ≤ 0 and n_max ≥ 1; None is no bound. ``(0, None)`` for values from 0 up,
+            ``(None, None)`` for signed ones. With K sizes they count units of the smallest.
 
     Returns:
         Spikes in {−1, 0, +1}, or of K sizes, shaped and typed like ``current``; the next state.
 
     Raises:
-        ConfigError: θ, θ′, v(0) or K is outside its range.
+        ConfigError: θ, θ′, v(0), K or a bound is outside its range.
         StateError: The state's shape differs from the current's.
 
-    Source: ECL eq. 4-5; several sizes are this package's own.
+    Source: ECL eq. 4-5; several sizes are this package's own, and so are signed values. Bounds on
+    both sides are those of SpikeZIP-TF (You et al., ICML 2024).
 
     Example:
         >>> current = torch.tensor([0.8])
@@ -120,14 +105,18 @@ def dual_threshold_step(
         >>> spk, _ = dual_threshold_step(torch.tensor([-0.8]), state, 1.0)
         >>> spk  # 0.5 + 0.8 − 1 − 0.8 = −0.5: the first spike is taken back
         tensor([-1.])
+        >>> dual_threshold_step(
+        ...     current * -1, fresh_state(current), 1.0, negative_threshold=0, count_bounds=(None, None)
+        ... )[0]
+        tensor([-1.])
         >>> current = torch.tensor([0.1, 0.3, 0.6, 0.9])
         >>> dual_threshold_step(current, fresh_state(current), 1.0, spike_sizes=3)[0]
         tensor([0.0000, 0.2500, 0.5000, 1.0000])
     """
     threshold = check_threshold(threshold, like=current)
-    check_neuron(negative_threshold, initial_membrane, spike_sizes)
+    check_neuron(negative_threshold, initial_membrane, spike_sizes, count_bounds)
     _check_state(current, state)
-    settings = (negative_threshold, initial_membrane, spike_grad, spike_sizes)
+    settings = (negative_threshold, initial_membrane, spike_grad, spike_sizes, count_bounds)
     return unchecked_step(current, state, threshold, *settings)
 
 
@@ -139,6 +128,7 @@ def unchecked_step(
     initial_membrane: float,
     spike_grad: SurrogateGradient | None,
     spike_sizes: int = 1,
+    count_bounds: CountBounds = RECTIFIED,
     out: Tensor | None = None,
 ) -> tuple[Tensor, State]:
     """:func:`dual_threshold_step` without checks; None is a fresh state.
@@ -148,72 +138,47 @@ def unchecked_step(
     mem = wide(current) if state is None else wide(state.mem) + current
     sizes = SPIKE_SIZES[spike_sizes]
     # The edges include the start v(0), so that zero state means a fresh neuron.
-    edges = _Edges(threshold.to(mem.dtype), negative_threshold, initial_membrane, sizes)
-    fires = mem >= edges.upper(sizes[0])
-    hard = _ones(fires, current.dtype) if out is None else out.copy_(fires)
-    for size in sizes[1:]:
-        hard = _plus(hard, mem >= edges.upper(size), size.units)
-    before = None if state is None else state.spike_count
-    # A fresh neuron has no spike to take back, and a plain integrate-and-fire one never does.
-    if negative_threshold == -math.inf:
-        before = None
-    if before is not None:
-        for size in sizes:
-            takes_back = (mem <= edges.lower(size)) & (before >= size.least)
-            hard = _plus(hard, takes_back, -size.units)
+    edges = Edges(threshold.to(mem.dtype), negative_threshold, initial_membrane, sizes)
+    net = Net(None if state is None else state.spike_count, *count_bounds)
+    hard: Tensor | None = None
+    for size in sizes:
+        fires = net.gated(mem >= edges.upper(size), size.least)
+        if hard is None:
+            hard = ones(fires, current.dtype) if out is None else out.copy_(fires)
+        else:
+            hard = _plus(hard, fires, size.units)
+    assert hard is not None  # there is a size
+    for size in sizes if net.may_fall(negative_threshold) else ():
+        hard = _plus(hard, net.gated(edges.below(mem, size), -size.least), -size.units)
     # Up to here in units of the smallest size.
-    count = hard.to(torch.int32) if state is None else state.spike_count + hard.to(torch.int32)
+    count = hard.to(torch.int32) if net.before is None else net.before + hard.to(torch.int32)
     if spike_sizes > 1:
-        hard = hard * sizes[0].gain if _in_graph() else hard.mul_(sizes[0].gain)
+        hard = hard * sizes[0].gain if in_graph() else hard.mul_(sizes[0].gain)
     spikes = hard
     if spike_grad is not None and torch.is_grad_enabled():
-        soft = _soft_spikes(mem, before, edges, sizes, spike_grad, current.dtype)
+        soft = _soft_spikes(mem, net, edges, sizes, spike_grad, current.dtype)
         # Surrogates fire on strict >: only their gradient is used, their value cancels exactly.
         spikes = hard + (soft - soft.detach()).to(hard.dtype)
     return spikes, State(torch.addcmul(mem, hard, edges.threshold, value=-1), count)
 
 
-class _Edges:
-    """Where comparisons of a membrane relative to v(0) are made, for each size."""
-
-    def __init__(
-        self, threshold: Tensor, negative: float, initial: float, sizes: tuple[SpikeSize, ...]
-    ) -> None:
-        self.threshold, self.negative, self.unit = threshold, negative, sizes[0].edge
-        self.start = initial * self.unit * threshold
-
-    def times(self, factor: float) -> Tensor:
-        """A share of θ."""
-        return self.threshold if factor == 1 else factor * self.threshold
-
-    def upper(self, size: SpikeSize) -> Tensor:
-        """From here on a spike of this size is fired."""
-        return self.times(size.edge) - self.start
-
-    def lower(self, size: SpikeSize) -> Tensor:
-        """From here down it is taken back: as far below the start as ``upper`` is above, and θ′."""
-        if size.edge == self.unit:
-            return self.negative - self.start
-        return self.negative - self.times(size.edge - self.unit) - self.start
-
-
 def _soft_spikes(
     mem: Tensor,
-    before: Tensor | None,
-    edges: _Edges,
+    net: Net,
+    edges: Edges,
     sizes: tuple[SpikeSize, ...],
     spike_grad: SurrogateGradient,
     dtype: torch.dtype,
 ) -> Tensor:
-    """The comparisons by a surrogate; ``before`` is the net count that gates the lower ones."""
+    """The comparisons by a surrogate, gated as the spikes are."""
     total: Tensor | None = None
     for size in sizes:
         gain = edges.times(size.gain)
         # In the current's type: these distances are saved for the backward pass.
-        soft = spike_grad(((mem - edges.upper(size)) / gain).to(dtype))
-        if before is not None:
+        soft = net.gated(spike_grad(((mem - edges.upper(size)) / gain).to(dtype)), size.least)
+        if net.may_fall(edges.negative):
             above = spike_grad(((edges.lower(size) - mem) / gain).to(dtype))
-            soft = soft - above * _ones(before >= size.least, above.dtype)
+            soft = soft - net.gated(above, -size.least)
         if size.gain != 1:
             soft = soft * size.gain
         total = soft if total is None else total + soft
@@ -221,22 +186,10 @@ def _soft_spikes(
     return total
 
 
-def _ones(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """1 where the mask is true, in a form that compiles to fast code on CPUs."""
-    if torch.compiler.is_compiling():
-        return torch.where(mask, 1.0, 0.0).to(dtype)
-    return mask.to(dtype)
-
-
-def _in_graph() -> bool:
-    """Whether the operations are recorded, so that none may work in place."""
-    return torch.compiler.is_compiling() or _is_tracing()
-
-
 def _plus(numbers: Tensor, mask: Tensor, amount: int) -> Tensor:
     """Add an amount where the mask is true, in place if neither compiling nor tracing."""
-    if _in_graph():
-        return numbers + amount * _ones(mask, numbers.dtype)
+    if in_graph():
+        return numbers + amount * ones(mask, numbers.dtype)
     return numbers.add_(mask.view(torch.uint8), alpha=amount)
 
 

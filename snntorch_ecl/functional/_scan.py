@@ -8,6 +8,7 @@ from torch import Tensor
 from .._util.checks import check_neuron, check_threshold
 from .._util.torch_internals import can_be_read
 from ..errors import InputError
+from ._edges import RECTIFIED, CountBounds
 from ._layout import joined, room_for
 from ._neuron import State, SurrogateGradient, _check_state, unchecked_step
 
@@ -21,6 +22,7 @@ def scan(
     initial_membrane: float = 0.5,
     spike_grad: SurrogateGradient | None = None,
     spike_sizes: int = 1,
+    count_bounds: CountBounds = RECTIFIED,
 ) -> tuple[Tensor, State]:
     """Run dual-threshold neurons over a whole sequence.
 
@@ -33,6 +35,7 @@ def scan(
         initial_membrane: v(0) in units of θ (of the smallest spike), within [0, 1].
         spike_grad: Surrogate gradient, or None.
         spike_sizes: K: spikes of ±1, ±1/2, … ±1/2^(K−1).
+        count_bounds: The least and the largest net count; ``(None, None)`` for signed values.
 
     Returns:
         Spikes in {−1, 0, +1}, or of K sizes, ``[T, B, ...]``, and the state after the last step.
@@ -56,15 +59,16 @@ def scan(
         negative_threshold=negative_threshold,
         initial_membrane=initial_membrane,
         spike_sizes=spike_sizes,
+        count_bounds=count_bounds,
     )
-    settings = (threshold, negative_threshold, initial_membrane, spike_grad, spike_sizes)
+    neuron = (negative_threshold, initial_membrane, spike_grad, spike_sizes, count_bounds)
     recorded = torch.is_grad_enabled() or not can_be_read(current)
     # Without gradients each step writes into the result, which saves a copy of all spikes.
     out = None if recorded else room_for(current)
     spikes = []
     for step, step_current in enumerate(current):
         step_out = None if out is None else out[step]
-        spk, state = unchecked_step(step_current, state, *settings, step_out)
+        spk, state = unchecked_step(step_current, state, threshold, *neuron, step_out)
         spikes.append(spk)
     assert state is not None  # there was a step
     return joined(spikes) if out is None else out, state
@@ -78,12 +82,13 @@ def checked(
     negative_threshold: float,
     initial_membrane: float,
     spike_sizes: int,
+    count_bounds: CountBounds,
 ) -> Tensor:
     """Check a time loop's arguments as :func:`scan` documents; θ as a tensor of current's type."""
     if current.ndim < 1 or current.shape[0] < 1:
         raise InputError(f"scan needs currents of shape [T ≥ 1, B, ...], not {list(current.shape)}")
     threshold = check_threshold(threshold, like=current)
-    check_neuron(negative_threshold, initial_membrane, spike_sizes)
+    check_neuron(negative_threshold, initial_membrane, spike_sizes, count_bounds)
     if state is not None:
         _check_state(current[0], state)
     return threshold

@@ -6,6 +6,8 @@ To teach the package a layer, add a line here (or call ``ecl.register`` from out
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 from ..errors import UnsupportedError
@@ -20,10 +22,16 @@ from ._values import IDLE_LAYERS
 def _clip(module: nn.Module, site: Site) -> nn.Module:
     """The clip's λ becomes the neuron's θ; spikes are worth θ."""
     assert isinstance(module, ThresholdClip)
-    theta = module.threshold.detach()
+    theta, lower = module.threshold.detach(), site.config.negative_threshold
+    if module.signed and math.isinf(lower):
+        raise UnsupportedError(
+            [f"{site.name} (ThresholdClip): signed, and negative_threshold=-inf"],
+            "Plain integrate-and-fire neurons have no negative spikes: convert with another.",
+        )
     return DualThreshold(
         theta,
-        negative_threshold=site.config.negative_threshold,
+        signed=module.signed,
+        negative_threshold=0.0 if module.signed else lower,
         initial_membrane=site.config.initial_membrane,
         spike_sizes=site.config.spike_sizes,
         spike_grad=site.config.spike_grad,

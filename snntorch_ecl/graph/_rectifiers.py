@@ -59,7 +59,8 @@ def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: boo
 
 def _twin(clip: ThresholdClip) -> ThresholdClip:
     """A clip with the same settings and threshold."""
-    twin = ThresholdClip(clip.levels, per_channel=clip.per_channel, ceiling=clip.ceiling)
+    kept = {name: getattr(clip, name) for name in ("per_channel", "ceiling", "signed")}
+    twin = ThresholdClip(clip.levels, **kept)
     if clip.is_set:
         twin.threshold = clip.threshold
     return twin

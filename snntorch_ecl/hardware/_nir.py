@@ -202,10 +202,10 @@ class _Writer:
 
     def neuron(self, neuron: DualThreshold, shape: tuple[int, ...], name: str) -> Any:
         """An ``IF``, with what it leaves open in its metadata."""
-        if getattr(neuron, "spike_sizes", 1) != 1 or type(neuron) is not DualThreshold:
+        if neuron.spike_sizes != 1 or neuron.signed or type(neuron) is not DualThreshold:
             return (
                 "it is not the neuron of the paper",
-                "Convert with spike_sizes=1, in floating point.",
+                "Convert with spike_sizes=1 and without signed clips, in floating point.",
             )
         theta = _by_neuron(neuron._theta().detach(), shape)
         plain = neuron.negative_threshold == -math.inf

@@ -57,6 +57,8 @@ class WholeGraph(Currents):
         if getattr(old, "spike_sizes", 1) != 1:
             remedy = "Convert with spike_sizes=1."
             raise self.facts.refusal(node, "its spikes have several sizes", remedy)
+        if old.signed:
+            raise self.facts.refusal(node, "it is signed", "Whole numbers need rectifiers so far.")
         (source,) = node.args[:1]
         assert isinstance(source, Node)
         theta = old._theta().detach().double().cpu()

@@ -224,7 +224,9 @@ class WholeNeuron(DualThreshold):
         worth = over_channels(self.worth, one_step, self.qualified_name)
         start = self.initial_membrane * theta
         lower = self.negative_threshold * theta / worth - start
-        return theta, (theta - start).ceil(), lower.floor(), start
+        # θ′ = 0 is below 0, without equality.
+        lower = lower.floor() if self.negative_threshold else lower.ceil() - 1
+        return theta, (theta - start).ceil(), lower, start
 
     @property
     def largest(self) -> float:

@@ -195,7 +195,7 @@ class _Meter(LayerMeter):
 
     def __init__(self, name: str, neuron: DualThreshold, num_steps: int, worth: Tensor) -> None:
         super().__init__(name, num_steps, worth)
-        self.theta = neuron.threshold.detach()
+        self.theta, self.signed = neuron.threshold.detach(), neuron.signed
         self.unit = 0.5 ** (neuron.spike_sizes - 1)
         self.sums = reachable_sums(neuron, num_steps).to(self.theta.device)
         self.exact = self.saturated = self.neurons = 0
@@ -218,9 +218,12 @@ class _Meter(LayerMeter):
         wanted = (activation * to_level).to(mean.dtype)
         nearest = sums[torch.bucketize(wanted, ties, right=True)]
         self.exact += int((level == nearest).sum())
-        self.saturated += int(((level == sums[-1]) & (activation > theta)).sum())
+        highest = (level == sums[-1]) & (activation > theta)
+        if self.signed:
+            highest |= (level == sums[0]) & (activation < -theta)
+        self.saturated += int(highest.sum())
         self.neurons += mean.numel()
-        active = (nearest > 0).any(0)
+        active = (nearest != 0).any(0)
         self.active = active if self.active is None else self.active | active
 
     def result(self) -> LayerCheck:
@@ -246,10 +249,12 @@ def reachable_sums(neuron: DualThreshold, num_steps: int) -> Tensor:
     sizes = [2**power for power in range(neuron.spike_sizes)]
     if neuron.negative_threshold != -torch.inf:
         sizes += [-size for size in sizes]
-    reached = torch.zeros(num_steps * sizes[neuron.spike_sizes - 1] + 1, dtype=torch.bool)
-    reached[0] = True
+    largest = num_steps * sizes[neuron.spike_sizes - 1]
+    lowest = -largest if neuron.signed else 0
+    reached = torch.zeros(largest - lowest + 1, dtype=torch.bool)
+    reached[-lowest] = True
     for _ in range(num_steps):
         sums = reached.nonzero().squeeze(1)
         for size in sizes:
             reached[(sums + size).clamp_min(0)] = True
-    return reached.nonzero().squeeze(1)
+    return reached.nonzero().squeeze(1) + lowest

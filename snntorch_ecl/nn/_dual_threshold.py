@@ -13,6 +13,7 @@ from .. import functional as F
 from .._util.checks import at, check_neuron, check_num_steps, check_threshold
 from ..functional import _fused
 from ..functional._channels import as_text, over_channels
+from ._settings import check_signed, equation_settings, settings_as_text, stored_settings
 from ._snntorch import CarefulLeaky
 from ._state import BatchState, Counts, state_for
 from ._temporal import Temporal, unfold
@@ -22,7 +23,8 @@ class DualThreshold(Temporal, CarefulLeaky):
     """Integrate-and-fire neuron that can take a spike back; drop-in for ``snntorch.Leaky``.
 
     It integrates without leak from ``v(0) = θ/2``, fires +1 at ``v ≥ θ`` with soft reset, and
-    fires −1 at ``v ≤ θ′`` while its net spike count is positive. The equations are in
+    fires −1 at ``v ≤ θ′`` while its net spike count is positive. A ``signed`` neuron stands for
+    values of either sign: it fires −1 at ``v < 0``, whatever its count. The equations are in
     :func:`snntorch_ecl.functional.dual_threshold_step`. With ``spike_sizes=K`` a spike has the
     size that fits best of θ, θ/2, … θ/2^(K−1), of either sign: 2K + 1 levels a step instead of 3,
     for hardware with graded spikes. A size is a shift of the weight.
@@ -37,7 +39,7 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     Args:
         threshold: θ > 0, shape ``[]``, or ``[C]`` over dimension 1 of the input.
-        negative_threshold: θ′ ≤ 0, absolute, in the unit of θ. ``-inf`` is the plain IF neuron.
+        negative_threshold: θ′ ≤ 0, absolute. ``-inf`` is the plain IF neuron; 0 means ``v < 0``.
         initial_membrane: v(0) in units of θ (of the smallest spike), within [0, 1].
         spike_grad: A function of :mod:`snntorch.surrogate`; None is its default, ``atan()``.
             It sees the distance to either threshold in units of θ.
@@ -49,6 +51,7 @@ class DualThreshold(Temporal, CarefulLeaky):
             it to θ.
         learn_graded_spikes_factor: Make the factor a parameter.
         spike_sizes: K, from 1 to 8; 1 is the neuron of the paper.
+        signed: The neuron of a signed :class:`ThresholdClip`: any net count, and θ′ = 0.
 
     Shape:
         Input, spikes and mem ``[B, ...]``. With ``num_steps=T``, input and spikes are
@@ -84,8 +87,11 @@ class DualThreshold(Temporal, CarefulLeaky):
         graded_spikes_factor: float | Tensor = 1.0,
         learn_graded_spikes_factor: bool = False,
         spike_sizes: int = 1,
+        signed: bool = False,
     ) -> None:
         check_neuron(negative_threshold, initial_membrane, spike_sizes)
+        if signed:
+            check_signed(negative_threshold, -1e-3)
         super().__init__(
             threshold,
             graded_spikes_factor,
@@ -96,9 +102,9 @@ class DualThreshold(Temporal, CarefulLeaky):
             output=output,
             learn_graded_spikes_factor=learn_graded_spikes_factor,
         )
-        self.negative_threshold = float(negative_threshold)
+        self.negative_threshold = 0.0 if signed else float(negative_threshold)
         self.initial_membrane = float(initial_membrane)
-        self.spike_sizes = spike_sizes
+        self.spike_sizes, self.signed = spike_sizes, signed
         self._checked = False  # True within a run whose begin() has checked the settings
         self.fused = False  # SpikingNetwork.compile() sets it
         self.qualified_name = ""  # for errors; convert() sets it
@@ -146,7 +152,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         factor = factor.to(current.device, current.dtype)
         mem, count = self._state.get()
         state = state_for(one_step, mem, count, self.qualified_name)
-        settings: dict[str, Any] = {"state": state, **self.settings()}
+        settings = {"state": state, **equation_settings(self)}
         if self.fused and run is F.scan and _fused.usable(current):
             if self._checked and threshold.dtype == current.dtype:
                 return _fused.unchecked_scan(current, threshold, amplitude=factor, **settings)
@@ -202,7 +208,8 @@ class DualThreshold(Temporal, CarefulLeaky):
     def spike_count(self) -> Tensor:
         """Net count of spikes in the current sequence, int32, shaped like ``mem``.
 
-        With several sizes it counts units of the smallest: the net sum is never below zero.
+        With several sizes it counts units of the smallest: the net sum. It is never below zero,
+        unless the neuron is signed.
         """
         mem, count = self._state.get()
         return torch.zeros_like(mem, dtype=torch.int32) if count is None else count
@@ -270,12 +277,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         own, count = self._state.get()
         self._set_state(mem, self._returned.count_for(mem, own, count, self.qualified_name))
 
-    def settings(self) -> dict[str, float]:
-        """The settings that a file must hold beside the tensors."""
-        names = ["negative_threshold", "initial_membrane"]
-        # Only where it is not 1, the default, so that earlier releases read all other files.
-        names += ["spike_sizes"] * (self.spike_sizes > 1)
-        return {name: getattr(self, name) for name in names}
+    settings = stored_settings
 
     def _apply(self, fn: Any, recurse: bool = True) -> DualThreshold:
         if self.mem.numel():  # else there is nothing to move
@@ -289,8 +291,7 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def extra_repr(self) -> str:
         """The neuron's settings, for ``print(net)``."""
-        settings = (f"{name}={value:g}" for name, value in self.settings().items())
-        return f"threshold={as_text(self.threshold.detach())}, {', '.join(settings)}"
+        return f"threshold={as_text(self.threshold.detach())}, {settings_as_text(self)}"
 
 
 def _one_step(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .._util.checks import check_threshold
 from ..errors import ConfigError
+from ._settings import check_signed
 
 # Settings of ``snntorch.Leaky`` that the dual-threshold equations fix.
 _FIXED: dict[str, Any] = {
@@ -49,6 +50,8 @@ class CarefulLeaky(snntorch.Leaky):
         """Set an attribute, unless the equations fix another value for it."""
         if name in _FIXED:
             _check_fixed(name, value)
+        if name == "negative_threshold" and self.__dict__.get("signed"):
+            check_signed(value)
         super().__setattr__(name, value)
 
     def _without_state(self) -> dict[str, Any]:

@@ -13,20 +13,13 @@ from .. import functional as F
 from .._util.checks import SMALLEST_THRESHOLD, at, check_levels, check_threshold
 from .._util.processes import largest, world_size
 from .._util.torch_internals import can_be_read, inside_ddp
-from ..errors import ConfigError, InputError, StateError, ThresholdUnsetError
+from ..errors import ConfigError, StateError, ThresholdUnsetError
 from ..functional._activation import clip_unchecked
 from ..functional._channels import as_text, over_channels
 from ._per_channel import contradicts, single_over_unset
-from ._quantiles import positive_quantiles
+from ._quantiles import raised_threshold, starting_threshold
 
-# λ starts at a value that one positive activation in a thousand exceeds.
-_STARTING_QUANTILE = 0.999
-
-# While a network finds its scale, λ is raised where more than a quarter of the positive activations
-# exceed it: a layer that is clipped everywhere passes no gradient, and could not come back.
 _BATCHES_TO_FOLLOW = 100
-_MOST_CLIPPED = 0.25
-_ENOUGH = 2**14  # activations of a row that are looked at while λ follows
 
 
 class ThresholdClip(nn.Module):
@@ -45,6 +38,9 @@ class ThresholdClip(nn.Module):
     Networks with batch norms hardly ever need it. Assigning ``threshold`` ends it. Code that was
     compiled after λ was set does not do it; ``compile()`` of a prepared network waits until then.
 
+    With ``signed``, for values of either sign, it clips between −λ and λ with L levels on either
+    side of 0; unset it passes its input on, and quantiles are those of ``|x|``.
+
     Whether λ is set stands in ``raw_threshold`` itself, as NaN or not, and travels with it
     however parameters are copied. A clip of one λ a channel has its shape only once it is set:
     copy it in place after that. On an accelerator, and in compiled code, a clip that was set and
@@ -57,12 +53,14 @@ class ThresholdClip(nn.Module):
         per_channel: Learn one λ for each channel.
         ceiling: Upper bound of the activation that this one replaces (6 for ReLU6), applied while
             λ is unset.
+        signed: Clip between −λ and λ.
 
     Shape:
         Input and output ``[B, C, ...]`` with per-channel λ, else any shape.
 
     Raises:
-        ConfigError: levels < 1, λ not positive and finite, or λ of more than one dimension.
+        ConfigError: levels < 1, λ not positive and finite, λ of more than one dimension, or a
+            signed clip with a ceiling.
         InputError: The batch that sets λ holds NaN or infinity, or has no channel for each λ.
 
     Source: ECL eq. 2 (arXiv 2506.01968).
@@ -84,13 +82,16 @@ class ThresholdClip(nn.Module):
         *,
         per_channel: bool = False,
         ceiling: float | None = None,
+        signed: bool = False,
     ) -> None:
         super().__init__()
         check_levels(levels)
         if ceiling is not None and not (ceiling > 0 and math.isfinite(ceiling)):
             raise ConfigError(f"ceiling must be finite and > 0, or None; got {ceiling!r}")
+        if signed and ceiling is not None:
+            raise ConfigError("a signed clip has no ceiling: it replaces no rectifier")
         self.levels, self._per_channel = levels, per_channel
-        self.ceiling = ceiling
+        self.ceiling, self.signed = ceiling, signed
         # NaN means "unset": no extra key in the state_dict, and an output that would show it.
         self.raw_threshold = nn.Parameter(torch.tensor(math.nan))
         # What `raw_threshold` said when it was last read; one λ for all channels was given.
@@ -177,14 +178,16 @@ class ThresholdClip(nn.Module):
             return self._unclipped(x)
         threshold = over_channels(F.positive(self.raw_threshold), x, self.qualified_name)
         if known is None:
-            clipped = clip_unchecked(x, threshold, self.levels)
+            clipped = clip_unchecked(x, threshold, self.levels, self.signed)
             return torch.where(threshold.isnan(), self._unclipped(x), clipped)
         if compiling and torch.is_grad_enabled() and self.training:
             # The compiler may compute the output again in the backward pass: λ's gradient needs
             # the input saved, and the next layer would have the output saved as well.
-            return checkpoint(clip_unchecked, x, threshold, self.levels, use_reentrant=False)
-        clip = F.threshold_clip if can_be_read(threshold) else clip_unchecked
-        return clip(x, threshold, self.levels)
+            settings = (threshold, self.levels, self.signed)
+            return checkpoint(clip_unchecked, x, *settings, use_reentrant=False)
+        if can_be_read(threshold):
+            return F.threshold_clip(x, threshold, self.levels, signed=self.signed)
+        return clip_unchecked(x, threshold, self.levels, self.signed)
 
     def _known_set(self) -> bool | None:
         """Whether λ is set; None where its value cannot be read, and the graph must ask."""
@@ -195,7 +198,14 @@ class ThresholdClip(nn.Module):
         return self._seen_set or None
 
     def _unclipped(self, x: Tensor) -> Tensor:
+        if self.signed:
+            return x
         return x.relu() if self.ceiling is None else x.clamp(0, self.ceiling)
+
+    def _magnitudes(self, x: Tensor) -> Tensor:
+        """What λ is chosen from: the sizes of unclipped activations."""
+        unclipped = self._unclipped(x).float()
+        return unclipped.abs() if self.signed else unclipped
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
@@ -209,28 +219,11 @@ class ThresholdClip(nn.Module):
                 "each process would start it from a batch of its own. Run one batch through the "
                 "prepared network in training mode before you wrap it"
             )
-        activations = self._unclipped(x.detach()).float()
-        if not bool(activations.isfinite().all()):
-            raise InputError(
-                f"{at(self.qualified_name)}the batch that should set this clip's threshold "
-                f"leads to NaN or infinite activations, shape {list(x.shape)}; check the data "
-                "and the layers before it"
-            )
-        (whole,) = positive_quantiles(activations.reshape(1, -1), _STARTING_QUANTILE)
-        if whole < SMALLEST_THRESHOLD:
+        activations = self._magnitudes(x.detach())
+        chosen = starting_threshold(activations, self._per_channel, at(self.qualified_name))
+        if chosen is None:
             return
-        if not self._per_channel:
-            self.threshold = whole.squeeze(0)
-        else:
-            if x.ndim < 2:
-                raise InputError(
-                    f"{at(self.qualified_name)}per-channel thresholds need input [B, C, ...], not "
-                    f"{list(x.shape)}"
-                )
-            rows = activations.transpose(0, 1).flatten(1)
-            (channels,) = positive_quantiles(rows, _STARTING_QUANTILE)
-            # A channel without positive activations in this batch starts at the layer's λ.
-            self.threshold = torch.where(channels >= SMALLEST_THRESHOLD, channels, whole)
+        self.threshold = chosen
         self._follow_for(_BATCHES_TO_FOLLOW)
         self._breaks_graphs = compiled
 
@@ -251,12 +244,8 @@ class ThresholdClip(nn.Module):
         if not (torch.is_grad_enabled() and raw.is_leaf and can_be_read(raw) and can_be_read(x)):
             return
         self._follow_for(self._batches_left - 1)
-        x, threshold = x.detach(), F.positive(raw.detach())
-        rows = x.reshape(1, -1) if threshold.numel() == 1 else x.transpose(0, 1).flatten(1)
-        rows = self._unclipped(rows[:, :: -(-rows.shape[1] // _ENOUGH) or 1]).float()
-        quantiles = positive_quantiles(rows, 1 - _MOST_CLIPPED, _STARTING_QUANTILE)
-        many, most = (quantile.reshape(raw.shape) for quantile in quantiles)
-        aim = torch.where((many > threshold) & most.isfinite(), most, threshold)
+        threshold = F.positive(raw.detach())
+        aim = raised_threshold(self._magnitudes, x.detach(), threshold)
         if inside_ddp() and world_size() > 1:
             aim = largest(aim)
         raw.data.copy_(torch.where(aim > threshold, aim, raw))
@@ -284,10 +273,12 @@ class ThresholdClip(nn.Module):
 
     def extra_repr(self) -> str:
         """Levels and λ, for ``print(model)``."""
-        if not self.is_set:
-            return f"levels={self.levels}, threshold=unset, per_channel={self.per_channel}"
         raw = F.positive(self.raw_threshold.detach())
-        return f"levels={self.levels}, threshold={as_text(raw)}, per_channel={raw.ndim == 1}"
+        threshold, per_channel = as_text(raw) if self.is_set else "unset", self.per_channel
+        if self.is_set:
+            per_channel = raw.ndim == 1
+        signed = ", signed=True" if self.signed else ""
+        return f"levels={self.levels}, threshold={threshold}, per_channel={per_channel}{signed}"
 
 
 def settled(network: nn.Module) -> bool:

@@ -26,12 +26,13 @@ class Makers(TorchFunctionMode):
         return made
 
 
+@pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("levels", [None, 1, 4])
-def test_its_output_is_not_what_was_changed_in_place(levels: int | None) -> None:
+def test_its_output_is_not_what_was_changed_in_place(levels: int | None, signed: bool) -> None:
     """Dynamo of torch 2.11 drops the gradient of a Function that returns such a tensor."""
     x, threshold = torch.randn(5, 3), torch.tensor(0.8)
     with Makers() as makers:
-        made = _ThresholdClip.forward(x, threshold, levels)
+        made = _ThresholdClip.forward(x, threshold, levels, signed)
     name = makers.last[id(made)]
     assert not name.endswith("_"), name
     assert "out" not in name, name

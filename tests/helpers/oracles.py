@@ -22,23 +22,41 @@ def clip(z: Number, threshold: Number, levels: int | None) -> Fraction:
     return lam * Fraction(min(max(level, 0), levels), levels)
 
 
+def signed_clip(z: Number, threshold: Number, levels: int | None) -> Fraction:
+    """h(z) = λ · clip(floor(z·L/λ + 1/2) / L, −1, 1); without levels min(max(z, −λ), λ)."""
+    z, lam = Fraction(z), Fraction(threshold)
+    if levels is None:
+        return min(max(z, -lam), lam)
+    level = math.floor(z * levels / lam + HALF)
+    return lam * Fraction(min(max(level, -levels), levels), levels)
+
+
 class DualThresholdNeuron:
-    """One neuron: v is the absolute membrane potential, n the net number of spikes."""
+    """One neuron: v is the absolute membrane potential, n the net number of spikes.
+
+    Its count stays between ``least`` and ``most``. A lower threshold of 0 means below 0.
+    """
 
     def __init__(
-        self, threshold: Number, lower: float = -1e-3, initial_membrane: Number = HALF
+        self,
+        threshold: Number,
+        lower: float = -1e-3,
+        initial_membrane: Number = HALF,
+        least: float = 0,
+        most: float = math.inf,
     ) -> None:
         self.theta = Fraction(threshold)
-        self.lower = lower
+        self.lower, self.least, self.most = lower, least, most
         self.v = Fraction(initial_membrane) * self.theta
         self.n = 0
 
     def step(self, current: Number) -> int:
         self.v += Fraction(current)
         spike = 0
-        if self.v >= self.theta:
+        low = self.v < 0 if self.lower == 0 else self.v <= self.lower
+        if self.v >= self.theta and self.n < self.most:
             spike = 1
-        elif self.n > 0 and self.v <= self.lower:
+        elif low and self.n > self.least:
             spike = -1
         self.v -= spike * self.theta
         self.n += spike
