@@ -106,6 +106,12 @@ def bench(
             "--batch-size", metavar="B", help="Images at a time; repeatable. [default: 1, 32]"
         ),
     ] = None,
+    image_sizes: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--image-size", metavar="PIXELS", help="Of the images; repeatable. [default: 32]"
+        ),
+    ] = None,
     forms: Annotated[
         list[str] | None,
         typer.Option(
@@ -129,6 +135,7 @@ def bench(
         models=models,
         steps=steps,
         batch_sizes=batch_sizes,
+        image_sizes=image_sizes,
         forms=forms,
         repeats=repeats,
         threads=threads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,16 @@ from .._util.checks import check_whole_numbers
 from .._util.devices import default_device
 from ..conversion import convert
 from ._bench_forms import check_forms, formed, in_form
-from ._bench_modes import MODES, Mode, Subject, ann_run, build_subject, random_images
+from ._bench_modes import (
+    MODES,
+    Mode,
+    Subject,
+    ann_run,
+    build_subject,
+    layers_of,
+    random_images,
+)
+from ._bench_peer import peer_modes
 from ._bench_result import Bench, Timing
 from ._files import check_alone, write_result
 from ._folder import own_folder
@@ -33,7 +43,7 @@ class BenchConfig:
         models: Networks, by the names that ``snntorch_ecl.models.build`` knows.
         steps: Numbers of time steps, T.
         batch_sizes: Numbers of images at a time, B.
-        image_size: Height and width of the images, in pixels.
+        image_sizes: Heights (and widths) of the images, in pixels.
         forms: Precision and memory format, of network and images: ``"float32"``,
             ``"float32 channels-last"``, ``"bfloat16"``, ``"bfloat16 channels-last"``.
         repeats: Rounds; in each, every mode runs once, and medians are taken.
@@ -51,7 +61,7 @@ class BenchConfig:
     models: tuple[str, ...] = ("resnet18", "vgg16")
     steps: tuple[int, ...] = (1, 2, 4, 8)
     batch_sizes: tuple[int, ...] = (1, 32)
-    image_size: int = 32
+    image_sizes: tuple[int, ...] = (32,)
     forms: tuple[str, ...] = ("float32",)
     repeats: int = 7
     threads: int = 0
@@ -60,29 +70,31 @@ class BenchConfig:
     def __post_init__(self) -> None:
         check_whole_numbers("steps", self.steps, lowest=1)
         check_whole_numbers("batch_sizes", self.batch_sizes, lowest=1)
-        check_whole_numbers("image_size", (self.image_size,), lowest=1)
+        check_whole_numbers("image_sizes", self.image_sizes, lowest=1)
         check_forms(self.forms)
         check_whole_numbers("repeats", (self.repeats,), lowest=1)
         check_whole_numbers("threads", (self.threads,), lowest=0)
 
 
 def time_modes(
-    config: BenchConfig, *, modes: Mapping[str, Mode] = MODES, progress: bool = True
+    config: BenchConfig, *, modes: Mapping[str, Mode] | None = None, progress: bool = True
 ) -> Bench:
     """Time all modes in turns, so that whatever else the machine does meets all of them."""
     device = default_device()
+    modes = {**MODES, **peer_modes()} if modes is None else modes
     timings: list[Timing] = []
     conversion: dict[str, float] = {}
-    total = len(config.steps) * len(config.batch_sizes) * len(config.forms) * len(config.models)
+    varied = (config.models, config.image_sizes, config.forms, config.batch_sizes, config.steps)
+    total = math.prod(map(len, varied))
     bar = tqdm(total=total, desc="bench", disable=not progress, leave=False, delay=2)
     with torch.no_grad(), _threads(config.threads) as threads, bar:
-        for name in config.models:
-            subject = build_subject(name, image_size=config.image_size, seed=config.seed)
+        for name, size in itertools.product(config.models, config.image_sizes):
+            subject = build_subject(name, image_size=size, seed=config.seed)
             conversion[name] = statistics.median(
                 seconds(partial(convert, subject.ann), device) for _ in range(config.repeats)
             )
             for form, batch_size in itertools.product(config.forms, config.batch_sizes):
-                case = Case(name, form, batch_size)
+                case = Case(name, size, form, batch_size)
                 for timing in _timings(config, case, in_form(subject, form), modes, device):
                     timings.append(timing)
                     bar.update()
@@ -90,9 +102,10 @@ def time_modes(
 
 
 class Case(NamedTuple):
-    """One network in one form at one batch size."""
+    """One network in one form, with images of one size and number."""
 
     model: str
+    image_size: int
     form: str
     batch_size: int
 
@@ -105,14 +118,24 @@ def _timings(
     device: torch.device,
 ) -> Iterator[Timing]:
     """One case, for each T."""
-    images = random_images(subject.model, case.batch_size, config.image_size, seed=config.seed)
+    images = random_images(subject.model, case.batch_size, case.image_size, seed=config.seed)
     images = formed(images.to(device), case.form)
-    runs = {key: mode(subject, images) for key, mode in modes.items()}
+    made = {key: mode(subject, images) for key, mode in modes.items()}
+    runs = {key: run for key, run in made.items() if run is not None}
     ann = ann_run(subject, images)
     for num_steps in config.steps:
         found = _medians({"": ann, **runs}, num_steps, config.repeats, device)
         own = found.pop("")
-        yield Timing(case.model, case.batch_size, num_steps, own, found, case.form)
+        yield Timing(
+            case.model,
+            case.batch_size,
+            num_steps,
+            own,
+            found,
+            case.form,
+            image_size=case.image_size,
+            layers=layers_of(subject.model),
+        )
 
 
 def run_bench(config: BenchConfig, output_dir: Path, *, progress: bool = True) -> Bench:

@@ -46,6 +46,11 @@ def random_images(model: nn.Module, count: int, size: int, *, seed: int) -> Tens
     return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
 
 
+def layers_of(model: nn.Module) -> int:
+    """How many layers with weights a network has, as a measure of its depth."""
+    return sum(isinstance(m, nn.Conv2d | nn.Linear) for m in model.modules())
+
+
 def build_subject(name: str, *, image_size: int, seed: int) -> Subject:
     """Build a network with random weights: time does not depend on what they are worth."""
     with own_random_numbers(seed):
@@ -75,8 +80,8 @@ def folded(net: nn.Module) -> GraphModule:
     return drop_identities(fold_batchnorm(graph)).eval()
 
 
-Mode = Callable[[Subject, Tensor], Run]
-"""Makes a network ready for images ``[B, C, H, W]``."""
+Mode = Callable[[Subject, Tensor], Run | None]
+"""Makes a network ready for images ``[B, C, H, W]``; None if this mode does not run there."""
 
 
 def ann_run(subject: Subject, images: Tensor, *, compiled: bool = False) -> Run:

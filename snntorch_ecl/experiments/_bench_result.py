@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+GROWS: Mapping[str, str] = {
+    "num_steps": "a step more",
+    "batch_size": "an image more",
+    "image_size": "larger images",
+    "layers": "more layers",
+}
+"""What can grow, and what its column is called."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -28,6 +37,8 @@ class Timing:
         ann: Seconds for T runs of the ANN with its batch norms folded: median.
         modes: Seconds for one run of T steps, by mode: median.
         form: Precision and memory format.
+        image_size: Height and width of the images, in pixels.
+        layers: How many layers with weights the network has.
     """
 
     model: str
@@ -36,12 +47,26 @@ class Timing:
     ann: float
     modes: Mapping[str, float]
     form: str = "float32"
+    image_size: int = 32
+    layers: int = 0
 
     @property
     def case(self) -> str:
-        """Network, batch size and, if it is not the usual one, form, for people."""
+        """Network, batch size and, if they are not the usual ones, image size and form."""
         form = "" if self.form == "float32" else f", {self.form}"
-        return f"{self.model}, batch {self.batch_size}{form}"
+        size = "" if self.image_size == 32 else f", {self.image_size} px"
+        return f"{self.model}, batch {self.batch_size}{size}{form}"
+
+    def without(self, name: str) -> str:
+        """All that was set but one thing, for people; the network stands for its layers."""
+        parts = {
+            "layers": self.model,
+            "batch_size": f"batch {self.batch_size}",
+            "image_size": f"{self.image_size} px",
+            "form": self.form,
+            "num_steps": f"T = {self.num_steps}",
+        }
+        return ", ".join(text for key, text in parts.items() if key != name)
 
     def ratio(self, mode: str) -> float:
         """Time as a multiple of what T runs of the ANN take."""
@@ -74,37 +99,73 @@ class Bench(Result):
                 found.setdefault((timing.case, mode), {})[timing.num_steps] = timing.ratio(mode)
         return found
 
-    def slopes(self) -> dict[tuple[str, str], float]:
-        """By case and mode: what one more step takes, as a multiple of one run of the ANN."""
+    def slopes(self, by: str = "num_steps") -> dict[tuple[str, str], float]:
+        """What more of something takes, as a multiple of what it takes the T runs of the ANN.
+
+        Args:
+            by: What grows: ``"num_steps"``, ``"batch_size"``, ``"image_size"`` or ``"layers"``. For
+                layers, time networks of one family.
+
+        Returns:
+            By what stays the same, and mode: the slope between the smallest and the largest.
+        """
+        groups: dict[str, list[Timing]] = {}
+        for timing in self.timings:
+            groups.setdefault(timing.without(by), []).append(timing)
         found: dict[tuple[str, str], float] = {}
-        for case in dict.fromkeys(timing.case for timing in self.timings):
-            *_, last = sorted(
-                (t for t in self.timings if t.case == case), key=lambda t: t.num_steps
-            )
-            first = min((t for t in self.timings if t.case == case), key=lambda t: t.num_steps)
-            steps = last.num_steps - first.num_steps
-            for mode in last.modes if steps else ():
-                more = (last.modes[mode] - first.modes[mode]) / steps
-                found[case, mode] = more / (last.ann / last.num_steps)
+        for rest, group in groups.items():
+            least, most = (pick(group, key=lambda t: getattr(t, by)) for pick in (min, max))
+            if getattr(least, by) == getattr(most, by):
+                continue
+            for mode in most.modes:
+                more = most.modes[mode] - least.modes[mode]
+                found[rest, mode] = more / (most.ann - least.ann)
         return found
 
     def table(self) -> Table:
-        """A row for each case and mode; the last column is what each further step takes."""
+        """The ratio at each T: a row for each case and mode."""
         steps = sorted({timing.num_steps for timing in self.timings})
-        slopes = self.slopes()
-        rows = []
-        for (case, mode), at in self.ratios().items():
-            more = slopes.get((case, mode))
-            figures = [f"{at[t]:.2f}" for t in steps] + ["" if more is None else f"{more:.2f}"]
-            rows.append((f"{case}: {mode}", *figures))
+        rows = (
+            (f"{case}: {mode}", *(f"{at[t]:.2f}" for t in steps))
+            for (case, mode), at in self.ratios().items()
+        )
         converted = ", ".join(f"{name} {s:.2f} s" for name, s in self.conversion.items())
         return table(
             f"Time as a multiple of T × the ANN's; medians of {self.repeats}, {self.device}, "
             f"{self.threads} thread(s)",
-            ("", *(f"T = {t}" for t in steps), "a step more"),
+            ("", *(f"T = {t}" for t in steps)),
             rows,
             note=f"Conversion: {converted}.",
         )
+
+    def growth(self) -> dict[str, dict[str, float]]:
+        """By mode and by what grows: the median of :meth:`slopes` over all cases."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for by in GROWS:
+            for (_, mode), slope in self.slopes(by).items():
+                found.setdefault(mode, {}).setdefault(by, []).append(slope)
+        return {
+            mode: {by: statistics.median(slopes) for by, slopes in at.items()}
+            for mode, at in found.items()
+        }
+
+    def tables(self) -> tuple[Table, ...]:
+        """The ratios, and how time grows if anything was varied."""
+        growth = self.growth()
+        varied = [by for by in GROWS if any(by in at for at in growth.values())]
+        if not varied:
+            return (self.table(),)
+        rows = (
+            (mode, *(f"{at[by]:.2f}" if by in at else "–" for by in varied))
+            for mode, at in growth.items()
+        )
+        grown = table(
+            "What more takes, as a multiple of what it takes T runs of the ANN",
+            ("", *(GROWS[by] for by in varied)),
+            rows,
+            note="Between the smallest and the largest; medians over all that stays the same.",
+        )
+        return self.table(), grown
 
     def plot(self) -> Figure:
         """The ratio over T, a picture for each network and batch size (needs matplotlib)."""

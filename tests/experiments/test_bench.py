@@ -201,7 +201,7 @@ def test_modes_of_ones_own_and_those_that_do_not_run_here() -> None:
     }
     result = time_modes(config, modes=modes)
     assert list(result.timings[0].modes) == ["nothing"]
-    assert (result.timings[0].image_size, result.timings[0].layers) == (32, 4)
+    assert (result.timings[0].image_size, result.timings[0].layers) == (32, 7)
 
 
 def test_the_peer_takes_part_where_it_is_installed() -> None:
