@@ -14,6 +14,7 @@ from ..functional._channels import over_channels
 from ..graph._names import module_of
 from ..network import Observer, Seen, SpikingNetwork
 from ..nn import DualThreshold, Temporal, unfold
+from ._response import answer
 
 
 class Means(Observer):
@@ -90,17 +91,21 @@ class Replay(Interpreter):
 
     def _mean(self, name: str, neuron: DualThreshold, current: Tensor) -> Tensor:
         worth = over_channels(neuron.graded_spikes_factor, current)
-        found = self._settled(neuron, current) if self._given is None else self._given[name]
         theta = over_channels(self._thresholds.get(name, neuron.threshold.detach()), current)
-        clipped = (current / theta).clamp(0, 1)
-        rate = found / worth + (clipped - clipped.detach())
-        return (theta if name in self._thresholds else worth) * rate
+        if self._given is None:
+            share = self._settled(neuron, current.detach(), theta.detach())
+        else:
+            share = self._given[name] / worth
+        clipped = (current / theta).clamp(-1 if neuron.signed else 0, 1)
+        return (theta if name in self._thresholds else worth) * (share + clipped - clipped.detach())
 
-    def _settled(self, neuron: DualThreshold, current: Tensor) -> Tensor:
-        """The mean output for a constant current."""
-        steps = self._num_steps
+    def _settled(self, neuron: DualThreshold, current: Tensor, theta: Tensor) -> Tensor:
+        """The mean net count for a constant current."""
+        if neuron.initial_membrane == 0.5:
+            return answer(current, theta, self._num_steps, neuron.spike_sizes)
+        worth = over_channels(neuron.graded_spikes_factor, current)
         with torch.no_grad():
             neuron.begin()
-            spikes = neuron(current, num_steps=steps, held=steps)
+            spikes = neuron(current, num_steps=self._num_steps, held=self._num_steps)
             neuron.begin()
-            return unfold(spikes, steps).mean(0)
+            return unfold(spikes, self._num_steps).mean(0) / worth

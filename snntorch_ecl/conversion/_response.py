@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import functional as F
+from ..functional._activation import quantise
 
 # Inputs tried where the levels have no formula: so many between two of them, and in all.
 _BETWEEN, _MOST_TRIED = 32, 2**16
@@ -46,3 +47,17 @@ def response(num_steps: int, spike_sizes: int = 1) -> Response:
     begins = means[1:] != means[:-1]
     edges = (inputs[1:] + inputs[:-1]).double()[begins] / 2
     return Response(torch.cat((means[:1], means[1:][begins])), edges)
+
+
+def answer(current: Tensor, theta: Tensor, num_steps: int, spike_sizes: int = 1) -> Tensor:
+    """The mean of the spikes ±1, … for a constant current, without going through the steps.
+
+    Example:
+        >>> answer(torch.tensor([-1.0, 0.3, 0.8, 5.0]), torch.tensor(1.0), 2)
+        tensor([0.0000, 0.5000, 1.0000, 1.0000])
+    """
+    if spike_sizes <= 2:
+        return quantise(current, theta, num_steps * spike_sizes) / theta
+    found = response(num_steps, spike_sizes)
+    reached = torch.bucketize(current / theta, found.edges.to(current), right=True)
+    return found.values.to(current)[reached]
