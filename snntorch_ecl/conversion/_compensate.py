@@ -26,6 +26,8 @@ from ._layer_by_layer import LayerByLayer
 
 Correction = Literal["weights", "biases", "steps", "distill"]
 
+EPOCHS = 8
+
 _LAYER_BY_LAYER: dict[Correction, type[Corrector]] = {
     "weights": Weights,
     "biases": Biases,
@@ -40,7 +42,7 @@ def compensate(
     *,
     num_steps: int,
     method: Correction = "weights",
-    epochs: int = 8,
+    epochs: int = EPOCHS,
     key: str | None = None,
     progress: bool = True,
 ) -> SpikingNetwork:
@@ -106,6 +108,22 @@ def compensate(
         >>> better(torch.rand(3, 8), num_steps=4).shape
         torch.Size([3, 2])
     """
+    return compensated(snn, ann, data, num_steps, method, epochs, key, progress, stacklevel=3)
+
+
+def compensated(
+    snn: SpikingNetwork,
+    ann: nn.Module,
+    data: Iterable[Any],
+    num_steps: int,
+    method: Correction,
+    epochs: int,
+    key: str | None,
+    progress: bool,
+    *,
+    stacklevel: int,
+) -> SpikingNetwork:
+    """As :func:`compensate`; its warning points to the caller at this level."""
     check_num_steps(num_steps)
     if method not in get_args(Correction):
         options = ", ".join(get_args(Correction))
@@ -150,7 +168,7 @@ def compensate(
             f"compensate(method={method!r}) brought the outputs no closer to the ANN's on the "
             f"{held} images held out (error {record.before:.3f} before, {record.after:.3f} after); "
             "the network is returned as it was. Give more images, or try another method",
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
     better.compensation = record
     return better

@@ -12,7 +12,7 @@ from ..errors import ConfigError, DataError
 from ..graph._registry import Handlers
 from ..network._network import SpikingNetwork
 from ._calibrate import calibrate
-from ._compensate import Correction, compensate
+from ._compensate import EPOCHS, Correction, compensated
 from ._convert import convert
 from ._prepare import prepare
 
@@ -101,7 +101,5 @@ def convert_pretrained(
     )
     if budget == "fast":
         return snn
-    return compensate(
-        snn, ann, data,
-        num_steps=num_steps, method=_METHODS[budget], key=key, progress=progress,
-    )  # fmt: skip
+    method = _METHODS[budget]
+    return compensated(snn, ann, data, num_steps, method, EPOCHS, key, progress, stacklevel=3)

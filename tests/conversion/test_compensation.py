@@ -52,8 +52,11 @@ def test_what_does_not_help_is_said_and_changes_nothing() -> None:
     torch.manual_seed(0)
     ann = nn.Sequential(nn.Linear(4, 8), ecl.ThresholdClip(4, 1.0), nn.Linear(8, 3)).eval()
     snn, x = ecl.convert(ann), torch.randn(20, 4)
-    with pytest.warns(UserWarning, match=r"no closer .* 5 images held out .* returned as it was"):
+    with pytest.warns(
+        UserWarning, match=r"no closer .* 5 images held out .* returned as it was"
+    ) as seen:
         same = ecl.compensate(snn, ann, [x], num_steps=4, method="biases", progress=False)
+    assert seen[0].filename == __file__
     assert not same.compensation.kept
     assert snn.compensation is None
     for name, value in snn.state_dict().items():

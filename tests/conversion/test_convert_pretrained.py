@@ -82,3 +82,12 @@ def test_refusals(settings: Any, error_type: type[Exception], text: str) -> None
     given = {"model": relu_network(), "data": batches(), "num_steps": 2, **settings}
     with pytest.raises(error_type, match=text):
         ecl.convert_pretrained(given.pop("model"), given.pop("data"), progress=False, **given)
+
+
+def test_a_warning_points_to_the_callers_line() -> None:
+    """Where all activations are equal, calibration is exact, and no correction brings more."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2)).eval()
+    nn.init.eye_(model[0].weight)
+    with pytest.warns(UserWarning, match="returned as it was") as seen:
+        ecl.convert_pretrained(model, [torch.ones(8, 2)], num_steps=4, progress=False)
+    assert seen[0].filename == __file__
