@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -16,82 +17,77 @@ from ._groups import Folder, SettingsFile, command, given, settings_from
 __all__ = ["convert"]
 
 
-@command("convert --model mynet:net --images photos --output-dir out")
-def convert(
-    output_dir: Folder,
-    config: SettingsFile = None,
+@dataclass(frozen=True)
+class Conversion:
+    """Which network to convert, with which images, and how."""
+
     model: Annotated[
         str | None,
         typer.Option(
             metavar="NAME", help="Your network: package.module:function, without arguments."
         ),
-    ] = None,
+    ] = None
     weights: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="State dict: safetensors, or a file of torch.save."),
-    ] = None,
+    ] = None
     images: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Images; with a subfolder per class, accuracy is measured."
         ),
-    ] = None,
+    ] = None
     num_steps: Annotated[
         int | None, typer.Option("--num-steps", "-T", metavar="T", help="Time steps. [default: 8]")
-    ] = None,
+    ] = None
     budget: Annotated[
         str | None, typer.Option(metavar="NAME", help="fast, good or best. [default: good]")
-    ] = None,
+    ] = None
     spike_sizes: Annotated[
         int | None,
         typer.Option(metavar="K", help="Spikes of K sizes, for graded-spike chips. [default: 1]"),
-    ] = None,
+    ] = None
     image_size: Annotated[
         int | None, typer.Option(metavar="N", help="Side of the input. [default: 224]")
-    ] = None,
+    ] = None
     mean: Annotated[
         str | None,
         typer.Option(metavar="R,G,B", help="Mean of pixels in 0 … 1. [default: 0.485,0.456,0.406]"),
-    ] = None,
+    ] = None
     std: Annotated[
         str | None,
         typer.Option(
             metavar="R,G,B", help="Their standard deviation. [default: 0.229,0.224,0.225]"
         ),
-    ] = None,
+    ] = None
     calibration: Annotated[
         int | None, typer.Option(metavar="N", help="Images to calibrate with. [default: 256]")
-    ] = None,
+    ] = None
     held_out: Annotated[
         int | None, typer.Option(metavar="N", help="Other images, to test with. [default: 256]")
-    ] = None,
+    ] = None
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Images at a time. [default: 16]")
-    ] = None,
+    ] = None
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed of the choice of images. [default: 0]")
-    ] = None,
-) -> None:
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """The flags that were given."""
+        flags = {field.name: getattr(self, field.name) for field in fields(self)}
+        numbers = {name: _numbers(f"--{name}", flags[name]) for name in ("mean", "std")}
+        return given(**{**flags, **numbers})
+
+
+@command("convert --model mynet:net --images photos --output-dir out")
+def convert(output_dir: Folder, conversion: Conversion, config: SettingsFile = None) -> None:
     """Convert a trained network of your own, from unlabelled images.
 
     It writes network.safetensors, report.html and conversion.json.
     """
-    flags = given(
-        model=model,
-        weights=weights,
-        images=images,
-        num_steps=num_steps,
-        budget=budget,
-        spike_sizes=spike_sizes,
-        image_size=image_size,
-        mean=_numbers("--mean", mean),
-        std=_numbers("--std", std),
-        calibration=calibration,
-        held_out=held_out,
-        batch_size=batch_size,
-        seed=seed,
-    )
-    result = run_conversion(settings_from(ConversionConfig, config, flags), output_dir)
+    settings = settings_from(ConversionConfig, config, conversion.settings())
+    result = run_conversion(settings, output_dir)
     show(*result.tables())
     for name, place in (
         ("Report ", result.report.resolve().as_uri()),
