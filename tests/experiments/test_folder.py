@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,8 @@ from snntorch_ecl.errors import ConfigError, DataError
 from snntorch_ecl.experiments._folder import check_same, own_folder, run_folder
 from snntorch_ecl.settings import ExperimentConfig
 
-HOLDS = """
-import sys, time
-from pathlib import Path
-from snntorch_ecl.experiments._folder import own_folder
-with own_folder(Path(sys.argv[1])):
-    print("in", flush=True)
-    time.sleep(60)
-"""
+from ..helpers.forked import start
+from ..helpers.kills import hold
 
 
 def resumed(folder: Path, **settings: Any) -> AbstractContextManager[None]:
@@ -71,52 +64,34 @@ def test_a_second_run_is_told_who_is_there(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_leaves_the_folder_free(tmp_path: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "in\n"
+    inside, told = multiprocessing.Pipe()
+    holder = start(hold, tmp_path, told)
+    assert inside.recv() is None
     part = tmp_path / f".last.ckpt.{holder.pid}.1.part"
     part.touch()
     mine = tmp_path / f".x.json.{os.getppid()}.1.part"  # of a process that lives
     mine.touch()
     with pytest.raises(ConfigError, match=f"process {holder.pid} on"), own_folder(tmp_path):
         pass
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    holder.stdout.close()
+    holder.kill()
+    holder.join()
     with own_folder(tmp_path):
         assert not part.exists()
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
 
 
-FORKS = """
-import os, sys, time
-from pathlib import Path
-from snntorch_ecl.experiments._folder import own_folder
-with own_folder(Path(sys.argv[1])):
-    child = os.fork()
-    if child:
-        print(child, flush=True)
-    time.sleep(60)
-"""
-
-
 def test_a_forked_process_does_not_keep_the_folder_of_a_killed_run(tmp_path: Path) -> None:
     """Loaders of data are forked, and outlive a run that is killed for some seconds."""
-    holder = subprocess.Popen(
-        [sys.executable, "-c", FORKS, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    child = int(holder.stdout.readline())
+    inside, told = multiprocessing.Pipe()
+    holder = start(hold, tmp_path, told, True)
+    child = inside.recv()
     try:
         holder.kill()
-        holder.wait()
+        holder.join()
         with own_folder(tmp_path):
             os.kill(child, 0)  # it lives on
     finally:
         os.kill(child, signal.SIGKILL)
-        holder.stdout.close()
 
 
 def test_a_file_system_without_locks_is_named(

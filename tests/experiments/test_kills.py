@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from ..helpers.forked import start
+from ..helpers.kills import kill
 
 
 def ended(folder: Path, rounds: int, seed: int, *commands: str) -> dict[str, int]:
     """How often each command was ended; all else is asserted in the process."""
-    arguments = [str(folder), str(rounds), str(seed), *commands]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.helpers.kills", *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, f"seed {seed}: {done.stderr[-3000:]}"
-    return dict(json.loads(done.stdout))
+    said = folder / "said"
+    process = start(kill, folder, rounds, seed, commands, said=said)
+    process.join()
+    assert process.exitcode == 0, f"seed {seed}: {said.read_text()[-3000:]}"
+    return dict(json.loads((folder / "ends.json").read_text()))
 
 
 def test_a_training_ended_at_random_moments_ends_with_the_same_weights(tmp_path: Path) -> None:

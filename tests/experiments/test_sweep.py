@@ -24,18 +24,21 @@ from snntorch_ecl.models._checkpoint import build_ann
 from snntorch_ecl.settings import load_config
 from snntorch_ecl.training import fit
 
-from ..helpers.runs import experiment, image_folder
+from ..helpers.runs import experiment
+
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> SweepConfig:
-    root = image_folder(tmp_path_factory.mktemp("images"))
+def config(root: Path) -> SweepConfig:
     small = experiment(root, train={"epochs": 1})
     return SweepConfig(experiment=small, levels=(2, 4), steps=(1, 3), seeds=2)
 
 
 @pytest.fixture(scope="module")
-def done(config: SweepConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(
+    config: SweepConfig, quick_pictures: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     run_sweep(config, folder, progress=False)
     return folder

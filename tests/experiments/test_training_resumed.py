@@ -4,6 +4,7 @@ import csv
 import os
 import resource
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ from snntorch_ecl.experiments._curves import read_curves
 from snntorch_ecl.training._atomic_checkpoints import AtomicCheckpoints
 from snntorch_ecl.training._lightning import Classifier
 
-from ..helpers.runs import experiment, python, weights
+from ..helpers.forked import start
+from ..helpers.kills import train_until_killed
+from ..helpers.runs import experiment, weights
+
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 
 def assert_same_weights(one: Path, other: Path) -> None:
@@ -54,29 +59,10 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
 def test_a_run_killed_while_it_writes_a_checkpoint_loses_only_the_steps_since_the_last(
     root: Path, whole: Path, tmp_path: Path
 ) -> None:
-    killed = python(
-        """
-        import os, signal, sys
-        from pathlib import Path
-        import torch
-        from tests.helpers.runs import experiment
-        from snntorch_ecl.experiments import run_training
-
-        folder, root, whole_save, written = Path(sys.argv[1]), Path(sys.argv[2]), torch.save, []
-
-        def save(checkpoint, file, *rest, **options):
-            if checkpoint["epoch"] == 1:  # half of it, then the end
-                file.write(b"PK" + bytes(100_000)); file.flush()
-                os.kill(os.getpid(), signal.SIGKILL)
-            whole_save(checkpoint, file, *rest, **options)
-
-        torch.save = save
-        run_training(experiment(root), folder / "run", progress=False)
-        """,
-        tmp_path,
-        root,
-    )
-    assert killed.returncode == -9, killed.stderr
+    said = tmp_path / "said"
+    killed = start(train_until_killed, root, tmp_path / "run", said=said)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL, said.read_text()
     last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=False)
     assert last["epoch"] == 0  # the first epoch's, whole
     run_training(experiment(root), tmp_path / "run", resume=True, progress=False)

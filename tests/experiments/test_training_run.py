@@ -19,7 +19,9 @@ from snntorch_ecl.models import load_ann
 from snntorch_ecl.settings import TrainConfig
 from snntorch_ecl.training._lightning import Data
 
-from ..helpers.runs import CLASSES, experiment, image_folder, python, weights
+from ..helpers.runs import CLASSES, SMALL, experiment, image_folder, python, weights
+
+pytestmark = pytest.mark.usefixtures("quick_pictures")
 
 # ------------------------------------------------------------------------------------- files
 
@@ -103,7 +105,7 @@ def test_training_can_start_from_a_relu_network(
     clipped = experiment(root, weights=str(source), per_channel=per_channel, train=still)
     run_training(clipped, tmp_path / "clipped", progress=False)
     before, after = weights(tmp_path / "relu"), weights(tmp_path / "clipped")
-    parameters = [name for name, _ in models.build("resnet20", classes=2).named_parameters()]
+    parameters = [name for name, _ in models.build(SMALL, classes=2).named_parameters()]
     for name in parameters:
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-9)
     clips = [

@@ -1,7 +1,8 @@
 """Kill runs at random moments, resume them, and compare with runs that nothing interrupted.
 
 ``python -m tests.helpers.kills FOLDER ROUNDS SEED COMMAND…``; each round ends a run twice.
-Processes are forked from this one, which has loaded all that they need.
+Processes are forked from this one, which has loaded all that they need; tests start it by
+:mod:`tests.helpers.forked`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +41,11 @@ from snntorch_ecl.experiments import (
     run_training,
     run_tuning,
 )
+from snntorch_ecl.experiments._folder import own_folder
 from snntorch_ecl.settings import TrainConfig
 from snntorch_ecl.training import _lightning
 
-from .runs import experiment, image_folder
+from .runs import SMALL, experiment, image_folder
 
 Run = Callable[[Path, bool], object]
 # Loaded here, once for all.
@@ -59,8 +62,12 @@ def commands(base: Path) -> dict[str, Run]:
     recipe = TrainConfig(epochs=2, lr=0.005, batch_size=8)
     tuning = TuneConfig(measure=MeasureConfig(**some), train=recipe)
     grid = SweepConfig(experiment=settings, levels=(2, 4), steps=(1, 2), seeds=1)
-    bench = BenchConfig(models=("resnet20",), steps=(1,), batch_sizes=(1,), image_size=8, repeats=1)
     quiet = {"progress": False}
+
+    def bench(folder: Path, resume: bool) -> object:
+        one: dict[str, Any] = {"models": (SMALL,), "steps": (1,), "batch_sizes": (1,)}
+        return run_bench(BenchConfig(**one, image_size=8, repeats=1), folder, **quiet)
+
     return {
         "train": lambda folder, resume: run_training(settings, folder, resume=resume, **quiet),
         "finetune": lambda folder, resume: run_tuning(tuning, folder, resume=resume, **quiet),
@@ -69,7 +76,7 @@ def commands(base: Path) -> dict[str, Run]:
         "ablate": lambda folder, _: run_ablation(AblateConfig(**some), folder, **quiet),
         "energy": lambda folder, _: run_energy(EnergyConfig(**some), folder, **quiet),
         "early-exit": lambda folder, _: run_early_exit(ExitConfig(**some), folder, **quiet),
-        "bench": lambda folder, _: run_bench(bench, folder, **quiet),
+        "bench": bench,
     }
 
 
@@ -121,8 +128,8 @@ def found(folder: Path) -> dict[str, Any]:
     return result
 
 
-def main(base: Path, rounds: int, seed: int, names: list[str]) -> None:
-    """Kill each of the commands, twice in each round."""
+def kill(base: Path, rounds: int, seed: int, names: tuple[str, ...]) -> None:
+    """Kill each of the commands, twice in each round; ``ends.json`` says how often."""
     moments, runs = random.Random(seed), commands(base)
     ends: dict[str, int] = {}
     for name in names:
@@ -141,8 +148,32 @@ def main(base: Path, rounds: int, seed: int, names: list[str]) -> None:
             assert found(folder) == expected, f"{folder}, seed {seed}"
             left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
             assert left == [], left
-    print(json.dumps(ends))
+    (base / "ends.json").write_text(json.dumps(ends))
+
+
+def train_until_killed(root: Path, folder: Path) -> None:
+    """A training that is killed when half of its second checkpoint is written."""
+    whole_save = torch.save
+
+    def save(checkpoint: dict[str, Any], file: Any, *rest: Any, **options: Any) -> None:
+        if checkpoint["epoch"] == 1:
+            file.write(b"PK" + bytes(100_000))
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole_save(checkpoint, file, *rest, **options)
+
+    torch.save = save
+    run_training(experiment(root), folder, progress=False)
+
+
+def hold(folder: Path, inside: Connection, fork: bool = False) -> None:
+    """Own a folder until killed; say so, with the number of a forked process if there is one."""
+    with own_folder(folder):
+        child = os.fork() if fork else None
+        if child != 0:
+            inside.send(child)
+        time.sleep(60)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    kill(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), tuple(sys.argv[4:]))
