@@ -129,7 +129,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "Site", "SpikingNetwork", "Stepwise", "Temporal", "ThresholdClip", "Verification",
         "__version__", "calibrate", "compensate", "convert", "convert_pretrained", "energy",
         "errors", "evaluate", "from_nir", "functional", "keep", "load", "models", "plot_spikes",
-        "prepare", "register", "reset", "surrogate", "to_integers", "to_nir",
+        "prepare", "register", "reset", "settle_then_fire", "surrogate", "to_integers", "to_nir",
         "two_channels", "verify",
     ),
     "errors": (
@@ -159,8 +159,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "error_axes", "evaluate", "exit_curve", "plot_spikes", "raster_axes", "rate_axes", "verify",
     ),
     "hardware": (
-        "IntegerNetwork", "LoweredNetwork", "NeuroBenchNet", "from_nir", "to_integers", "to_nir",
-        "two_channels",
+        "IntegerNetwork", "LoweredNetwork", "NeuroBenchNet", "from_nir", "settle_then_fire",
+        "to_integers", "to_nir", "two_channels",
     ),
     "settings": (
         "DataConfig", "ExperimentConfig", "Precision", "TrainConfig", "from_dict", "load_config",

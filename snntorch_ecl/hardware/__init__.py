@@ -5,6 +5,7 @@ from ._lowered import LoweredNetwork
 from ._neurobench import NeuroBenchNet
 from ._nir import to_nir
 from ._nir_read import from_nir
+from ._settle import settle_then_fire
 from ._two_channels import two_channels
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "LoweredNetwork",
     "NeuroBenchNet",
     "from_nir",
+    "settle_then_fire",
     "to_integers",
     "to_nir",
     "two_channels",

@@ -155,7 +155,7 @@ def to_integers(
     )
     network = _lowered(snn, options)
     if data is not None:
-        _measure(network, data, num_steps, key)
+        _measure(network, data, network.latency or num_steps, key)
     return network
 
 
