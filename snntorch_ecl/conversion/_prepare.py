@@ -15,10 +15,12 @@ from ..errors import (
     ConfigError,
     UnsupportedError,
 )
+from ..graph._attention import expand_attention
 from ..graph._example import example_in, example_of
 from ..graph._functionalise import functionalise
 from ..graph._insert_checks import insert_checks
 from ..graph._leaky import expand_leaky
+from ..graph._operands import clip_operands
 from ..graph._outputs import dataclasses_to_dicts
 from ..graph._rectifiers import rectifiers_to_clips
 from ..graph._refusals import refuse, unsupported
@@ -43,6 +45,7 @@ def prepare(
     *,
     levels: int | None = _LEVELS,
     per_channel: bool = False,
+    signed: bool = False,
     leaf_modules: Iterable[type[nn.Module]] = (),
     handlers: Handlers | None = None,
     example: Any = None,
@@ -60,6 +63,11 @@ def prepare(
         levels: L of every clip; None clips without quantising. Clips that ``model`` already has
             keep theirs unless you give this; they keep their thresholds in any case.
         per_channel: One threshold for each channel, instead of one for each layer.
+        signed: Also give a clip to every value that a convolution, a linear layer or a matrix
+            product reads, where it comes from another such layer, a norm, a softmax or a smooth
+            activation: spikes then drive all of them, as in transformers. The clips are signed
+            where values can be negative. ReLU networks hardly change: only what no rectifier
+            separates gets one.
         leaf_modules: Your own types that tracing must not look into; they need a handler.
         handlers: As for :func:`convert`; what ``convert`` would refuse is refused here, before
             any training.
@@ -86,6 +94,9 @@ def prepare(
     """
     check_levels(levels)
     gm = normalise(model, leaf_modules, handlers, training=None, example=example)
+    if signed:
+        number = levels if levels is None else int(levels)
+        gm = clip_operands(expand_attention(gm), levels=number, per_channel=per_channel)
     found = unsupported(gm, handlers, rectifiers_too=False)
     refuse(found, has_example=example_in(gm) is not None)
     for name, clip in clips_of(gm).items():
@@ -98,7 +109,8 @@ def prepare(
     if not any(isinstance(module, ThresholdClip) for module in gm.modules()):
         raise UnsupportedError(
             [f"{type(model).__name__}: it has no ReLU, ReLU6, Hardtanh(0, a) or ThresholdClip"],
-            "Nothing in it would spike. Use ReLU activations.",
+            "Nothing in it would spike. Use ReLU activations; or prepare(model, signed=True), "
+            "which puts signed clips where linear maps and matrix products read.",
         )
     return as_prepared(gm)
 

@@ -105,8 +105,11 @@ def _pools_maximum(dims: int) -> LayerKind:
     )
 
 
-def _carried(floats: int) -> LayerKind:
-    return LayerKind(handler=_carry, cost="floats", keeps_dims=True, carried=True, floats=floats)
+def _carried(floats: int, *, from_zero: bool = False) -> LayerKind:
+    return LayerKind(
+        handler=_carry, cost="floats", keeps_dims=True, carried=True, floats=floats,
+        from_zero=from_zero,
+    )  # fmt: skip
 
 
 _IDLE = LayerKind(handler=keep, cost="free", scale="passes", keeps_dims=True, whole="keeps")
@@ -127,10 +130,13 @@ add(ThresholdClip, kind=LayerKind(handler=_clip, keeps_dims=True, stateful=True)
 # ------------------------------------- not affine, but carried; operations for each value
 # One for each addition, multiplication, division, comparison and elementary function.
 add(nn.Tanh, nn.Softsign, kind=_carried(1))
-add(nn.ELU, nn.CELU, nn.SELU, nn.Softplus, nn.Hardsigmoid, kind=_carried(3))
-add(nn.Sigmoid, nn.LogSigmoid, nn.Hardswish, kind=_carried(4))
+add(nn.ELU, nn.CELU, nn.SELU, kind=_carried(3))
+add(nn.Softplus, nn.Hardsigmoid, kind=_carried(3, from_zero=True))
+add(nn.Sigmoid, kind=_carried(4, from_zero=True))
+add(nn.LogSigmoid, nn.Hardswish, kind=_carried(4))
 add(nn.SiLU, nn.Mish, nn.GELU, kind=_carried(5))
-add(nn.Softmax, nn.Softmax2d, nn.LogSoftmax, kind=_carried(5))
+add(nn.Softmax, nn.Softmax2d, kind=_carried(5, from_zero=True))
+add(nn.LogSoftmax, kind=_carried(5))
 add(nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, kind=_carried(7))
 add(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, kind=_carried(7))
 add(nn.GLU, kind=_carried(5))

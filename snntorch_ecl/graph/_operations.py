@@ -64,6 +64,7 @@ class Operation:
             treat rows one by one.
         floats: Floating-point operations for each value of its result, if it is carried; products
             of matrices are counted when they run.
+        from_zero: Whether its result cannot be below 0.
         view: Whether its result may share memory with its input.
         in_place: Its in-place variants, each with the variant that returns a new tensor.
     """
@@ -77,6 +78,7 @@ class Operation:
     free: bool = False
     carried: bool = False
     floats: int = 1
+    from_zero: bool = False
     view: bool = False
     in_place: Mapping[Any, Any] = field(default_factory=dict)
 
@@ -96,9 +98,16 @@ def _moves(
 
 
 def _carried(
-    floats: int, reach: Reach = nowhere, *, in_place: Mapping[Any, Any] | None = None
+    floats: int,
+    reach: Reach = nowhere,
+    *,
+    in_place: Mapping[Any, Any] | None = None,
+    from_zero: bool = False,
 ) -> Operation:
-    return Operation(rule=never, reach=reach, carried=True, floats=floats, in_place=in_place or {})
+    return Operation(
+        rule=never, reach=reach, carried=True, floats=floats, in_place=in_place or {},
+        from_zero=from_zero,
+    )  # fmt: skip
 
 
 _TIMES = Operation(
@@ -179,12 +188,17 @@ TABLE: dict[str, Operation] = {
     "clone": _COPY,
     # ------------------------------------------------- not affine, but carried exactly
     "tanh": _carried(1, in_place={"tanh_": "tanh", torch.tanh_: torch.tanh}),
-    **dict.fromkeys(("abs", "exp", "square", "pow", "softsign"), _carried(1)),
-    **dict.fromkeys(("elu", "celu", "selu", "softplus", "hardsigmoid"), _carried(3)),
-    "sigmoid": _carried(4, in_place={"sigmoid_": "sigmoid", torch.sigmoid_: torch.sigmoid}),
+    **dict.fromkeys(("abs", "exp", "square"), _carried(1, from_zero=True)),
+    **dict.fromkeys(("pow", "softsign"), _carried(1)),
+    **dict.fromkeys(("elu", "celu", "selu"), _carried(3)),
+    **dict.fromkeys(("softplus", "hardsigmoid"), _carried(3, from_zero=True)),
+    "sigmoid": _carried(
+        4, in_place={"sigmoid_": "sigmoid", torch.sigmoid_: torch.sigmoid}, from_zero=True
+    ),
     **dict.fromkeys(("logsigmoid", "hardswish"), _carried(4)),
     **dict.fromkeys(("silu", "mish", "gelu"), _carried(5)),
-    **dict.fromkeys(("softmax", "log_softmax"), _carried(5, along(1, "dim"))),
+    "softmax": _carried(5, along(1, "dim"), from_zero=True),
+    "log_softmax": _carried(5, along(1, "dim")),
     "glu": _carried(5, along(1, "dim", default=-1)),
     "normalize": _carried(4, along(2, "dim", default=1)),
     **dict.fromkeys(("layer_norm", "rms_norm"), _carried(7, normalised)),

@@ -41,6 +41,7 @@ class LayerKind:
         carried: It is not affine. Behind a neuron a ``Difference`` carries it, before that it
             stays; subclasses with their own code are looked into.
         floats: Floating-point operations for each value of its output, if it is carried.
+        from_zero: Whether its output cannot be below 0.
     """
 
     handler: Handler | None = None
@@ -53,6 +54,7 @@ class LayerKind:
     stateful: bool = False
     carried: bool = False
     floats: int = 1
+    from_zero: bool = False
 
 
 _TABLE: dict[type[nn.Module], LayerKind] = {}

@@ -17,6 +17,7 @@ from ._pretrained import (
 )
 from ._resnet import ResNet, resnet18, resnet20, resnet34
 from ._vgg import VGG16, vgg16
+from ._vit import ViT
 
 __all__ = [
     "VGG16",
@@ -24,6 +25,7 @@ __all__ = [
     "DigitNet",
     "PretrainedSNN",
     "ResNet",
+    "ViT",
     "build",
     "load_ann",
     "load_pretrained",

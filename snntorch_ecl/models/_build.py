@@ -11,6 +11,7 @@ from ..errors import ConfigError
 from ._digit_net import DigitNet
 from ._resnet import resnet18, resnet20, resnet34
 from ._vgg import vgg16
+from ._vit import ViT
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "digit_net": DigitNet,
@@ -18,6 +19,7 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "resnet20": resnet20,
     "resnet34": resnet34,
     "vgg16": vgg16,
+    "vit": ViT,
 }
 _TORCHVISION = "torchvision/"
 
@@ -26,12 +28,12 @@ def build(name: str, *, classes: int) -> nn.Module:
     """Build a network by name, with fresh weights.
 
     Args:
-        name: ``digit_net``, ``resnet18``, ``resnet20``, ``resnet34`` or ``vgg16`` for small
-            images; ``torchvision/NAME`` for any classification network of torchvision.
+        name: ``digit_net``, ``resnet18``, ``resnet20``, ``resnet34``, ``vgg16`` or ``vit`` for
+            small images; ``torchvision/NAME`` for any classification network of torchvision.
         classes: Number of classes.
 
     Returns:
-        A network with ReLU activations, in training mode.
+        A network in training mode; ``vit`` has no ReLU, the others have.
 
     Raises:
         ConfigError: There is no network of that name.
