@@ -76,9 +76,10 @@ def load(
         "example": example,
         "unit_spikes": _checked(path, settings, "unit_spikes", (False, True)),
     }
+    signed = any(neuron["signed"] for neuron in neurons.values())
     norms = _checked(path, settings, "norms", get_args(Norms))
     biases = _step_biases(path, settings, sum(map(Tensor.numel, tensors.values())))
-    network = _rebuild(tensors, model, path, options, norms, biases)
+    network = _rebuild(tensors, model, path, options, norms, biases, signed)
     if "lowering" in settings:
         network = _lowered(network, path, settings["lowering"])
         tensors = _as_held(tensors, network.state_dict())
@@ -190,6 +191,7 @@ def _rebuild(
     options: dict[str, Any],
     norms: Norms,
     biases: dict[str, Tensor],
+    signed: bool,
 ) -> SpikingNetwork:
     """Convert the architecture with stand-in thresholds, as the file's settings say."""
     try:
@@ -197,7 +199,7 @@ def _rebuild(
             ann = copy.deepcopy(model)
         else:
             known = {name: options[name] for name in ("handlers", "leaf_modules", "example")}
-            ann = prepare(model, **known)
+            ann = prepare(model, signed=signed, **known)
         _stand_in(ann, tensors)
         network = convert(ann, fold_batchnorms=norms == "folded", **options)
         if norms == "folded later":

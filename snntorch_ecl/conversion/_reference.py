@@ -48,7 +48,7 @@ class Reference:
     def __init__(self, ann: nn.Module, snn: SpikingNetwork) -> None:
         ann = copied(ann).eval()
         # Prepared, a ReLU network computes the same, and its clips are named like the SNN's layers.
-        self._ann = ann if snn.neurons.keys() <= clips_of(ann).keys() else _prepared(ann)
+        self._ann = ann if snn.neurons.keys() <= clips_of(ann).keys() else _prepared(ann, snn)
         self._ann.to(device_of(snn))
         self._clips = _activations(self._ann, snn.neurons.keys())
 
@@ -64,9 +64,9 @@ class Reference:
             return self._ann(images)
 
 
-def _prepared(ann: nn.Module) -> nn.Module:
+def _prepared(ann: nn.Module, snn: SpikingNetwork) -> nn.Module:
     try:
-        return prepare(ann)
+        return prepare(ann, signed=any(neuron.signed for neuron in snn.neurons.values()))
     except EclError as error:
         raise ConfigError(
             f"the ANN's activations cannot be found: {error}\nGive the prepared network, what "

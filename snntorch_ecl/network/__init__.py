@@ -5,6 +5,7 @@ from ._layer import Layer
 from ._network import SpikingNetwork
 from ._observe import Observer, Seen
 from ._predict import Prediction
+from ._settle import Settled
 from ._step_by_step import StepByStep
 from ._summary import Summary
 
@@ -14,6 +15,7 @@ __all__ = [
     "Prediction",
     "PreparedNetwork",
     "Seen",
+    "Settled",
     "SpikingNetwork",
     "StepByStep",
     "Summary",

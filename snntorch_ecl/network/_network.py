@@ -23,11 +23,12 @@ from ._layer import Layer, Norms
 from ._observe import Observer
 from ._predict import Prediction, predict
 from ._runner import Runner, constant, one_step, sequence
+from ._settle import Settles
 from ._step_bias import step_biases
 from ._summary import ShapeObserver, Summary, overview, summarise
 
 
-class SpikingNetwork(CompilesRuns):
+class SpikingNetwork(Settles, CompilesRuns):
     """A converted network, with the loop over time, the reset and the readout.
 
     The last layer does not spike; logits are its output averaged over time, so one run of T steps

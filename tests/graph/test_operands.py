@@ -17,7 +17,7 @@ from snntorch_ecl.nn._threshold_clip import clips_of
 from tests.helpers.nets import CATALOGUE, Net, over
 
 A_BLOCK = {
-    "attention.qkv_clip": True,
+    "attention.query_clip": True,  # keys and values read the same
     "attention.matmul_left_clip": True,  # queries
     "attention.matmul_right_clip": True,  # keys
     "attention.matmul_right_clip_1": True,  # values
@@ -89,7 +89,7 @@ def test_every_map_and_every_product_is_driven_by_spikes() -> None:
         if product or (isinstance(module, nn.Linear) and name != "head"):
             module.register_forward_pre_hook(lambda m, i, name=name: see(name, i))
     snn(images(), num_steps=3)
-    assert sum(seen.values()) == 2 * 8  # four maps and two products of two a block
+    assert sum(seen.values()) == 2 * 10  # six maps and two products of two a block
 
 
 class Fused(nn.Module):
