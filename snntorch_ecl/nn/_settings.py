@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import functional as F
 from ..errors import ConfigError
+from ..functional._edges import RECTIFIED
+from ..functional._edges import SIGNED as UNBOUNDED
 
 _USUAL = {"spike_sizes": 1, "signed": False}
 
@@ -25,7 +26,7 @@ def equation_settings(neuron: Any) -> dict[str, Any]:
         "negative_threshold": neuron.negative_threshold,
         "initial_membrane": neuron.initial_membrane,
         "spike_sizes": neuron.spike_sizes,
-        "count_bounds": F.SIGNED if neuron.signed else F.RECTIFIED,
+        "count_bounds": UNBOUNDED if neuron.signed else RECTIFIED,
     }
 
 

@@ -29,6 +29,7 @@ class DataConfig:
         crop_padding: Random crops of small images from this padding; 0 for none. Above 64 pixels,
             random resized crops are used instead.
         flip: Flip half of the images.
+        shift: Shift each digit by up to so many pixels, at random; only ``digits``.
         auto_augment: Policy of AutoAugment: ``none``, ``cifar10`` or ``imagenet``.
         cutout: Side of the square that is blanked, less than the image's; 0 for none.
         on_corrupt: What becomes of a file that is not a readable image: an ``error`` names it, or
@@ -50,6 +51,7 @@ class DataConfig:
     std: tuple[float, ...] = (0.2470, 0.2435, 0.2616)
     crop_padding: int = 4
     flip: bool = True
+    shift: int = 0
     auto_augment: AutoAugment = "none"
     cutout: int = 0
     on_corrupt: OnCorrupt = "error"
@@ -58,7 +60,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         self._check_choices()
         self._check_root()
-        for name, lowest in (("image_size", 1), ("crop_padding", 0), ("cutout", 0)):
+        for name, lowest in (("image_size", 1), ("crop_padding", 0), ("cutout", 0), ("shift", 0)):
             check_whole_numbers(f"data.{name}", (getattr(self, name),), lowest=lowest)
         check_seed("data.seed", self.seed)
         if self.cutout >= self.image_size:

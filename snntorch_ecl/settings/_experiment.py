@@ -19,6 +19,8 @@ class ExperimentConfig:
         model: Name for :func:`snntorch_ecl.models.build`.
         levels: Levels L of the activations; None clips without quantising.
         per_channel: One threshold for each channel, instead of one for each layer.
+        signed: Also give clips, signed where needed, to all that linear maps and matrix products
+            read, as transformers need.
         relu: Train the plain ReLU network instead of a prepared one.
         weights: A ReLU network's checkpoint (``ann.safetensors``) to start from, or the name of a
             network that ships, or None.
@@ -37,6 +39,7 @@ class ExperimentConfig:
     model: str = "digit_net"
     levels: int | None = 4
     per_channel: bool = False
+    signed: bool = False
     relu: bool = False
     weights: str | None = None
     data: DataConfig = field(default_factory=DataConfig)

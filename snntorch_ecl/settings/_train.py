@@ -9,18 +9,20 @@ from typing import Literal, get_args
 from .._util.checks import check_seed, check_whole_numbers
 from ..errors import ConfigError
 
+Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How to train: SGD with momentum and a cosine schedule, the recipe of the literature.
+    """How to train: by default SGD with momentum and a cosine schedule, as in the literature.
 
     Attributes:
         epochs: Passes over the data.
         batch_size: Images per step.
+        optimizer: ``sgd``, or ``adamw``, with which transformers train.
         lr: Learning rate at the start, decayed to 0 along a cosine.
-        momentum: Momentum of SGD.
+        momentum: Momentum of SGD; the first β of AdamW.
         weight_decay: Decay of weights, biases and norms.
         threshold_decay: Decay of the clips' thresholds.
         label_smoothing: Share of each label spread over all classes.
@@ -43,6 +45,7 @@ class TrainConfig:
 
     epochs: int = 30
     batch_size: int = 128
+    optimizer: Optimizer = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -67,6 +70,9 @@ class TrainConfig:
         for name in ("weight_decay", "threshold_decay", "gradient_clip"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be >= 0; got {getattr(self, name)!r}")
+        if self.optimizer not in get_args(Optimizer):
+            options = ", ".join(get_args(Optimizer))
+            raise ConfigError(f"optimizer must be one of {options}; got {self.optimizer!r}")
         if self.precision not in get_args(Precision):
             options = ", ".join(get_args(Precision))
             raise ConfigError(f"precision must be one of {options}; got {self.precision!r}")

