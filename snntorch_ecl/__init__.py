@@ -15,7 +15,7 @@ from ._version import __version__
 from .conversion import calibrate, compensate, convert, convert_pretrained, load, prepare
 from .errors import EclError
 from .graph import ConvertConfig, Site, keep, register
-from .hardware import from_nir, settle_then_fire, to_integers, to_nir, two_channels
+from .hardware import from_nir, graded, plain, settle_then_fire, to_integers, to_nir, two_channels
 from .measurement import Energy, Evaluation, Verification, energy, evaluate, plot_spikes, verify
 from .network import SpikingNetwork
 from .nn import DualThreshold, SignedMaxPool, Stepwise, Temporal, ThresholdClip, reset
@@ -43,9 +43,11 @@ __all__ = [
     "evaluate",
     "from_nir",
     "functional",
+    "graded",
     "keep",
     "load",
     "models",
+    "plain",
     "plot_spikes",
     "prepare",
     "register",

@@ -128,9 +128,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "ConvertConfig", "DualThreshold", "EclError", "Energy", "Evaluation", "SignedMaxPool",
         "Site", "SpikingNetwork", "Stepwise", "Temporal", "ThresholdClip", "Verification",
         "__version__", "calibrate", "compensate", "convert", "convert_pretrained", "energy",
-        "errors", "evaluate", "from_nir", "functional", "keep", "load", "models", "plot_spikes",
-        "prepare", "register", "reset", "settle_then_fire", "surrogate", "to_integers", "to_nir",
-        "two_channels", "verify",
+        "errors", "evaluate", "from_nir", "functional", "graded", "keep", "load", "models",
+        "plain", "plot_spikes", "prepare", "register", "reset", "settle_then_fire", "surrogate",
+        "to_integers", "to_nir", "two_channels", "verify",
     ),
     "errors": (
         "CheckpointError", "ConfigError", "DataError", "EclError", "InputError",
@@ -138,8 +138,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "ThresholdUnsetError", "TraceError", "UnsupportedError",
     ),
     "functional": (
-        "State", "SurrogateGradient", "dual_threshold_step", "fresh_state", "positive", "scan",
-        "threshold_clip",
+        "CountBounds", "State", "SurrogateGradient", "dual_threshold_step", "fresh_state",
+        "positive", "scan", "threshold_clip",
     ),
     "surrogate": ("rectangular", "triangular"),
     "nn": (
@@ -147,8 +147,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "ThresholdClip", "reset", "unfold",
     ),
     "graph": ("ConvertConfig", "Site", "keep", "register"),
-    "network": ("Layer", "Observer", "Prediction", "PreparedNetwork", "Seen", "SpikingNetwork",
-                "StepByStep", "Summary"),
+    "network": ("Layer", "Observer", "Prediction", "PreparedNetwork", "Seen", "Settled",
+                "SpikingNetwork", "StepByStep", "Summary"),
     "conversion": (
         "Budget", "CalibrateConfig", "Compensation", "Correction", "LayerCorrection", "calibrate",
         "compensate", "convert", "convert_pretrained", "load", "prepare",
@@ -159,16 +159,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "error_axes", "evaluate", "exit_curve", "plot_spikes", "raster_axes", "rate_axes", "verify",
     ),
     "hardware": (
-        "IntegerNetwork", "LoweredNetwork", "NeuroBenchNet", "from_nir", "settle_then_fire",
-        "to_integers", "to_nir", "two_channels",
+        "IntegerNetwork", "LoweredNetwork", "NeuroBenchNet", "from_nir", "graded", "plain",
+        "settle_then_fire", "to_integers", "to_nir", "two_channels",
     ),
     "settings": (
         "DataConfig", "ExperimentConfig", "Precision", "TrainConfig", "from_dict", "load_config",
     ),
     "training": ("Committee", "DeviceImages", "Teacher", "fit", "measure_norms"),
     "models": (
-        "Checkpoint", "DigitNet", "PretrainedSNN", "ResNet", "VGG16", "build", "load_ann",
-        "load_pretrained", "load_pretrained_snn", "pretrained_names", "pretrained_snn_names",
+        "Checkpoint", "DigitNet", "PretrainedSNN", "ResNet", "VGG16", "ViT", "build",
+        "load_ann", "load_pretrained", "load_pretrained_snn", "pretrained_names", "pretrained_snn_names",
         "resnet18", "resnet20", "resnet34", "save_ann", "vgg16",
     ),
     "experiments": (

@@ -1,10 +1,12 @@
 """From the simulator to a chip: whole numbers, NIR, and adapters to other tools."""
 
+from ._graded import graded
 from ._integers import IntegerNetwork, to_integers
 from ._lowered import LoweredNetwork
 from ._neurobench import NeuroBenchNet
 from ._nir import to_nir
 from ._nir_read import from_nir
+from ._plain import plain
 from ._settle import settle_then_fire
 from ._two_channels import two_channels
 
@@ -13,6 +15,8 @@ __all__ = [
     "LoweredNetwork",
     "NeuroBenchNet",
     "from_nir",
+    "graded",
+    "plain",
     "settle_then_fire",
     "to_integers",
     "to_nir",

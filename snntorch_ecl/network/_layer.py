@@ -29,12 +29,14 @@ class Layer:
 def levels_per_step(neurons: Iterable[DualThreshold]) -> int:
     """How many values a spike can have, silence included: 3; 2K + 1 of K sizes; IF neurons K + 1.
 
-    Of neurons that differ, those with the most.
+    Graded ones of L levels have 2L + 1. Of neurons that differ, those with the most.
     """
-    signs = {True: 1, False: 2}
-    return max(
-        (signs[math.isinf(n.negative_threshold)] * n.spike_sizes + 1 for n in neurons), default=3
-    )
+    return max(map(_levels, neurons), default=3)
+
+
+def _levels(neuron: DualThreshold) -> int:
+    sizes: int = getattr(neuron, "levels", neuron.spike_sizes)
+    return (1 if math.isinf(neuron.negative_threshold) else 2) * sizes + 1
 
 
 def told(levels_per_step: int) -> str:
