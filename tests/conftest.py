@@ -3,6 +3,7 @@
 # ruff: noqa: E402
 
 import functools
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from collections.abc import Iterator
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_variable] = "1"
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # both cores run tests already
+
+# All that is loaded stays: Python need not look through it, for a second each time, for garbage.
+gc.disable()
 
 import pytest
 import torch
@@ -24,6 +28,11 @@ torch.set_num_threads(1)
 # The machine may be busy: a slow example is no failure.
 settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
 """The sweep over L and T: each point by itself, interrupted, repeated; and the Pareto front."""
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -51,15 +52,19 @@ def figures(folder: Path) -> dict[str, Any]:
 
 def test_each_point_is_a_training_of_its_own(config: SweepConfig, done: Path) -> None:
     split, _ = load_data(config.experiment.data)
+
+    @functools.cache
+    def accuracies(levels: int, seed: int) -> tuple[float, ...]:
+        train = replace(config.experiment.train, seed=seed)
+        run = replace(config.experiment, levels=levels, seed=seed, train=train)
+        torch.manual_seed(seed)
+        ann = fit(build_ann(run, classes=2), split.train, train, classes=2, progress=False)
+        loader = DataLoader(split.test, batch_size=4)
+        return evaluate(convert(ann), loader, num_steps=3, progress=False).accuracy
+
     for point in figures(done)["points"]:
         for seed, accuracy in enumerate(point["accuracies"]):
-            train = replace(config.experiment.train, seed=seed)
-            run = replace(config.experiment, levels=point["levels"], seed=seed, train=train)
-            torch.manual_seed(seed)
-            ann = fit(build_ann(run, classes=2), split.train, train, classes=2, progress=False)
-            loader = DataLoader(split.test, batch_size=4)
-            result = evaluate(convert(ann), loader, num_steps=3, progress=False)
-            assert accuracy == result.accuracy[point["num_steps"] - 1]
+            assert accuracy == accuracies(point["levels"], seed)[point["num_steps"] - 1]
 
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped(

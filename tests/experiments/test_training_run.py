@@ -2,8 +2,6 @@
 
 import csv
 import json
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from snntorch_ecl.models import load_ann
 from snntorch_ecl.settings import TrainConfig
 from snntorch_ecl.training._lightning import Data
 
-from ..helpers.runs import CLASSES, SMALL, experiment, image_folder, python, weights
+from ..helpers.runs import CLASSES, SMALL, experiment, image_folder, weights
 
 pytestmark = pytest.mark.usefixtures("quick_pictures")
 
@@ -94,17 +92,24 @@ def test_a_network_for_other_images_is_named_before_it_trains(root: Path, tmp_pa
 # ------------------------------------------------------------------------------ beyond the paper
 
 
+@pytest.fixture(scope="module")
+def relu(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a network that was trained with ReLUs."""
+    folder = tmp_path_factory.mktemp("relu")
+    run_training(experiment(root, relu=True, train={"epochs": 1}), folder, progress=False)
+    return folder
+
+
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_training_can_start_from_a_relu_network(
-    root: Path, tmp_path: Path, per_channel: bool
+    root: Path, relu: Path, tmp_path: Path, per_channel: bool
 ) -> None:
-    relu = experiment(root, relu=True, train={"epochs": 1})
-    source = run_training(relu, tmp_path / "relu", progress=False)
+    source = relu / "ann.safetensors"
     assert not any(isinstance(m, ThresholdClip) for m in load_ann(source).ann.modules())
     still = {"epochs": 1, "lr": 1e-12, "weight_decay": 0.0, "threshold_decay": 0.0}
     clipped = experiment(root, weights=str(source), per_channel=per_channel, train=still)
     run_training(clipped, tmp_path / "clipped", progress=False)
-    before, after = weights(tmp_path / "relu"), weights(tmp_path / "clipped")
+    before, after = weights(relu), weights(tmp_path / "clipped")
     parameters = [name for name, _ in models.build(SMALL, classes=2).named_parameters()]
     for name in parameters:
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-9)
@@ -117,49 +122,6 @@ def test_training_can_start_from_a_relu_network(
 
 
 # ------------------------------------------------------------------------------------ processes
-
-DDP = """
-    import sys
-    from pathlib import Path
-    import torch
-    from torch import nn
-    from torch.utils.data import TensorDataset
-    import snntorch_ecl as ecl
-    from snntorch_ecl.settings import TrainConfig
-    from snntorch_ecl.training import fit
-
-    folder, devices = Path(sys.argv[1]), int(sys.argv[2])
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
-    data = TensorDataset(torch.randn(60, 1, 8, 8), torch.randint(0, 3, (60,)))
-    ann = fit(ecl.prepare(net, levels=4), data, TrainConfig(epochs=3, batch_size=8, lr=0.05),
-              validation=data, output_dir=folder / f"{devices}", classes=3, accelerator="cpu",
-              devices=devices, progress=False)
-    torch.save(ann.state_dict(), folder / f"{devices}.pt")
-"""
-
-
-def test_two_processes_learn_what_one_learns_with_the_same_global_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["script", str(tmp_path), "1"])
-    exec(textwrap.dedent(DDP), {})
-    done = python(DDP, tmp_path, 2, processes=2)
-    assert done.returncode == 0, done.stderr[-2000:]
-    curves = [_curves(tmp_path / name / "logs" / "version_0" / "metrics.csv") for name in "12"]
-    assert len(curves[0]["loss_epoch"]) == 3
-    assert curves[0]["loss_epoch"][0] > curves[0]["loss_epoch"][-1]
-    for name in ("loss_epoch", "loss_step", "accuracy", "threshold/1"):
-        assert curves[1][name] == pytest.approx(curves[0][name], rel=1e-4), name
-    one, two = (torch.load(tmp_path / f"{n}.pt") for n in (1, 2))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
-
-
-def _curves(file: Path) -> dict[str, list[float]]:
-    with file.open() as lines:
-        rows = list(csv.DictReader(lines))
-    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

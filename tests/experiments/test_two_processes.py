@@ -1,7 +1,11 @@
-"""Two processes, started once, find what one finds: accuracy, energy, early exit, thresholds."""
+"""Two processes, started once, find what one finds: accuracy, energy, early exit, thresholds.
+
+And they learn what one learns.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -9,75 +13,35 @@ from typing import Any
 import pytest
 import torch
 
-from snntorch_ecl.experiments import (
-    EnergyConfig,
-    ExitConfig,
-    MeasureConfig,
-    run_early_exit,
-    run_energy,
-    run_evaluation,
-    run_training,
-)
-
 from ..conversion.test_calibrate import METHODS, calibrated, thresholds
-from ..helpers.runs import experiment, image_folder, python
+from ..helpers.fits import fit_on
+from ..helpers.processes import costs, fork_two
+from ..helpers.runs import python
 
 SCRIPT = """
-    import os, sys
+    import sys
     from pathlib import Path
-    import torch
-    import snntorch_ecl as ecl
-    from snntorch_ecl.errors import DataError
-    from snntorch_ecl._util.processes import joined
-    from snntorch_ecl.experiments import (
-        EnergyConfig, ExitConfig, MeasureConfig, run_early_exit, run_energy, run_evaluation
-    )
-    from snntorch_ecl.experiments import _cost_runs as runs
-    from tests.conversion.test_calibrate import images, network, thresholds
+    from tests.helpers.processes import one_of_two
 
-    for name in ("energy", "exit_curve"):
-        def watched(snn, data, whole=getattr(runs, name), **options):
-            seen = sum(len(images) for images, _ in data)
-            Path(sys.argv[1], f"{whole.__name__}-{os.environ['RANK']}-{seen}").touch()
-            return whole(snn, data, **options)
-
-        setattr(runs, name, watched)
-    folder, checkpoint = Path(sys.argv[1]) / "two", sys.argv[2]
-    some = {"checkpoint": checkpoint, "steps": (3,), "images": 7}
-    run_energy(EnergyConfig(**some), folder, progress=False)  # each meets anew
-    run_early_exit(ExitConfig(**some), folder, progress=False)
-    whole = MeasureConfig(checkpoint=checkpoint, steps=(1, 2, 4))
-    run_evaluation(whole, folder, progress=False)
-    with joined() as place:
-        chosen = Path(sys.argv[1]) / "thresholds"
-        chosen.mkdir(exist_ok=True)
-        for method in ("mse", "percentile", "max"):
-            ann = ecl.prepare(network(), per_channel=method == "mse")
-            share = images()[place.rank :: 2].split(7)
-            options = {"method": method, "distributed": True, "progress": False}
-            found = thresholds(ecl.calibrate(ann, share, **options))
-            torch.save(found, chosen / f"{method} {place.rank}.pt")
-        try:  # no process waits for one that has nothing
-            ecl.calibrate(ann, share if place.rank == 0 else [], **options)
-        except DataError as error:
-            (chosen / f"error {place.rank}").write_text(str(error))
+    one_of_two(Path(sys.argv[2]), Path(sys.argv[1]))
 """
 SHARES = ("0-4", "1-3")  # of the seven images, by process
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process left in ``one`` and two in ``two``."""
-    folder = tmp_path_factory.mktemp("processes")
-    experiment_ = experiment(image_folder(folder / "images"), train={"epochs": 1})
-    checkpoint = str(run_training(experiment_, folder / "run", progress=False))
-    some: dict[str, Any] = {"checkpoint": checkpoint, "steps": (3,), "images": 7}
-    run_energy(EnergyConfig(**some), folder / "one", progress=False)
-    run_early_exit(ExitConfig(**some), folder / "one", progress=False)
-    whole = MeasureConfig(checkpoint=checkpoint, steps=(1, 2, 4))
-    run_evaluation(whole, folder / "one", progress=False)
+def torchrun(checkpoint: Path, folder: Path) -> None:
     done = python(SCRIPT, folder, checkpoint, processes=2)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module", params=[fork_two, pytest.param(torchrun, marks=pytest.mark.slow)])
+def folder(
+    request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What one process left in ``one`` and two in ``two``."""
+    folder = tmp_path_factory.mktemp("processes")
+    costs(checkpoint, folder / "one")
+    fit_on(1, folder)
+    request.param(checkpoint, folder)
     return folder
 
 
@@ -103,7 +67,7 @@ def test_costs_are_equal(folder: Path, name: str) -> None:
 
 
 def test_each_process_sees_its_share_alone(folder: Path) -> None:
-    seen = {path.name for path in folder.iterdir() if path.is_file()} - {"script.py"}
+    seen = {path.name for path in folder.iterdir() if path.name.startswith(("energy", "exit"))}
     assert seen == {f"{name}-{share}" for name in ("energy", "exit_curve") for share in SHARES}
 
 
@@ -129,3 +93,20 @@ def test_thresholds_are_equal(folder: Path, method: Any) -> None:
 def test_no_process_waits_for_one_that_has_no_data(folder: Path) -> None:
     assert "another process has no data" in (folder / "thresholds" / "error 0").read_text()
     assert "the data is empty" in (folder / "thresholds" / "error 1").read_text()
+
+
+def curves(file: Path) -> dict[str, list[float]]:
+    with file.open() as lines:
+        rows = list(csv.DictReader(lines))
+    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
+
+
+def test_with_the_same_global_batch_they_learn_what_one_learns(folder: Path) -> None:
+    one, two = (curves(folder / f"fit {n}/logs/version_0/metrics.csv") for n in (1, 2))
+    assert len(one["loss_epoch"]) == 3
+    assert one["loss_epoch"][0] > one["loss_epoch"][-1]
+    for name in ("loss_epoch", "loss_step", "accuracy", "threshold/1"):
+        assert two[name] == pytest.approx(one[name], rel=1e-4), name
+    first, second = (torch.load(folder / f"fit {n}/weights.pt") for n in (1, 2))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5)

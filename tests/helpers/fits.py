@@ -1,5 +1,6 @@
 """A small problem, and a network that is trained on it."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +39,16 @@ def config(**changes: Any) -> TrainConfig:
 
 def trained(model: nn.Module | None = None, **changes: Any) -> nn.Module:
     return fit(model or net(), DATA, config(**changes), accelerator="cpu", progress=False)
+
+
+def fit_on(devices: int, folder: Path) -> None:
+    """Train in so many processes; ``fit DEVICES`` in the folder holds logs and weights."""
+    own = folder / f"fit {devices}"
+    ann = fit(
+        net(), DATA, config(batch_size=8, lr=0.05), validation=DATA, output_dir=own, classes=3,
+        accelerator="cpu", devices=devices, progress=False,
+    )  # fmt: skip
+    torch.save(ann.state_dict(), own / "weights.pt")
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

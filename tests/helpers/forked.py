@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,24 @@ NOWHERE = Path(os.devnull)
 
 
 def start(
-    function: Callable[..., object], *arguments: Any, said: Path = NOWHERE
+    function: Callable[..., object],
+    *arguments: Any,
+    said: Path = NOWHERE,
+    environment: Mapping[str, str] | None = None,
 ) -> ForkServerProcess:
     """Call a function in a process of its own; what that says is written to a file."""
-    process = _context.Process(target=_call, args=(said, function, arguments))
+    process = _context.Process(target=_call, args=(said, environment, function, arguments))
     process.start()
     return process
 
 
-def _call(said: Path, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+def _call(
+    said: Path,
+    environment: Mapping[str, str] | None,
+    function: Callable[..., object],
+    arguments: tuple[Any, ...],
+) -> None:
+    os.environ.update(environment or {})
     file = os.open(said, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, 1)
     os.dup2(file, 2)
