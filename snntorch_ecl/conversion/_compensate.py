@@ -64,7 +64,9 @@ def compensate(
       mean output of each layer, are close to the ANN's. It takes longest and is the most accurate.
       Each batch runs as spikes without gradients; gradients are those of the means over time, as
       if neurons were clips, and cost one step instead of T. First it goes through the images
-      ``epochs`` times with currents that do not change over time, then as often with spikes.
+      ``epochs`` times with currents that do not change over time, then as often with spikes. Images
+      ``[B, C, H, W]`` are shifted by up to an eighth of their sides and mirrored at random; the ANN
+      answers for the changed image.
 
     Every fourth image is held out, for ``distill`` every eighth. A layer's correction is kept, or
     a half or a quarter of it, only if it brings the layer's output on these images closer to the

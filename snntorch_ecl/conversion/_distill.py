@@ -24,9 +24,11 @@ from ._reference import Reference
 
 # Of every eight images the one that is held out.
 _EVERY, _HELD = 8, 1
-_BATCH = 16
+_BATCH = 8
 # Largest step of Adam, as a share of a tensor's root mean square.
-_RATE, _RATE_OF_THRESHOLDS = 1e-3, 3e-3
+_RATE, _RATE_OF_THRESHOLDS = 3e-3, 6e-3
+# Images are shifted by at most this part of their height and width.
+_SHIFT = 8
 # Updates of neurons from which compiling their loops pays: that takes some 20 s.
 _WORTH_COMPILING = 5_000_000_000
 
@@ -128,6 +130,7 @@ class Distillation:
             for numbers in torch.split(order, _BATCH):
                 optimiser.zero_grad()
                 for images in _batches(self.fit, numbers, self._at_once):
+                    images = varied(images, generator)
                     self._add_gradients(replay, images, len(numbers), settled=settled)
                 optimiser.step()
                 schedule.step()
@@ -177,6 +180,25 @@ class Distillation:
         for name, threshold in thresholds.items():
             threshold.data.clamp_(min=SMALLEST_THRESHOLD)
             self.snn.neurons[name].graded_spikes_factor.copy_(threshold.detach())
+
+
+def varied(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images ``[B, C, H, W]``, each mirrored or not and shifted a little; others as they are.
+
+    The ANN says what is wanted of the changed image, so it need not mean the same.
+    """
+    if images.ndim != 4 or not images.is_floating_point():
+        return images
+    height, width = images.shape[2:]
+    most = (height // _SHIFT, width // _SHIFT)
+    wide = nn.functional.pad(images, (most[1], most[1], most[0], most[0]), mode="reflect")
+    found = []
+    for image in wide:
+        top, left = (int(torch.randint(2 * m + 1, (), generator=generator)) for m in most)
+        part = image[:, top : top + height, left : left + width]
+        mirrored = bool(torch.randint(2, (), generator=generator))
+        found.append(part.flip(2) if mirrored else part)
+    return torch.stack(found)
 
 
 def _size(tensor: Tensor) -> float:

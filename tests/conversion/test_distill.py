@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
+from snntorch_ecl.conversion._distill import varied
 from snntorch_ecl.conversion._rates import Replay, measured
 from snntorch_ecl.errors import ConfigError
 from tests.helpers.residual import STEPS, images, relu_network
@@ -79,6 +80,27 @@ def test_with_constant_currents_outputs_and_gradients_are_those_of_the_clipped_n
         # The clip learns a raw parameter; the chain rule brings its gradient back to λ.
         (slope,) = torch.autograd.grad(ecl.functional.positive(raw).sum(), raw)
         torch.testing.assert_close(theta.grad * slope.view_as(theta), raw.grad.view_as(theta))
+
+
+def test_images_are_mirrored_and_shifted_and_nothing_else_is() -> None:
+    """Every varied image is a part of the image with its border reflected, mirrored or not."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(40, 2, 8, 16)
+    framed = nn.functional.pad(images, (2, 2, 1, 1), mode="reflect")
+    found = varied(images, generator)
+    kinds = set()
+    for image, frame in zip(found, framed, strict=True):
+        parts = {
+            (top, left, flip): frame[:, top : top + 8, left : left + 16].flip([2] if flip else [])
+            for top in range(3)
+            for left in range(5)
+            for flip in (False, True)
+        }
+        kinds |= {kind for kind, part in parts.items() if torch.equal(part, image)}
+    assert len(kinds) > 15
+    assert {flip for *_, flip in kinds} == {False, True}
+    for others in (torch.rand(3, 8), torch.ones(2, 1, 8, 8, dtype=torch.int64)):
+        assert varied(others, generator) is others
 
 
 def error(snn: ecl.SpikingNetwork, model: nn.Module) -> float:
