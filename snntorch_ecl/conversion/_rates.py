@@ -101,8 +101,9 @@ class Replay(Interpreter):
 
     def _settled(self, neuron: DualThreshold, current: Tensor, theta: Tensor) -> Tensor:
         """The mean net count for a constant current."""
-        if neuron.initial_membrane == 0.5:
-            return answer(current, theta, self._num_steps, neuron.spike_sizes)
+        sizes, signed = neuron.spike_sizes, neuron.signed
+        if neuron.initial_membrane == 0.5 and (sizes == 1 or not signed):
+            return answer(current, theta, self._num_steps, sizes, signed=signed)
         worth = over_channels(neuron.graded_spikes_factor, current)
         with torch.no_grad():
             neuron.begin()

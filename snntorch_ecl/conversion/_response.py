@@ -49,15 +49,19 @@ def response(num_steps: int, spike_sizes: int = 1) -> Response:
     return Response(torch.cat((means[:1], means[1:][begins])), edges)
 
 
-def answer(current: Tensor, theta: Tensor, num_steps: int, spike_sizes: int = 1) -> Tensor:
+def answer(
+    current: Tensor, theta: Tensor, num_steps: int, spike_sizes: int = 1, *, signed: bool = False
+) -> Tensor:
     """The mean of the spikes ±1, … for a constant current, without going through the steps.
+
+    Signed neurons must have one spike size.
 
     Example:
         >>> answer(torch.tensor([-1.0, 0.3, 0.8, 5.0]), torch.tensor(1.0), 2)
         tensor([0.0000, 0.5000, 1.0000, 1.0000])
     """
     if spike_sizes <= 2:
-        return quantise(current, theta, num_steps * spike_sizes) / theta
+        return quantise(current, theta, num_steps * spike_sizes, signed) / theta
     found = response(num_steps, spike_sizes)
     reached = torch.bucketize(current / theta, found.edges.to(current), right=True)
     return found.values.to(current)[reached]
