@@ -11,8 +11,9 @@ ones. Rows are written as they come, and a run that was stopped goes on where it
 For another network give ``--bench module:function`` in place of checkpoint and data: a function
 that returns the ReLU network, images to calibrate on, images to test on and their labels.
 
-The row "floor" is the ANN with T + 1 levels for each activation, thresholds as in the first row:
-what is left if nothing is uneven over time and nothing is fitted.
+The row "floor" is the ANN with T + 1 levels for each activation (2T + 1 with two spike sizes),
+thresholds as in the first row: what is left if nothing is uneven over time and nothing is fitted.
+With more sizes levels are not evenly spaced, and there is no such row.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Bench:
     """One network, its calibration images and its test images."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
+        self.spike_sizes, self.epochs = arguments.spike_sizes, arguments.epochs
         if arguments.bench:
             module, function = arguments.bench.split(":")
             given = getattr(importlib.import_module(module), function)()
@@ -107,20 +109,25 @@ class Bench:
         start = time.perf_counter()
         batches = list(self.calibration.split(64))
         ann = ecl.prepare(self.relu, per_channel=row.per_channel)
-        ann = ecl.calibrate(ann, batches, method=row.method, num_steps=num_steps, progress=False)
-        snn = ecl.convert(ann, negative_threshold=-math.inf if row.neuron == "IF" else -1e-3)
+        ann = ecl.calibrate(
+            ann, batches, method=row.method, num_steps=num_steps,
+            spike_sizes=self.spike_sizes, progress=False,
+        )  # fmt: skip
+        threshold = -math.inf if row.neuron == "IF" else -1e-3
+        snn = ecl.convert(ann, negative_threshold=threshold, spike_sizes=self.spike_sizes)
         if row.compensation != "none":
             snn = ecl.compensate(
                 snn, self.relu, batches, num_steps=num_steps,
-                method=row.compensation, progress=False,
+                method=row.compensation, epochs=self.epochs, progress=False,
             )  # fmt: skip
         return snn, time.perf_counter() - start
 
     def floor(self, num_steps: int) -> float:
-        """Accuracy of the ANN with T + 1 levels."""
-        ann = ecl.prepare(self.relu, per_channel=True, levels=num_steps)
+        """Accuracy of the ANN with the levels that T steps of one or two spike sizes have."""
+        levels = num_steps * self.spike_sizes
+        ann = ecl.prepare(self.relu, per_channel=True, levels=levels)
         batches = list(self.calibration.split(64))
-        ann = ecl.calibrate(ann, batches, num_steps=num_steps, progress=False).eval()
+        ann = ecl.calibrate(ann, batches, num_steps=levels, progress=False).eval()
         return self.share_right(ann)
 
     def accuracy(self, snn: ecl.SpikingNetwork, num_steps: int) -> tuple[float, ...]:
@@ -160,7 +167,9 @@ def peer(python: str, bench: Bench, folder: Path) -> dict[str, dict[str, float]]
 
 
 def show(figures: dict[str, Any]) -> Table:
-    table = Table(title=f"ANN {100 * figures['ann']:.2f} %; accuracy in % at T =")
+    levels = 2 * figures["spike_sizes"] + 1
+    title = f"ANN {100 * figures['ann']:.2f} %; {levels} levels a step, no barrier; accuracy in %"
+    table = Table(title=f"{title} at T =")
     for heading in ("setting", *map(str, STEPS), "seconds at T = 8"):
         table.add_column(heading, justify="left" if heading == "setting" else "right")
     for name, row in figures["rows"].items():
@@ -180,6 +189,8 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=512, help="unlabelled training images")
     parser.add_argument("--only", default="", help="rows whose name holds this text")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="T to measure")
+    parser.add_argument("--spike-sizes", type=int, default=1, help="K of the neurons")
+    parser.add_argument("--epochs", type=int, default=8, help="of distillation")
     parser.add_argument("--peer-python", help="interpreter with spikingjelly 2.0.0")
     arguments = parser.parse_args()
     if not arguments.bench and not (arguments.checkpoint and arguments.data_root):
@@ -190,7 +201,11 @@ def main() -> None:
     figures: dict[str, Any] = {"rows": {}}
     if file.exists():
         figures = json.loads(file.read_text(encoding="utf-8"))
+    settings = {"spike_sizes": arguments.spike_sizes, "epochs": arguments.epochs}
+    if any(figures.get(name, value) != value for name, value in settings.items()):
+        parser.error(f"{file} has rows with other spike sizes or epochs: give another folder")
     figures.update(
+        settings,
         ann=bench.share_right(bench.relu), images=len(bench.labels),
         calibration=len(bench.calibration),
         torch=torch.__version__, threads=torch.get_num_threads(), machine=platform.processor(),
@@ -199,7 +214,7 @@ def main() -> None:
     if arguments.peer_python:
         figures["rows"].update(peer(arguments.peer_python, bench, arguments.output_dir))
     floor = figures["rows"].setdefault("floor", {})
-    for t in arguments.steps:
+    for t in arguments.steps if arguments.spike_sizes <= 2 else ():
         floor.setdefault(str(t), bench.floor(t))
     for row in (row for row in rows() if arguments.only in row.name):
         done = figures["rows"].setdefault(row.name, {**asdict(row), "seconds": {}, "mib": {}})
