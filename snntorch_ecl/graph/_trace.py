@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import nn
 from torch.fx import GraphModule, Node, Proxy, Tracer
-from torch.nn.parameter import is_lazy
 
 from .._util.checks import check_module
 from .._util.devices import device_of
@@ -20,6 +19,8 @@ from ..errors import EclError, TraceError
 from ._example import Example
 from ._lines import line_of_error, line_of_frame
 from ._norms import expand_norms
+from ._opaque import filled, is_wrapped, refuse_lazy, unmarked
+from ._plain import plain_layers
 from ._proxy import Recorded, Sizes, is_shape
 from ._shapes import UNKNOWN, ShapeError, Shapes, counts_batch
 from ._wrappers import inside, refuse_hidden, wrappers_in
@@ -93,21 +94,26 @@ class _LeafTracer(Tracer):
 
     def create_proxy(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> Any:
         """Record a call. Sizes other than the batch's are returned as numbers."""
+        if self.knows_shapes() and is_wrapped(kind, target):
+            return target(*args[0], **args[1])
         proxy = super().create_proxy(kind, target, *args, **kwargs)
         node = proxy.node
         node.meta["line"] = line_of_frame(sys._getframe(1))
         if self.shapes is None:
             return proxy
         value = self.shapes.follow(node)
+        found: Any = proxy
         if is_shape(value):
             tensor = self.proxy(node.all_input_nodes[0])
-            self.graph.erase_node(node)
-            return Sizes(self._size(tensor, *entry) for entry in enumerate(value))
-        if self.shapes.is_constant(node, value):
+            found = Sizes(self._size(tensor, *entry) for entry in enumerate(value))
+        elif self.shapes.is_constant(node, value):
             self.shapes.fixed |= target not in ("dim", "ndimension") and "ndim" not in node.args
+            found = value
+        elif (made := filled(node, value, device_of(self.root))) is not None:
+            found = made
+        if found is not proxy:
             self.graph.erase_node(node)
-            return value
-        return proxy
+        return found
 
     def _size(self, tensor: Proxy, place: int, size: int) -> Any:
         """One entry of a shape: a number, or the batch's size as it will be."""
@@ -178,12 +184,7 @@ def trace(
     for the given mode; None leaves each module in its current mode.
     """
     model = inside(model)
-    lazy = [n for n, m in model.named_modules() if any(map(is_lazy, m.parameters(recurse=False)))]
-    if lazy:
-        raise TraceError(
-            f"{type(model).__name__} has layers that have no weights yet ({', '.join(lazy)}): run "
-            "one batch through it first"
-        )
+    refuse_lazy(model)
     leaves = tuple(leaves)
     try:
         root = copied(model, leaves)
@@ -193,6 +194,7 @@ def trace(
         raise TraceError(f"{type(model).__name__} cannot be copied: {_remedy(error)}") from error
     if training is not None:
         root.train(training)
+    root = plain_layers(root, leaves)
     tracer = _LeafTracer(leaves, example)
     tracer.behind = expand_norms(root, leaves)
     gm = _record(root, tracer, type(model).__name__)
@@ -207,7 +209,7 @@ def _record(root: nn.Module, tracer: _LeafTracer, name: str) -> GraphModule:
     """Run the tracer; with an example, store the shapes of all values."""
     try:
         with as_if_jit_traced(tracer.knows_shapes):
-            graph = tracer.trace(root)
+            graph = unmarked(tracer.trace(root))
     except Exception as error:
         where = tracer.path[-1] if tracer.path else f"the top level ({name})"
         line = line_of_error(error)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from .._util.torch_internals import traced_assert
+from ..nn._attention import DropRows
 from ._checks import CHECKS
 
 _OPERATORS = {
@@ -48,7 +49,7 @@ def activations(gm: GraphModule) -> set[Node]:
 
 IDLE_LAYERS: tuple[type[nn.Module], ...] = (
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
-    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout, DropRows),
 )
 
 

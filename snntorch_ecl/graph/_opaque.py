@@ -1,0 +1,55 @@
+"""What tracing cannot see into by itself: hidden calls, constants, layers without weights."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, Node, Proxy
+from torch.nn.parameter import is_lazy
+
+from ..errors import TraceError
+from ._shapes import counts_batch
+
+# Their functions are in the table of operations, or are the package's own.
+_KNOWN = {"torch", "snntorch_ecl", "snntorch", "operator", "_operator", "builtins"}
+_FILLED = ("new_zeros", "new_ones", "new_full", "new_empty")
+
+
+def refuse_lazy(model: nn.Module) -> None:
+    """Refuse layers that do not know their shapes yet."""
+    lazy = [n for n, m in model.named_modules() if any(map(is_lazy, m.parameters(recurse=False)))]
+    if lazy:
+        raise TraceError(
+            f"{type(model).__name__} has layers that have no weights yet ({', '.join(lazy)}): run "
+            "one batch through it first"
+        )
+
+
+def is_wrapped(kind: str, target: Any) -> bool:
+    """Whether a call is of a Python function that ``torch.fx.wrap`` hides, as in torchvision."""
+    if kind != "call_function" or not isinstance(target, FunctionType):
+        return False
+    return target.__module__.split(".")[0] not in _KNOWN
+
+
+def unmarked(graph: Graph) -> Graph:
+    """Without fx's mark of hidden calls, which it puts on whatever such a call has returned."""
+    for node in graph.nodes:
+        if not is_wrapped(node.op, node.target):
+            node.meta.pop("is_wrapped", None)
+    return graph
+
+
+def filled(node: Node, value: Any, device: torch.device) -> Tensor | None:
+    """``x.new_zeros(sizes)`` as a tensor, where no size is the batch's: then it is a constant."""
+    constant = node.op == "call_method" and node.target in _FILLED and isinstance(value, Tensor)
+    if not constant or any(map(counts_batch, value.shape)):
+        return None
+    if any(isinstance(a, (Node, Proxy)) for a in node.args[1:]):
+        return None
+    like = torch.empty(0, dtype=value.dtype, device=device)
+    made: Tensor = getattr(like, str(node.target))(*node.args[1:], **node.kwargs)
+    return made
