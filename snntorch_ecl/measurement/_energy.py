@@ -20,7 +20,15 @@ from ..network._guards import measuring
 from ..network._layer import levels_per_step
 from ..nn import Difference, DualThreshold, Scale
 from ._costs import Constants, Energy, LayerCost
-from ._synapses import FloatMeter, NeuronMeter, SynapseMeter, counted_layers, uncounted
+from ._synapses import (
+    FloatMeter,
+    NeuronMeter,
+    ProductMeter,
+    SynapseMeter,
+    counted_layers,
+    is_product,
+    uncounted,
+)
 
 
 def energy(
@@ -39,7 +47,8 @@ def energy(
     Layers before the first neuron multiply, once for all steps. Behind neurons, a spike of either
     sign triggers one addition at each of its synapses. A spike of any of several sizes
     (``spike_sizes=K``) counts as one addition too, of a shifted weight: the sizes are θ, θ/2, θ/4,
-    and so on. Values that are averages or sums of spikes (behind average pooling, for example, or
+    and so on. In a product of two streams of spikes, each spike adds a row or a column of the other
+    one's running sum. Values that are averages or sums of spikes (behind average pooling, for example, or
     behind max-pooling of several sizes) multiply where they are not zero.
 
     Args:
@@ -123,6 +132,8 @@ class _Counter(Observer):
     def _meter(self, layer: nn.Module) -> Meter:
         if isinstance(layer, DualThreshold):
             return NeuronMeter(layer)
+        if isinstance(layer, Difference) and is_product(layer):
+            return ProductMeter(layer, self.num_steps, self.spike_sizes)
         if isinstance(layer, Difference):
             return FloatMeter(layer, self.num_steps)
         return SynapseMeter(layer, self.num_steps, self.spike_sizes)
@@ -155,6 +166,8 @@ def _of(meter: Meter) -> dict[str, float]:
     counts = dict.fromkeys(_COUNTED, 0.0)
     if isinstance(meter, SynapseMeter):
         return counts | {"macs": meter.macs, "acs": meter.acs, "ann_macs": meter.dense}
+    if isinstance(meter, ProductMeter):
+        return counts | meter.counts
     if isinstance(meter, FloatMeter):
         return counts | {"floats": meter.floats, "ann_floats": meter.dense}
     return counts | {

@@ -220,6 +220,50 @@ class FloatMeter:
         self.dense += once * seen.num_steps / self.num_steps
 
 
+class ProductMeter(FloatMeter):
+    """Operations of one call of a matrix product of two streams, A and B.
+
+    With the running sums A and B, a step's spikes a and b change A·B by a·(B + b) + A·b: each spike
+    adds a row of B, or a column of A. Where the operands are no spikes, it counts as any other
+    ``Difference`` does.
+
+    Attributes:
+        macs: The ANN's multiplications with addition.
+    """
+
+    def __init__(self, layer: Difference, num_steps: int, spike_sizes: int) -> None:
+        super().__init__(layer, num_steps)
+        self._operands = [SynapseMeter(layer, num_steps, spike_sizes) for _ in range(2)]
+        self._additions = self._changes = self.macs = 0.0
+
+    def see(self, seen: Seen) -> None:
+        """Count some steps of a group of images."""
+        super().see(seen)
+        a, b = seen.input, seen.others[0]
+        for operand, x in zip(self._operands, (a, b), strict=True):
+            operand._note_amplitudes(x)
+        self._additions += int((a != 0).sum()) * b.shape[-1] + int((b != 0).sum()) * a.shape[-2]
+        self._changes += 2 * seen.output.numel()  # A·B / t, and the change of it
+        self.macs += seen.output.numel() * a.shape[-1] / self.num_steps
+
+    @property
+    def driven(self) -> bool:
+        """Whether both operands are spikes."""
+        return all(operand.reads_events for operand in self._operands)
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """The operations, by the names that :class:`LayerCost` gives them."""
+        if not self.driven:
+            return {"floats": self.floats, "ann_floats": self.dense}
+        return {"acs": self._additions, "floats": self._changes, "ann_macs": self.macs}
+
+
+def is_product(layer: Difference) -> bool:
+    """Whether a layer is a matrix product of two streams."""
+    return layer.streams == 2 and getattr(layer.function, "name", "") in ("matmul", "bmm")
+
+
 def counted_layers(net: GraphModule) -> Iterable[str]:
     """Names of the layers whose operations are counted, in the order in which they run."""
     called = dict.fromkeys(str(n.target) for n in net.graph.nodes if n.op == "call_module")

@@ -32,6 +32,7 @@ class Seen:
         num_steps: Steps in this piece.
         timed: Whether the layer runs at every step; layers before the first neuron run once, unless
             the input changes.
+        others: What else it reads, as the second operand of a product.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Seen:
     output: Tensor
     num_steps: int
     timed: bool
+    others: tuple[Any, ...] = ()
 
 
 class Observer:
@@ -105,8 +107,10 @@ class Watching(Interpreter):
         """Run one node, and show it to its observers."""
         value = super().run_node(n)
         if n.op == "call_module" and n.target in self._observers:
-            (first, *_), _ = self.fetch_args_kwargs_from_env(n)
-            seen = Seen(str(n.target), n.name, first, value, self.num_steps, n in self._timed)
+            (first, *others), _ = self.fetch_args_kwargs_from_env(n)
+            place = str(n.target), n.name
+            timed = n in self._timed
+            seen = Seen(*place, first, value, self.num_steps, timed, tuple(others))
             for observer in self._observers[str(n.target)]:
                 observer.see(seen)
         return value

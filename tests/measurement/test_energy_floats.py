@@ -43,7 +43,8 @@ def test_an_activation_is_counted_at_every_step_with_the_sums_around_it() -> Non
     ("call", "name", "expected"),
     [
         # Two streams of 4 × 6 are read, 4 × 4 values returned, each from 6 products and sums.
-        (lambda y: y @ y.transpose(1, 2), "matmul", (2 * 6 * 16, 2 * 48 + 2 * 16)),
+        # Half a spike more in places: these are no spikes.
+        (lambda y: (y + y.roll(1, 2)) @ y.transpose(1, 2), "matmul", (2 * 6 * 16, 2 * 48 + 2 * 16)),
         (lambda y: y * y[:, :, :1].sigmoid(), "mul", (24, 2 * (24 + 4) + 2 * 24)),
         (lambda y: y.softmax(-1), "softmax", (5 * 24, 4 * 24)),
         (lambda y: nn.functional.scaled_dot_product_attention(y, y, y),
@@ -54,6 +55,17 @@ def test_functions_are_counted_too(call: Any, name: str, expected: tuple[int, in
     once, around = expected
     energy = cost(lambda m, x: call(m.clip(x)), torch.rand(IMAGES, 4, 6))
     assert floats(energy, name) == (STEPS * (once + around), pytest.approx(once))
+
+
+def test_a_product_of_spikes_adds_rows_and_columns() -> None:
+    """Of 2 × 3 and 3 × 2 values: each spike of either adds 2 values."""
+    x = torch.zeros(2, 2, 3)
+    x[0, 0, 0] = x[0, 0, 2] = x[1, 0, 2] = 1.0  # at θ: a spike at every step
+    energy = cost(lambda m, x: m.clip(x) @ m.clip(x).transpose(1, 2), x)
+    [found] = [layer for layer in energy.layers if "matmul" in layer.name]
+    # The first image has 2 spikes in each operand, the second 1.
+    assert found.acs == STEPS * (2 * 2 * 2 + 2 * 2 * 1) / 2
+    assert (found.floats, found.ann_floats, found.ann_macs) == (STEPS * 2 * 4, 0, 4 * 3)
 
 
 def test_without_such_layers_nothing_is_said() -> None:
