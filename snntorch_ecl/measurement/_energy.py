@@ -48,8 +48,8 @@ def energy(
     sign triggers one addition at each of its synapses. A spike of any of several sizes
     (``spike_sizes=K``) counts as one addition too, of a shifted weight: the sizes are θ, θ/2, θ/4,
     and so on. In a product of two streams of spikes, each spike adds a row or a column of the other
-    one's running sum. Values that are averages or sums of spikes (behind average pooling, for example, or
-    behind max-pooling of several sizes) multiply where they are not zero.
+    one's running sum. Values that are averages or sums of spikes (behind average pooling, for
+    example, or behind max-pooling of several sizes) multiply where they are not zero.
 
     Args:
         snn: The spiking network. Its state is reset.
