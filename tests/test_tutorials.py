@@ -75,6 +75,10 @@ SHORTER = {
         "digits()": "(Subset(part, range(320)) for part in digits())",
     },
     "04_spikes_over_time": {"range(0, 1000, 5)": "range(71)"},
+    "05_a_transformer_that_spikes": {
+        "epochs, size = 12, 64": "epochs, size = 1, 20",
+        "train.tensors, test.tensors": "train[:500], test[:100]",
+    },
 }  # fmt: skip
 
 
