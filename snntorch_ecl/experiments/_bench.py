@@ -120,8 +120,7 @@ def _timings(
     """One case, for each T."""
     images = random_images(subject.model, case.batch_size, case.image_size, seed=config.seed)
     images = formed(images.to(device), case.form)
-    made = {key: mode(subject, images) for key, mode in modes.items()}
-    runs = {key: run for key, run in made.items() if run is not None}
+    runs = {key: mode(subject, images) for key, mode in modes.items()}
     ann = ann_run(subject, images)
     for num_steps in config.steps:
         found = _medians({"": ann, **runs}, num_steps, config.repeats, device)

@@ -80,8 +80,8 @@ def folded(net: nn.Module) -> GraphModule:
     return drop_identities(fold_batchnorm(graph)).eval()
 
 
-Mode = Callable[[Subject, Tensor], Run | None]
-"""Makes a network ready for images ``[B, C, H, W]``; None if this mode does not run there."""
+Mode = Callable[[Subject, Tensor], Run]
+"""Makes a network ready for images ``[B, C, H, W]``."""
 
 
 def ann_run(subject: Subject, images: Tensor, *, compiled: bool = False) -> Run:

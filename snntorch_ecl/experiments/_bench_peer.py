@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module, metadata
 from typing import Any
 
@@ -11,22 +11,13 @@ from torch import Tensor
 
 from ._bench_modes import Mode, Run, Subject
 
-_BACKENDS = ("cupy", "triton")
-
 
 def peer_modes() -> Mapping[str, Mode]:
-    """Spikingjelly's modes; none where it is not installed."""
+    """Modes of spikingjelly, with the kernels that it chooses; none where it is not installed."""
     if importlib.util.find_spec("spikingjelly") is None:
         return {}
     name = f"spikingjelly {metadata.version('spikingjelly')}"
-    found: dict[str, Mode] = {
-        f"{name}, multi-step": _multi_step("torch"),
-        f"{name}, step by step": _step_by_step,
-    }
-    for backend in _BACKENDS:
-        if importlib.util.find_spec(backend) is not None:
-            found[f"{name}, multi-step, {backend}"] = _multi_step(backend)
-    return found
+    return {f"{name}, multi-step": _multi_step, f"{name}, step by step": _step_by_step}
 
 
 def _converted(subject: Subject, images: Tensor) -> Any:
@@ -48,21 +39,14 @@ def _step_by_step(subject: Subject, images: Tensor) -> Run:
     return run
 
 
-def _multi_step(backend: str) -> Callable[[Subject, Tensor], Run | None]:
-    """All steps at once, neurons by a backend; None where it does not run."""
+def _multi_step(subject: Subject, images: Tensor) -> Run:
+    """All steps at once."""
+    functional = import_module("spikingjelly.activation_based.functional")
+    net = _converted(subject, images)
+    functional.set_step_mode(net, "m")
 
-    def make(subject: Subject, images: Tensor) -> Run | None:
-        if backend in _BACKENDS and not images.is_cuda:
-            return None
-        functional = import_module("spikingjelly.activation_based.functional")
-        net = _converted(subject, images)
-        functional.set_step_mode(net, "m")
-        functional.set_backend(net, backend)
+    def run(num_steps: int) -> Any:
+        functional.reset_net(net)
+        return net(images.expand(num_steps, *images.shape)).mean(0)
 
-        def run(num_steps: int) -> Any:
-            functional.reset_net(net)
-            return net(images.expand(num_steps, *images.shape)).mean(0)
-
-        return run
-
-    return make
+    return run

@@ -30,5 +30,7 @@ def load_data(config: DataConfig) -> tuple[Split, tuple[str, ...]]:
         (4000, ('0', '1', '2'))
     """
     if config.name == "digits":
-        return digits(seed=config.seed, shift=config.shift), tuple(str(digit) for digit in range(10))
+        return digits(seed=config.seed, shift=config.shift), tuple(
+            str(digit) for digit in range(10)
+        )
     return open_images(config, Path(str(config.root)))
