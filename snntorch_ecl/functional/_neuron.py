@@ -51,8 +51,8 @@ def dual_threshold_step(
         s = −1  if v ≤ θ′ and n > n_min  take a spike back
         v ← v − θ·s ;  n ← n + s         soft reset, net spike count
 
-    ``count_bounds`` are n_min and n_max. The paper's neuron has n_min = 0 and no n_max: like ReLU's,
-    its output never adds up to less than 0. θ′ = 0 means v < 0, without equality: the reset leaves
+    ``count_bounds`` are n_min and n_max. The paper's neuron has n_min = 0 and no n_max: its output,
+    like that of ReLU, never adds up to less than 0. θ′ = 0 means v < 0, without equality: the reset leaves
     a neuron that has caught up with its input at 0 ≤ v < θ, and 0 is in this range.
 
     *Signed values* need no bound at all, and θ′ = 0. Then, for a constant current I and
@@ -105,9 +105,8 @@ def dual_threshold_step(
         >>> spk, _ = dual_threshold_step(torch.tensor([-0.8]), state, 1.0)
         >>> spk  # 0.5 + 0.8 − 1 − 0.8 = −0.5: the first spike is taken back
         tensor([-1.])
-        >>> dual_threshold_step(
-        ...     current * -1, fresh_state(current), 1.0, negative_threshold=0, count_bounds=(None, None)
-        ... )[0]
+        >>> signed = {"negative_threshold": 0, "count_bounds": (None, None)}
+        >>> dual_threshold_step(-current, fresh_state(current), 1.0, **signed)[0]
         tensor([-1.])
         >>> current = torch.tensor([0.1, 0.3, 0.6, 0.9])
         >>> dual_threshold_step(current, fresh_state(current), 1.0, spike_sizes=3)[0]

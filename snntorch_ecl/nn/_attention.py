@@ -95,7 +95,6 @@ class EncoderLayer(nn.Module):
         is_causal: bool = False,
     ) -> Tensor:
         """Transform tokens."""
-
         own: Any = self  # its submodules have the names of torch's
 
         def attended(x: Tensor) -> Any:
