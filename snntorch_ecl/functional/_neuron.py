@@ -52,8 +52,8 @@ def dual_threshold_step(
         v ← v − θ·s ;  n ← n + s         soft reset, net spike count
 
     ``count_bounds`` are n_min and n_max. The paper's neuron has n_min = 0 and no n_max: its output,
-    like that of ReLU, never adds up to less than 0. θ′ = 0 means v < 0, without equality: the reset leaves
-    a neuron that has caught up with its input at 0 ≤ v < θ, and 0 is in this range.
+    like that of ReLU, never adds up to less than 0. θ′ = 0 means v < 0, without equality: the reset
+    leaves a neuron that has caught up with its input at 0 ≤ v < θ, and 0 is in this range.
 
     *Signed values* need no bound at all, and θ′ = 0. Then, for a constant current I and
     v(0) = θ/2, the count after t steps is exactly ⌊t·I/θ + 1/2⌋ wherever |I| ≤ θ, so that
