@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import snntorch
@@ -101,16 +101,30 @@ def convert(
         spike_grad=spike_grad,
         spike_sizes=spike_sizes,
     )
+    norms: Norms = "folded" if fold_batchnorms else "kept"
+    return converted(model, config, norms, unit_spikes, handlers, leaf_modules, example)
+
+
+def converted(
+    model: nn.Module,
+    config: ConvertConfig,
+    norms: Norms,
+    unit_spikes: bool,
+    handlers: Handlers | None,
+    leaf_modules: Iterable[type[nn.Module]],
+    example: Any,
+    kept: Collection[str] = (),
+) -> SpikingNetwork:
+    """As :func:`convert`; batch norms whose names are ``kept`` are not folded."""
     gm = normalise(model, leaf_modules, handlers, training=False, example=example)
     _check_ready(gm, type(model).__name__)
     found = unsupported(gm, handlers, rectifiers_too=True)
     refuse(found, has_example=example_in(gm) is not None)
-    gm = drop_identities(fold_batchnorm(gm) if fold_batchnorms else gm)
+    gm = drop_identities(fold_batchnorm(gm, kept) if norms == "folded" else gm)
     gm, layers = _swap(gm, config, handlers)
     gm = carry_calls(gm)
     if unit_spikes:
         gm = with_unit_spikes(gm)
-    norms: Norms = "folded" if fold_batchnorms else "kept"
     return SpikingNetwork(insert_time(gm), layers, unit_spikes=unit_spikes, norms=norms).eval()
 
 

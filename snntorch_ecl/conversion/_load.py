@@ -16,11 +16,12 @@ from .._util.checks import check_levels, check_module, check_neuron
 from ..errors import CheckpointError, EclError
 from ..functional import SurrogateGradient
 from ..graph._registry import Handlers
+from ..graph._site import ConvertConfig
 from ..network._files import NETWORK, as_path, check_types, read_settings, read_tensors
 from ..network._layer import Layer, Norms
 from ..network._network import SpikingNetwork
 from ..nn._threshold_clip import ThresholdClip
-from ._convert import convert, with_step_biases
+from ._convert import converted, with_step_biases
 from ._prepare import prepare
 
 LOWERINGS: dict[str, Callable[[SpikingNetwork, Mapping[str, Any]], SpikingNetwork]] = {}
@@ -201,9 +202,15 @@ def _rebuild(
             known = {name: options[name] for name in ("handlers", "leaf_modules", "example")}
             ann = prepare(model, signed=signed, **known)
         _stand_in(ann, tensors)
-        network = convert(ann, fold_batchnorms=norms == "folded", **options)
+        config = ConvertConfig(spike_grad=options["spike_grad"])
+        # Files of release 0.1.0 keep norms behind subclassed convolutions.
+        statistics = (key for key in tensors if key.endswith(".running_var"))
+        kept = {key.removeprefix("net.").removesuffix(".running_var") for key in statistics}
+        when: Norms = "folded" if norms == "folded" else "kept"
+        known = {name: value for name, value in options.items() if name != "spike_grad"}
+        network = converted(ann, config, when, kept=kept, **known)
         if norms == "folded later":
-            network.fold_batchnorms()
+            network.fold_batchnorms(kept=kept)
         return with_step_biases(network, biases) if biases else network
     except EclError as error:
         raise CheckpointError(f"the model given for {path} does not convert: {error}") from error

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
+from itertools import chain
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import GraphModule, Node
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -35,8 +38,8 @@ _FOLDS: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def fold_batchnorm(gm: GraphModule) -> GraphModule:
-    """Fold each batch norm into the convolution before it.
+def fold_batchnorm(gm: GraphModule, kept: Collection[str] = ()) -> GraphModule:
+    """Fold each batch norm, but those whose names are ``kept``, into the convolution before it.
 
     A batch norm stays where the convolution is shared, has other readers, is a subclass that does
     more with its weights, or has a weight that the network's code reads as well. At inference it is
@@ -54,6 +57,8 @@ def fold_batchnorm(gm: GraphModule) -> GraphModule:
         if not isinstance(source, Node) or source.op != "call_module" or len(source.users) != 1:
             continue
         layer, norm = (gm.get_submodule(str(n.target)) for n in (source, node))
+        if str(node.target) in kept:
+            continue
         if not _fits(layer, norm) or calls[str(source.target)] > 1 or calls[str(node.target)] > 1:
             continue
         if getattr(norm, "running_var", None) is None or has_hooks(layer, norm):
@@ -97,20 +102,23 @@ def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
 def _equal(layer: nn.Module, norm: nn.Module) -> bool:
     """Whether a subclass, such as one with its own padding, gives the same with the norm folded.
 
-    It is asked on random input, in double precision.
+    It is asked in double precision, with random input and values: so the answer is that of the
+    layer's code, and the same for a network that is trained and for one that a file is loaded into.
     """
     try:
         layer, norm = (copy.deepcopy(m).cpu().double() for m in (layer, norm))
-        x = _random_input(layer)
+        generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
+            for tensor in chain(*(m.parameters() for m in (layer, norm)), norm.buffers()):
+                if tensor.is_floating_point():
+                    tensor.uniform_(0.5, 1.5, generator=generator)
+            x = torch.randn(_enough(layer), generator=generator, dtype=torch.float64)
             return torch.allclose(_fused(layer, norm)(x), norm(layer(x)), rtol=1e-9, atol=1e-9)
     except Exception:  # whatever a foreign layer does
         return False
 
 
-def _random_input(layer: nn.Module) -> Tensor:
-    """Two images that are large enough for a convolution."""
-    sizes = zip(layer.kernel_size, layer.dilation, layer.stride, strict=True)  # type: ignore[arg-type]
-    shape = (2, layer.in_channels, *(2 * d * (k - 1) + s + 1 for k, d, s in sizes))
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
+def _enough(layer: Any) -> tuple[int, ...]:
+    """The shape of two images that are large enough for a convolution."""
+    sizes = zip(layer.kernel_size, layer.dilation, layer.stride, strict=True)
+    return (2, layer.in_channels, *(2 * d * (k - 1) + s + 1 for k, d, s in sizes))

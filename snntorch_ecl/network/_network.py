@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,14 +75,17 @@ class SpikingNetwork(Settles, CompilesRuns):
         self._runner = Runner()
         self._turn = Turn()
 
-    def fold_batchnorms(self) -> SpikingNetwork:
+    def fold_batchnorms(self, *, kept: Collection[str] = ()) -> SpikingNetwork:
         """Fold batch norms into the convolutions before them, as ``convert`` does by default.
 
         For a network converted with ``fold_batchnorms=False`` and then fine-tuned. In eval mode,
         which this sets, it computes the same with fewer operations. Returns the network itself.
+
+        Args:
+            kept: Names of batch norms that stay as they are.
         """
         self.eval()
-        self.net = fold_batchnorm(self.net)
+        self.net = fold_batchnorm(self.net, kept)
         self._runner.forget_compiled()
         self.norms = "folded" if self.norms == "folded" else "folded later"
         return self

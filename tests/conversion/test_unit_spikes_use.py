@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
+from snntorch_ecl.conversion._convert import converted
 from snntorch_ecl.errors import CheckpointError
 from snntorch_ecl.network._files import NETWORK as _FORMAT
 from snntorch_ecl.network._files import read_tensors, write_tensors
@@ -93,13 +94,13 @@ def test_the_file_says_how_its_network_was_converted(
     path = snn.save(tmp_path / "a")
     calls: list[Any] = []
 
-    def convert(*args: Any, **options: Any) -> ecl.SpikingNetwork:
-        calls.append(options["fold_batchnorms"])
-        return ecl.convert(*args, **options)
+    def convert(ann: Any, config: Any, when: str, **options: Any) -> ecl.SpikingNetwork:
+        calls.append(when)
+        return converted(ann, config, when, **options)
 
-    monkeypatch.setattr("snntorch_ecl.conversion._load.convert", convert)
+    monkeypatch.setattr("snntorch_ecl.conversion._load.converted", convert)
     loaded = ecl.load(path, net.model())
-    assert calls == [norms == "folded"]  # once: nothing is tried
+    assert calls == ["folded" if norms == "folded" else "kept"]  # once: nothing is tried
     assert loaded.norms == norms
     assert torch.equal(loaded(*net.inputs(), num_steps=3), snn(*net.inputs(), num_steps=3))
 

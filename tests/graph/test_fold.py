@@ -104,6 +104,21 @@ def test_a_subclass_folds_if_that_changes_nothing(kind, left: int, bias: bool) -
     assert type(gm.get_submodule("0")) is kind
 
 
+def test_whether_a_subclass_folds_does_not_depend_on_its_values() -> None:
+    """A fresh norm shifts nothing, and could be folded into OwnConv; after training it could not.
+
+    A file of a trained network is loaded into a fresh one.
+    """
+    gm = fold_batchnorm(trace(nn.Sequential(OwnConv(2, 4, 3), nn.BatchNorm2d(4)).eval(), [OwnConv]))
+    assert called(gm, "call_module") == ["0", "1"]
+
+
+def test_norms_that_are_named_stay() -> None:
+    layers = (conv(), nn.BatchNorm2d(4), conv(4), nn.BatchNorm2d(4))
+    gm = fold_batchnorm(trace(nn.Sequential(*layers).eval()), {"1"})
+    assert called(gm, "call_module") == ["0", "1", "2"]
+
+
 def hooked() -> nn.Module:
     layer = conv()
     layer.register_forward_hook(lambda m, args, out: out * 2)
