@@ -124,5 +124,6 @@ def test_one_error_lists_all_that_cannot_convert_or_says_that_nothing_would_spik
     with pytest.raises(UnsupportedError) as caught:
         ecl.prepare(model)
     listed = "\n".join(caught.value.sites)
-    opaque = ("shifted_window_attention", "stochastic_depth", "SwapAxes", "mixes", "batch size")
+    # MaxViT's attention is followed only where the shapes are known.
+    opaque = ("shifted_window_attention", "SwapAxes", "mixes", "batch size", "with an example")
     assert "it has no ReLU" in listed or any(name in listed for name in opaque)
