@@ -14,7 +14,7 @@ from torch import nn
 import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork, ThresholdClip
 from snntorch_ecl.errors import InputError, StateError
-from tests.helpers.compiled import graphs, images, network
+from tests.helpers.compiled import graphs, images, network, small
 
 pytestmark = [  # torch.compile's own
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -22,25 +22,32 @@ pytestmark = [  # torch.compile's own
 ]
 
 
-@pytest.fixture(scope="module")
-def compiled() -> SpikingNetwork:
-    """Compiled to machine code, once for all tests that only run it."""
-    return network().compile(progress=False)
+# A network, the same compiled to machine code, and the steps to run.
+Compared = tuple[SpikingNetwork, SpikingNetwork, int]
 
 
-def test_outputs_are_those_of_plain_code(compiled: SpikingNetwork) -> None:
-    plain = network()
+@pytest.fixture(
+    scope="module", params=[(small, 2), pytest.param((network, 4), marks=pytest.mark.slow)]
+)
+def plain_and_compiled(request: pytest.FixtureRequest) -> Compared:
+    make, num_steps = request.param
+    return make(), make().compile(progress=False), num_steps
+
+
+def test_outputs_are_those_of_plain_code(plain_and_compiled: Compared) -> None:
+    plain, compiled, num_steps = plain_and_compiled
     with torch.no_grad():
         for x in (images(), images(3, seed=2)):
-            wanted = plain.logits_over_time(x, num_steps=4)
+            wanted = plain.logits_over_time(x, num_steps=num_steps)
             assert wanted.abs().max() > 0.1
-            torch.testing.assert_close(compiled.logits_over_time(x, num_steps=4), wanted)
-            torch.testing.assert_close(compiled(x, num_steps=4), wanted[-1])
+            torch.testing.assert_close(compiled.logits_over_time(x, num_steps=num_steps), wanted)
+            torch.testing.assert_close(compiled(x, num_steps=num_steps), wanted[-1])
 
 
-def test_gradients_are_those_of_plain_code(compiled: SpikingNetwork) -> None:
-    plain, wanted = network(), []
-    for snn, found in ((plain, wanted), (compiled, made := [])):
+def test_gradients_are_those_of_plain_code(plain_and_compiled: Compared) -> None:
+    plain, compiled, _ = plain_and_compiled
+    wanted, made = [], []
+    for snn, found in ((plain, wanted), (compiled, made)):
         snn(images(), num_steps=2).square().sum().backward()
         found += [p.grad for p in snn.parameters()]
     assert any(grad.abs().max() > 0.01 for grad in wanted)
@@ -53,15 +60,15 @@ def test_batches_of_two_and_more_share_a_graph(traced_only: None) -> None:
     before = graphs()
     with torch.no_grad():
         for count in (300, 170, 999, 200):  # on CPUs, torch has other code for small convolutions
-            assert snn(images(count), num_steps=4).shape == (count, 3)
+            assert snn(images(count), num_steps=2).shape == (count, 3)
         assert graphs() == before + 1
-        snn(images(1), num_steps=4)
-        snn.logits_over_time(images(1), num_steps=4)
+        snn(images(1), num_steps=2)
+        snn.logits_over_time(images(1), num_steps=2)
         assert graphs() == before + 2
 
 
 def test_input_that_changes_over_time_is_compiled_too(traced_only: None) -> None:
-    sequence = torch.stack([images(seed=seed) for seed in range(3)])
+    sequence = torch.stack([images(seed=seed) for seed in range(2)])
     before = graphs()
     with torch.no_grad():
         wanted = network().forward_steps(sequence)
@@ -70,31 +77,25 @@ def test_input_that_changes_over_time_is_compiled_too(traced_only: None) -> None
     torch.testing.assert_close(found, wanted)
 
 
-def test_it_says_what_it_compiles(traced_only: None, capsys: pytest.CaptureFixture[str]) -> None:
-    snn = network().compile()
+def test_a_changed_setting_counts_and_it_says_what_it_compiles(
+    traced_only: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    snn, plain = network().compile(), network()
     with torch.no_grad():
-        snn(images(), num_steps=4)
+        before = snn(images(), num_steps=2)
         first = capsys.readouterr().err
-        assert "compiling the network for T = 4, inputs [B, 2, 8, 8] float32" in first
+        assert "compiling the network for T = 2, inputs [B, 2, 8, 8] float32" in first
         assert "compiled in" in first
-        snn(images(4), num_steps=4)
+        snn(images(4), num_steps=2)
         assert capsys.readouterr().err == ""
-        next(iter(snn.neurons.values())).initial_membrane = 0.25
-        snn(images(4), num_steps=4)
-        assert "compiled again for T = 4" in capsys.readouterr().err
-
-
-def test_a_changed_setting_counts(traced_only: None) -> None:
-    snn, plain = network().compile(progress=False), network()
-    with torch.no_grad():
-        before = snn(images(), num_steps=3)
         for net in (snn, plain):
             for neuron in net.neurons.values():
                 neuron.threshold *= 1.5
                 neuron.initial_membrane = 0.1
-        found = snn(images(), num_steps=3)
+        found = snn(images(), num_steps=2)
+        assert "compiled again for T = 2" in capsys.readouterr().err
         assert not torch.allclose(found, before)
-        torch.testing.assert_close(found, plain(images(), num_steps=3))
+        torch.testing.assert_close(found, plain(images(), num_steps=2))
 
 
 def test_folded_later_it_runs_the_new_graph(traced_only: None) -> None:
@@ -114,10 +115,10 @@ def test_folded_later_it_runs_the_new_graph(traced_only: None) -> None:
 # ---------------------------------------------------------------------------------- the state
 
 
-def test_a_step_cannot_go_on_from_a_compiled_run(traced_only: None) -> None:
-    snn, plain = network().compile(progress=False), network()
+def test_a_step_cannot_go_on_from_a_compiled_run(traced: SpikingNetwork) -> None:
+    snn = traced
     with torch.no_grad():
-        wanted = plain.step(images())
+        wanted = network().step(images())
         for reset in (snn.reset, lambda: utils.reset(snn)):
             snn(images(), num_steps=2)
             with pytest.raises(StateError, match=r"compiled and kept no state .* call reset\(\)"):
@@ -138,8 +139,8 @@ def test_nor_after_the_network_was_moved_or_got_another_type(traced_only: None) 
         torch.testing.assert_close(snn.step(images().double()), wanted)
 
 
-def test_a_run_begins_fresh_after_steps(traced_only: None) -> None:
-    snn = network().compile(progress=False)
+def test_a_run_begins_fresh_after_steps(traced: SpikingNetwork) -> None:
+    snn = traced
     with torch.no_grad():
         wanted = snn(images(), num_steps=2)
         snn.reset()
@@ -147,25 +148,23 @@ def test_a_run_begins_fresh_after_steps(traced_only: None) -> None:
         assert torch.equal(snn(images(), num_steps=2), wanted)
 
 
-def test_overflow_names_the_layer(traced_only: None) -> None:
-    snn = network().compile(progress=False)
+def test_overflow_names_the_layer(traced: SpikingNetwork) -> None:
     with torch.no_grad():
         with pytest.raises(StateError, match="the membrane of 1 is NaN or infinite"):
-            snn(torch.full((2, 2, 8, 8), 3e38), num_steps=2)
+            traced(torch.full((2, 2, 8, 8), 3e38), num_steps=2)
         with pytest.raises(InputError, match="holds NaN"):
-            snn(images() / 0, num_steps=2)
+            traced(images() / 0, num_steps=2)
 
 
 # ------------------------------------------------------------------- what must go on to work
 
 
-def test_copies_are_plain_and_equal(traced_only: None) -> None:
-    snn = network().compile(progress=False)
+def test_copies_are_plain_and_equal(traced: SpikingNetwork) -> None:
     with torch.no_grad():
-        wanted = snn(images(), num_steps=3)
+        wanted = traced(images(), num_steps=2)
         before = graphs()
-        for twin in (copy.deepcopy(snn), pickle.loads(pickle.dumps(snn))):
-            torch.testing.assert_close(twin(images(), num_steps=3), wanted)
+        for twin in (copy.deepcopy(traced), pickle.loads(pickle.dumps(traced))):
+            torch.testing.assert_close(twin(images(), num_steps=2), wanted)
             assert twin.state_dict().keys() == network().state_dict().keys()
     assert graphs() == before
 
@@ -198,9 +197,9 @@ def test_half_precision(way: str, traced_only: None) -> None:
     if way == "bfloat16":
         x, snn, plain = x.bfloat16(), snn.bfloat16(), plain.bfloat16()
     with torch.no_grad(), autocast:
-        wanted = plain(x, num_steps=4)
+        wanted = plain(x, num_steps=2)
         before = graphs()
-        found = snn(x, num_steps=4)
+        found = snn(x, num_steps=2)
     assert graphs() == before + 1
     assert found.dtype == wanted.dtype == torch.bfloat16
     torch.testing.assert_close(found, wanted)

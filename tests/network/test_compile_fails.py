@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import InputError
-from tests.helpers.compiled import graphs, images, network
+from tests.helpers.compiled import graphs, images, network, small
 
 pytestmark = [  # torch.compile's own
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -19,19 +19,19 @@ pytestmark = [  # torch.compile's own
 
 
 def test_hooks_see_plain_runs(traced_only: None) -> None:
-    snn, seen = network().compile(progress=False), []
+    snn, seen = small().compile(progress=False), []
     hook = snn.net.get_submodule("1").register_forward_hook(lambda *a: seen.append(a[2].shape[0]))
     assert snn._runner.compiled is not None
     with torch.no_grad():
-        snn(images(), num_steps=4)
-        assert (len(snn._runner.compiled.graphs), seen) == (0, [24])
+        snn(images(), num_steps=2)
+        assert (len(snn._runner.compiled.graphs), seen) == (0, [12])
         hook.remove()
-        snn(images(), num_steps=4)
-        assert (len(snn._runner.compiled.graphs), seen) == (1, [24])
+        snn(images(), num_steps=2)
+        assert (len(snn._runner.compiled.graphs), seen) == (1, [12])
 
 
 def test_a_compiled_network_exports(traced_only: None) -> None:
-    snn = network().compile(progress=False)
+    snn = small().compile(progress=False)
     with torch.no_grad():
         wanted = snn(images(), num_steps=2)
         program = torch.export.export(snn, (images(),), {"num_steps": 2})
