@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -81,7 +80,7 @@ def calibrate(
     The data is run once, in eval mode, and without thresholds. Activations are counted in fixed
     bins, so memory does not grow with the data, and the order of the batches does not matter.
     Thresholds that are set already, by training or an earlier calibration, are chosen anew as if
-    they were not, with a warning.
+    they were not: convert a network that was trained with them as it is.
 
     Args:
         model: What :func:`~snntorch_ecl.prepare` returned for a trained ReLU network; if it was
@@ -131,7 +130,6 @@ def calibrate(
                 "give num_steps, or prepare with levels"
             )
     check_one_input(model, "calibrate")
-    _warn_of_set(clips)
     watchers = {name: _Watcher(name, clip) for name, clip in clips.items()}
     _watch(model, watchers, data, key, progress)
     unseen = [name for name, watcher in watchers.items() if not watcher.seen]
@@ -152,17 +150,6 @@ def calibrate(
         clips[name].threshold = threshold
     return model
 
-
-def _warn_of_set(clips: Mapping[str, ThresholdClip]) -> None:
-    """Learned thresholds belong to the weights that were trained with them."""
-    found = [name for name, clip in clips.items() if clip.is_set]
-    if found:
-        warnings.warn(
-            f"{len(found)} of {len(clips)} thresholds are set already (first {found[0]}), and are "
-            "chosen anew. If they were trained, convert the network as it is; to calibrate it for "
-            "another T, give what prepare returned",
-            stacklevel=3,
-        )
 
 
 def _watch(

@@ -89,8 +89,7 @@ def _fits(layer: nn.Module, norm: nn.Module) -> bool:
 
 def _folded(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
     """The convolution with the norm in its weights; None if it does something else with them."""
-    folded: nn.Module = _fused(layer, norm)
-    return folded if type(layer) in _FOLDS or _equal(layer, norm) else None
+    return _fused(layer, norm) if type(layer) in _FOLDS or _equal(layer, norm) else None
 
 
 def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:

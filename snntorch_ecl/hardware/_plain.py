@@ -56,10 +56,10 @@ def plain(
         >>> import torch
         >>> from snntorch_ecl import ThresholdClip, convert
         >>> _ = torch.manual_seed(0)
-        >>> clips = [ThresholdClip(4, 1.0) for _ in range(2)]
-        >>> ann = nn.Sequential(clips[0], nn.Linear(8, 16), clips[1], nn.Linear(16, 2))
-        >>> data, settings = [torch.randn(64, 8)], {"num_steps": 4, "method": "biases"}
-        >>> chip = plain(convert(ann), ann, data, progress=False, **settings)
+        >>> clips = [ThresholdClip(4, 2.0), ThresholdClip(4, 1.0)]
+        >>> layers = [nn.Linear(8, 32), clips[0], nn.Linear(32, 32), clips[1], nn.Linear(32, 2)]
+        >>> ann, data = nn.Sequential(*layers), [torch.randn(256, 8)]
+        >>> chip = plain(convert(ann), ann, data, num_steps=4, method="biases", progress=False)
         >>> [neuron.negative_threshold for neuron in chip.neurons.values()]
         [-inf, -inf]
     """

@@ -140,7 +140,7 @@ def test_one_epoch_repairs_what_one_step_loses(
     """On real digits: converted, one step is right on four of five, which the zoo states."""
     train, test = digits()
     some = Split(Subset(train, range(0, 4000, 10)), Subset(test, range(0, 1000, 4)))
-    monkeypatch.setattr(_data, "digits", lambda seed: some)
+    monkeypatch.setattr(_data, "digits", lambda **options: some)
     name = "digitnet-digits-l4"
     stated = load_pretrained(name).figures["accuracy"]["1"]
     with resources.as_file(

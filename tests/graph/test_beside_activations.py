@@ -187,7 +187,6 @@ def test_hooks_of_the_whole_network_are_part_of_it() -> None:
     assert distance_at(net, x, 512) < 0.02
 
 
-@pytest.mark.filterwarnings("ignore:1 of 1 thresholds are set already")
 def test_hooks_of_a_prepared_network_are_part_of_it_too() -> None:
     ann = ecl.prepare(seeded(lambda: nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))))
     x = images(20, 4)

@@ -75,7 +75,6 @@ WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:1 of 1 thresholds are set already")
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_wrapped_network_converts_as_the_one_inside(wrapper: str) -> None:
     x = torch.randn(8, 4)
