@@ -151,7 +151,6 @@ def calibrate(
     return model
 
 
-
 def _watch(
     model: nn.Module,
     watchers: Mapping[str, _Watcher],
