@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import Node
 
 from .._util.optional import require
 from .._util.torch_internals import tree_leaves
@@ -23,6 +23,10 @@ from ..network._check_spiking import check_spiking
 from ..network._guards import check_inputs, measuring
 from ..nn import DualThreshold
 from ..nn._stepwise import Hold
+from ._clock import Shown, Window
+from ._lowered import LoweredNetwork
+from ._pulses import Pulses
+from ._shapes import Shapes
 from ._whole_facts import Facts, Norm
 
 VERSION = 1
@@ -68,30 +72,21 @@ def to_nir(snn: SpikingNetwork, *example: Tensor) -> Any:
     return _Writer(nir, snn, example).graph()
 
 
-class _Shapes(Interpreter):
-    """Runs a graph once and records the shape of each value, without the batch."""
-
-    def __init__(self, net: GraphModule) -> None:
-        super().__init__(net)
-        self.shapes: dict[Node, tuple[int, ...]] = {}
-
-    def run_node(self, n: Node) -> Any:
-        value = super().run_node(n)
-        if isinstance(value, Tensor):
-            self.shapes[n] = tuple(value.shape[1:])
-        return value
-
-
 class _Writer:
     """Turns a graph's calls into NIR's nodes and edges."""
 
     def __init__(self, nir: ModuleType, snn: SpikingNetwork, example: tuple[Tensor, ...]) -> None:
         self.nir, self.facts = nir, Facts(snn.net)
         self.levels = {layer.name: layer.levels for layer in snn.layers}
-        shapes = _Shapes(snn.net)
+        self.latency = snn.latency if isinstance(snn, LoweredNetwork) else None
+        shapes, dark = Shapes(snn.net), Shapes(snn.net)
         with measuring(snn), torch.no_grad():
             shapes.run(*example, 1, 1)
-        self.shapes = shapes.shapes
+            snn.reset()
+            dark.run(*map(torch.zeros_like, example), 1, 1)
+        self.shapes, self.dark = shapes.shapes, dark.zeros
+        self.pulses: dict[Node, Pulses] = {}
+        self.shown = 0  # steps for which the input is shown; 0: all
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
         self.ends: dict[Node, list[str]] = {}  # the nodes whose sum a value is
@@ -151,9 +146,10 @@ class _Writer:
         if len(facts.sources(node)) != 1 or node not in self.shapes:
             return "NIR has no node for it", _REMEDY
         sources = self.ends[facts.only(node)]
-        if isinstance(module, Hold) or (module is not None and is_idle(module)):
+        through = isinstance(module, (Hold, Shown, Window, Pulses))
+        if through or (module is not None and is_idle(module)):
             self.ends[node] = sources
-            return None
+            return self.clocked(node, module)
         made = self.made(node, module)
         if isinstance(made, tuple):
             return made
@@ -163,6 +159,19 @@ class _Writer:
             if bool((worth != 1).any()):
                 scale = self.nir.Scale(_by_neuron(worth, self.shapes[node]))
                 self.ends[node] = [self.add(f"{node.name}_worth", scale, self.ends[node])]
+        return None
+
+    def clocked(self, node: Node, module: nn.Module | None) -> tuple[str, str] | None:
+        """Remember what a clock does, for the metadata of inputs and neurons."""
+        if isinstance(module, Shown):
+            self.shown = module.num_steps
+            if node not in self.dark:
+                return "what comes before it adds a bias", "Begin with one layer with weights."
+        if isinstance(module, Pulses):
+            readers = list(node.users)
+            if not all(isinstance(self.facts.module(n), DualThreshold) for n in readers):
+                return "no neuron follows", "Let no layer with a bias read another without neuron."
+            self.pulses.update(dict.fromkeys(readers, module))
         return None
 
     def sum(self, node: Node) -> tuple[str, str] | None:
@@ -181,7 +190,11 @@ class _Writer:
         """NIR's node for a call; or why there is none, and what to do."""
         shape = self.shapes[self.facts.only(node)]
         if isinstance(module, DualThreshold):
-            return self.neuron(module, self.shapes[node], str(node.target))
+            made = self.neuron(module, self.shapes[node], str(node.target))
+            if node in self.pulses and not isinstance(made, tuple):
+                clock = {"ecl_shown": self.shown, "ecl_latency": self.latency}
+                made.metadata.update(clock, ecl_pulses=_array(self.pulses[node].bias))
+            return made
         if type(module) in (nn.Conv1d, nn.Conv2d):
             return self.convolution(module, shape)
         if type(module) is nn.Linear and len(shape) == 1:

@@ -15,7 +15,10 @@ from ..graph._trace import finish
 from ..network import Layer, SpikingNetwork
 from ..network._time_axis import insert_time
 from ..nn import DualThreshold, Scale
+from ._clock import Shown
+from ._lowered import LoweredNetwork
 from ._nir import VERSION, nir_module
+from ._pulses import Pulses
 
 
 def from_nir(graph: Any) -> SpikingNetwork:
@@ -49,12 +52,23 @@ def from_nir(graph: Any) -> SpikingNetwork:
         raise InputError(f"from_nir takes a nir.NIRGraph; got {type(graph).__name__}")
     order = _order(graph)
     modules = _modules(nir, graph)
-    net = _built(nir, graph, order, modules)
+    shown, latency = _clock(graph)
+    net = _built(nir, graph, order, modules, shown)
     neurons = [name for name in order if isinstance(modules.get(name), DualThreshold)]
     layers = [Layer(_safe(n), int(graph.nodes[n].metadata["ecl_levels"]) or None) for n in neurons]
     for name in neurons:
         modules[name].qualified_name = _safe(name)  # type: ignore[assignment]
-    return SpikingNetwork(insert_time(finish(net)), layers, unit_spikes=True).eval()
+    snn = SpikingNetwork(insert_time(finish(net)), layers, unit_spikes=True).eval()
+    return LoweredNetwork(snn.net, snn, {"kind": "nir"}, latency=latency).eval() if latency else snn
+
+
+def _clock(graph: Any) -> tuple[int, int]:
+    """For how many steps inputs are shown, and how many a run takes; 0: any."""
+    every = [node.metadata for node in graph.nodes.values()]
+    return tuple(  # type: ignore[return-value]
+        max((int(data.get(key, 0)) for data in every), default=0)
+        for key in ("ecl_shown", "ecl_latency")
+    )
 
 
 def _order(graph: Any) -> list[str]:
@@ -167,15 +181,18 @@ def _weighted(layer: Any, node: Any) -> nn.Module:
 
 
 def _built(
-    nir: ModuleType, graph: Any, order: list[str], modules: dict[str, nn.Module]
+    nir: ModuleType, graph: Any, order: list[str], modules: dict[str, nn.Module], shown: int
 ) -> GraphModule:
     """The calls of the graph; several edges into a node are added."""
-    built = Graph()
+    built, clocks = Graph(), dict[str, nn.Module]()
     values: dict[str, Node] = {}
     inputs = _ordered(graph, [n for n in order if isinstance(graph.nodes[n], nir.Input)])
     outputs = _ordered(graph, [n for n in order if isinstance(graph.nodes[n], nir.Output)])
     for name in inputs:
         values[name] = built.placeholder(_safe(name))
+    for name in inputs if shown else ():
+        clocks[f"{_safe(name)}_shown"] = Shown(shown)
+        values[name] = built.call_module(f"{_safe(name)}_shown", (values[name],))
     for name in order:
         if name in values:
             continue
@@ -185,12 +202,17 @@ def _built(
         total = values[sources[0]]
         for source in sources[1:]:
             total = built.call_function(torch.add, (total, values[source]))
+        pulses = graph.nodes[name].metadata.get("ecl_pulses")
+        if pulses is not None:
+            clocks[f"{_safe(name)}_pulses"] = Pulses(torch.tensor(np.asarray(pulses)))
+            total = built.call_module(f"{_safe(name)}_pulses", (total,))
         values[name] = total if name in outputs else built.call_module(_safe(name), (total,))
     if not (inputs and outputs):
         raise InputError("the NIR graph must have an Input and an Output")
     results = tuple(values[name] for name in outputs)
     built.output(results if len(results) > 1 else results[0])
-    return GraphModule({_safe(name): module for name, module in modules.items()}, built)
+    named = {_safe(name): module for name, module in modules.items()}
+    return GraphModule({**named, **clocks}, built)
 
 
 def _ordered(graph: Any, names: list[str]) -> list[str]:

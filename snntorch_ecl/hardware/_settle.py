@@ -1,7 +1,4 @@
-"""``settle_then_fire``: plain integrate-and-fire neurons that equal the quantised ANN.
-
-Why it is equal, step by step, is on the page *Chips* (docs/howto/chips.md).
-"""
+"""``settle_then_fire``: plain neurons that equal the quantised ANN; docs/howto/chips.md says why."""
 
 from __future__ import annotations
 
@@ -135,7 +132,6 @@ class _Rewriter:
             elif isinstance(module, Hold):
                 shown = self.shown(node)
                 node.replace_all_uses_with(shown, lambda user, shown=shown: user is not shown)
-                self.timed(shown, 0)
             elif node.op == "output":
                 self.outputs(node, behind)
             elif behind and node in self.facts.live:
@@ -165,7 +161,6 @@ class _Rewriter:
         module.negative_threshold, module.initial_membrane = -math.inf, 0.5
         if source not in self.depth:
             source = self.shown(source, held=self.facts.time[1])
-            self.timed(source, 0)
         depth, name, constant = self.depth[source] + 1, str(node.target), self.constants[source]
         first = depth * self.num_steps
         bias = torch.zeros(first + self.num_steps + 2, max(1, constant.numel()))
@@ -259,15 +254,28 @@ class _Rewriter:
         self.spikes.add(node)
 
     def outputs(self, node: Node, behind: list[Node]) -> None:
-        """Make the mean over the run that over T steps."""
+        """Make the mean over the run that over T steps: weights times depth + 1."""
         for source in behind:
-            scale = Scale(torch.tensor(self.deepest + 1.0))
+            layer, gain = self.facts.module(source), self.deepest + 1.0
+            if self.facts.has_weights(source) and len(source.users) == 1 and layer is not None:
+                twin = copy.deepcopy(layer)
+                assert isinstance(twin.weight, Tensor)
+                twin.weight = nn.Parameter(twin.weight.detach() * gain, requires_grad=False)
+                if self.constants[source].ndim:
+                    twin.bias = nn.Parameter(self.constants[source].to(twin.weight))
+                self.use(source, twin)
+                continue
+            scale = Scale(torch.tensor(gain))
             mean = self.call(f"{source.name}_mean", scale, self.with_bias(source), timed=False)
             node.replace_input_with(source, mean)
 
     def shown(self, value: Node, *, held: Any = 1) -> Node:
-        """Show a constant of the network's stem for T steps."""
-        return self.call(f"{value.name}_shown", Shown(self.num_steps), value, held=held)
+        """Show a constant of the network's stem for T steps; a bias before it comes by pulses."""
+        if self.facts.has_weights(value) and len(value.users) == 1:
+            self.unbias(value)
+        shown = self.call(f"{value.name}_shown", Shown(self.num_steps), value, held=held)
+        self.timed(shown, 0, self.constants.get(value))
+        return shown
 
     @property
     def times(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def assert_equal_scans(
     assert (spikes.dtype, after.spike_count.dtype) == (expected.dtype, torch.int32)
 
 
-@pytest.mark.parametrize("num_steps", [1, 4, 8, 19])  # 19: two whole pieces and a part
+@pytest.mark.parametrize("num_steps", [1, 4, 19])  # 19: two whole pieces and a part
 def test_spikes_and_state_are_equal_for_any_number_of_steps(num_steps: int) -> None:
     if num_steps > 1:  # the comparison is worth something
         assert (F.scan(currents(num_steps, 64, 33), 0.8)[0] == -1).any()
@@ -57,20 +57,12 @@ def test_currents_that_are_a_view() -> None:
 
 
 def test_in_half_precision_spikes_are_those_of_single_precision() -> None:
-    current = currents(8, 64, 33).bfloat16()
+    current = currents(4, 64, 33).bfloat16()
     with torch.no_grad():
         exact = F.scan(current.float(), 0.75)[0]
         compiled = fused.scan(current, 0.75)[0]
         assert torch.equal(F.scan(current, 0.75)[0].float(), exact)
     assert torch.equal(compiled.float(), exact)
-
-
-def test_neurons_of_any_settings_share_a_compilation() -> None:
-    counts = []
-    for negative_threshold in (-0.1, -0.2, -0.3, -0.4):
-        assert_equal_scans(currents(6, 9, 7), 0.8, negative_threshold=negative_threshold)
-        counts.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
-    assert len(set(counts)) == 1
 
 
 def test_a_learned_threshold_may_have_crossed_zero() -> None:
@@ -103,26 +95,13 @@ def test_the_sum_of_the_membranes_is_that_of_the_present_ones() -> None:
         assert float(neuron.mem_sum) == 6.0
 
 
-def test_networks_of_many_shapes_stay_compiled() -> None:
-    """Beyond its limit of recompilations the compiler gives up, and says so in its log alone."""
-    torch._dynamo.utils.counters.clear()
-    for shape in ((5, 3), (1, 7), (3, 4, 5, 5), (1, 4, 5, 5)):
-        for num_steps in (1, 4):
-            assert_equal_scans(currents(num_steps, *shape), 0.8)
-            assert_equal_scans(currents(*shape).expand(num_steps, *shape), 0.8)
-            assert_equal_scans(
-                currents(num_steps, *shape), torch.full(shape[1:2] + (1,) * (len(shape) - 2), 0.7)
-            )
-    assert not torch._dynamo.utils.counters["unimplemented"]
-
-
 def test_a_sequence_can_be_cut_anywhere() -> None:
-    current = currents(4, 64, 33)
+    current = currents(5, 64, 33)
     with torch.no_grad():
         whole, _ = F.scan(current, 0.8)
-        first, state, _ = fused.scan(current[:3], 0.8)
+        first, state, _ = fused.scan(current[:4], 0.8)
         before = (state.mem.clone(), state.spike_count.clone())
-        second, _, _ = fused.scan(current[3:], 0.8, state)
+        second, _, _ = fused.scan(current[4:], 0.8, state)
     assert torch.equal(torch.cat((first, second)), whole)
     assert torch.equal(state.mem, before[0])  # the state given is left as it was
     assert torch.equal(state.spike_count, before[1])
@@ -132,8 +111,10 @@ def test_a_sequence_can_be_cut_anywhere() -> None:
     ("threshold", "amplitude"),
     [
         (0.8, torch.tensor(3.0)),
-        (0.8, torch.linspace(1.0, 2.0, 6).view(6, 1, 1)),
-        (torch.linspace(0.2, 2.0, 6).view(6, 1, 1), torch.tensor(3.0)),
+        pytest.param(0.8, torch.linspace(1.0, 2.0, 6).view(6, 1, 1), marks=pytest.mark.slow),
+        pytest.param(
+            torch.linspace(0.2, 2.0, 6).view(6, 1, 1), torch.tensor(3.0), marks=pytest.mark.slow
+        ),
         (torch.linspace(0.2, 2.0, 6).view(6, 1, 1), torch.linspace(1.0, 2.0, 6).view(6, 1, 1)),
     ],
 )
@@ -178,13 +159,13 @@ def test_a_fused_network_spikes_alike_and_can_be_undone() -> None:
     snn = ecl.convert(ann)
     images = torch.rand(4, 3, 8, 8)
     with torch.no_grad():
-        plain = snn.logits_over_time(images, num_steps=8)
+        plain = snn.logits_over_time(images, num_steps=4)
         assert snn.compile() is snn
         assert all(neuron.fused for neuron in snn.neurons.values())
-        assert torch.equal(snn.logits_over_time(images, num_steps=8), plain)
+        assert torch.equal(snn.logits_over_time(images, num_steps=4), plain)
         snn.compile(False)
         assert not any(neuron.fused for neuron in snn.neurons.values())
-        assert torch.equal(snn.logits_over_time(images, num_steps=8), plain)
+        assert torch.equal(snn.logits_over_time(images, num_steps=4), plain)
 
 
 # ------------------------------------------------------------------------ without a compiler

@@ -16,7 +16,8 @@ import snntorch_ecl as ecl
 from snntorch_ecl.errors import InputError, UnsupportedError
 
 from ..helpers.nets import BY_NAME, Net, exact, over
-from ..helpers.parts import conv, on_grid, wired
+from ..helpers.parts import conv, on_grid, recorded, wired
+from .test_settle import dyadic
 
 KNOWN = ["sequential", "residual", "overwritten shortcut", "overwriting functions", "avg-pool",
          "view(-1, n)", "stem shortcut", "two inputs", "two outputs", "shared conv"]  # fmt: skip
@@ -93,6 +94,21 @@ def test_weights_and_metadata_are_all_that_a_reader_needs(
     torch.testing.assert_close(again(x, num_steps=6), expected)
     settings = [[n.settings() for n in s.neurons.values()] for s in (snn, again)]
     assert settings[0] == settings[1]
+
+
+def test_clock_pulses_go_through_a_file(tmp_path: Path) -> None:
+    ann, snn = dyadic(BY_NAME["residual"])
+    x = on_grid(BY_NAME["residual"].inputs()[0], 16)
+    chip = ecl.settle_then_fire(snn, [x], num_steps=4)
+    again = ecl.from_nir(written(ecl.to_nir(chip, x), tmp_path))
+    assert again.latency == chip.latency
+    _, spikes = recorded(chip, lambda: chip(x))
+    found, others = recorded(again, lambda: again(x))
+    torch.testing.assert_close(found, ann(x))
+    counts = [[int((s[f"net.{n}"] != 0).sum()) for n in net.neurons]
+              for net, s in ((chip, spikes), (again, others))]  # fmt: skip
+    assert sorted(counts[0]) == sorted(counts[1])
+    assert sum(counts[0]) > 0
 
 
 def test_layers_that_nir_lacks_are_listed_with_what_to_do() -> None:

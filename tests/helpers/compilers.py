@@ -1,14 +1,35 @@
-"""A compiler that makes code without gradients, as some release of torch may."""
+"""Compilers in place of torch's own: a quick one, and one that loses gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
+from snntorch_ecl.functional import _fused
+from snntorch_ecl.network import _compiled
+
+
+@contextmanager
+def only_traced() -> Iterator[None]:
+    """The compiler reads code but makes no machine code of it, which would take longer."""
+    torch.compiler.reset()
+    _fused._loop.cache_clear()
+    loops = partial(torch.compile, backend="eager", dynamic=True, recompile_limit=64)
+    whole = partial(torch.compile, backend="eager", fullgraph=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_fused, "compiled", loops)
+        patch.setattr(_compiled, "compiled_whole", lambda function, mode: whole(function))
+        yield
+    torch.compiler.reset()
+    _fused._loop.cache_clear()
+
 
 def lossy(graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., tuple[Tensor, ...]]:
-    """A backend for ``torch.compile``: right values, no gradients, no error."""
+    """A backend for ``torch.compile``: right values, no gradients, no error, as in some release."""
 
     def run(*args: Any) -> tuple[Tensor, ...]:
         return tuple(value.detach() for value in graph(*args))

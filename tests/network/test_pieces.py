@@ -18,6 +18,7 @@ from snntorch_ecl.errors import ConfigError, StateError
 from snntorch_ecl.network import _pieces as pieces
 from snntorch_ecl.network._pieces import Footprint, Plan, plan
 from snntorch_ecl.nn._temporal import Temporal, unfold
+from tests.helpers.compilers import only_traced
 from tests.helpers.nets import BY_NAME, CATALOGUE, exact, spiking
 from tests.helpers.parts import close, equal, on_grid, wired
 
@@ -107,9 +108,9 @@ def test_input_that_changes_over_time_runs_in_pieces(little_room: list[Plan]) ->
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_neurons_run_in_groups(little_room: list[Plan]) -> None:
-    snn, inputs = spiking("residual")[1], BY_NAME["residual"].inputs()
+    inputs = BY_NAME["residual"].inputs()
     snn = ecl.convert(BY_NAME["residual"].prepared()).compile()
-    with torch.no_grad():
+    with torch.no_grad(), only_traced():
         whole = snn(*inputs, num_steps=17, piece=17)  # more steps than in one compiled graph
         count = [n.spike_count for n in snn.neurons.values()]
         assert close(snn(*inputs, num_steps=17), whole)
