@@ -1,4 +1,4 @@
-"""``settle_then_fire``: plain neurons that equal the quantised ANN; docs/howto/chips.md says why."""
+"""``settle_then_fire``: plain neurons that equal the quantised ANN; why: docs/howto/chips.md."""
 
 from __future__ import annotations
 
