@@ -81,6 +81,7 @@ class _Writer:
         self.latency = snn.latency if isinstance(snn, LoweredNetwork) else None
         shapes, dark = Shapes(snn.net), Shapes(snn.net)
         with measuring(snn), torch.no_grad():
+            snn.reset()  # of whatever ran before
             shapes.run(*example, 1, 1)
             snn.reset()
             dark.run(*map(torch.zeros_like, example), 1, 1)

@@ -49,6 +49,13 @@ def test_a_graph_that_went_through_a_file_spikes_equally(net: Net, tmp_path: Pat
     assert levels[0] == levels[1]
 
 
+def test_a_network_that_ran_on_another_batch_is_written_as_a_fresh_one() -> None:
+    snn = small()
+    fresh = ecl.to_nir(snn, torch.rand(3, 4))
+    snn(torch.rand(2, 4), num_steps=3)
+    assert list(ecl.to_nir(snn, torch.rand(3, 4)).nodes) == list(fresh.nodes)
+
+
 def simulated(graph: Any, x: Any, num_steps: int) -> Any:
     """A chain of NIR nodes, run as the page on chips tells a reader to."""
     chain = ["input"] if "input" in graph.nodes else [next(iter(graph.inputs))]
