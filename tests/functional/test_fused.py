@@ -13,6 +13,7 @@ from snntorch_ecl import ThresholdClip
 from snntorch_ecl import functional as F
 from snntorch_ecl.errors import ConfigError, InputError, StateError
 from snntorch_ecl.functional import _fused as fused
+from tests.helpers.compilers import only_traced
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
 
@@ -33,8 +34,14 @@ def assert_equal_scans(
     assert (spikes.dtype, after.spike_count.dtype) == (expected.dtype, torch.int32)
 
 
-@pytest.mark.parametrize("num_steps", [1, 4, 19])  # 19: two whole pieces and a part
-def test_spikes_and_state_are_equal_for_any_number_of_steps(num_steps: int) -> None:
+@pytest.mark.parametrize(
+    ("num_steps", "piece"), [(1, 8), (3, 8), (7, 3), pytest.param(19, 8, marks=pytest.mark.slow)]
+)
+def test_spikes_and_state_are_equal_for_any_number_of_steps(
+    num_steps: int, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One, some, and two whole pieces and a part."""
+    monkeypatch.setattr(fused, "_PIECE", piece)
     if num_steps > 1:  # the comparison is worth something
         assert (F.scan(currents(num_steps, 64, 33), 0.8)[0] == -1).any()
     assert_equal_scans(currents(num_steps, 64, 33), 0.8)
@@ -43,21 +50,21 @@ def test_spikes_and_state_are_equal_for_any_number_of_steps(num_steps: int) -> N
 @pytest.mark.parametrize("negative_threshold", [-1e-3, -0.4, -torch.inf])
 def test_spikes_are_equal_for_each_kind_of_neuron(negative_threshold: float) -> None:
     assert_equal_scans(
-        currents(4, 64, 33), 0.8, negative_threshold=negative_threshold, initial_membrane=0.25
+        currents(3, 64, 33), 0.8, negative_threshold=negative_threshold, initial_membrane=0.25
     )
 
 
 def test_thresholds_of_channels() -> None:
-    assert_equal_scans(currents(4, 8, 6, 5, 5), torch.linspace(0.2, 2.0, 6).view(6, 1, 1))
+    assert_equal_scans(currents(3, 8, 6, 5, 5), torch.linspace(0.2, 2.0, 6).view(6, 1, 1))
 
 
 def test_currents_that_are_a_view() -> None:
-    assert_equal_scans(currents(64, 33).unsqueeze(0).expand(4, 64, 33), 0.8)
-    assert_equal_scans(currents(4, 33, 64).transpose(1, 2), 0.8)
+    assert_equal_scans(currents(64, 33).unsqueeze(0).expand(3, 64, 33), 0.8)
+    assert_equal_scans(currents(3, 33, 64).transpose(1, 2), 0.8)
 
 
 def test_in_half_precision_spikes_are_those_of_single_precision() -> None:
-    current = currents(4, 64, 33).bfloat16()
+    current = currents(3, 64, 33).bfloat16()
     with torch.no_grad():
         exact = F.scan(current.float(), 0.75)[0]
         compiled = fused.scan(current, 0.75)[0]
@@ -70,7 +77,7 @@ def test_a_learned_threshold_may_have_crossed_zero() -> None:
     snn = ecl.convert(nn.Sequential(nn.Linear(3, 3), ThresholdClip(4, 0.5), nn.Linear(3, 2)))
     neuron = next(iter(snn.neurons.values()))
     images = currents(5, 3)
-    with torch.no_grad():
+    with torch.no_grad(), only_traced():
         expected = snn(images, num_steps=4)
         neuron.threshold = nn.Parameter(-neuron.threshold)
         assert torch.equal(snn.compile()(images, num_steps=4), expected)
@@ -87,7 +94,7 @@ def test_the_sum_of_the_membranes_is_that_of_the_present_ones() -> None:
     neuron = ecl.DualThreshold(0.8, init_hidden=True)
     neuron.fused = True
     with torch.no_grad():
-        neuron(currents(4 * 5, 3), num_steps=4)
+        neuron(currents(3 * 5, 3), num_steps=3)
         assert torch.allclose(neuron.mem_sum, neuron.mem.sum(), atol=1e-5)
         neuron.select(torch.tensor([True, False, True, False, False]))
         assert torch.allclose(neuron.mem_sum, neuron.mem.sum(), atol=1e-5)
@@ -96,12 +103,12 @@ def test_the_sum_of_the_membranes_is_that_of_the_present_ones() -> None:
 
 
 def test_a_sequence_can_be_cut_anywhere() -> None:
-    current = currents(5, 64, 33)
+    current = currents(4, 64, 33)
     with torch.no_grad():
         whole, _ = F.scan(current, 0.8)
-        first, state, _ = fused.scan(current[:4], 0.8)
+        first, state, _ = fused.scan(current[:3], 0.8)
         before = (state.mem.clone(), state.spike_count.clone())
-        second, _, _ = fused.scan(current[4:], 0.8, state)
+        second, _, _ = fused.scan(current[3:], 0.8, state)
     assert torch.equal(torch.cat((first, second)), whole)
     assert torch.equal(state.mem, before[0])  # the state given is left as it was
     assert torch.equal(state.spike_count, before[1])
@@ -120,7 +127,7 @@ def test_a_sequence_can_be_cut_anywhere() -> None:
 )
 @pytest.mark.parametrize("grad", [False, True])
 def test_spikes_worth_an_amplitude(threshold: Any, amplitude: Tensor, grad: bool) -> None:
-    current = currents(4, 8, 6, 5, 5)
+    current = currents(3, 8, 6, 5, 5)
     with torch.set_grad_enabled(grad):
         spikes, _, _ = fused.scan(current, threshold, amplitude=amplitude)
     expected, _ = F.scan(current, threshold)
@@ -158,7 +165,7 @@ def test_a_fused_network_spikes_alike_and_can_be_undone() -> None:
     ann.train()(torch.rand(4, 3, 8, 8))
     snn = ecl.convert(ann)
     images = torch.rand(4, 3, 8, 8)
-    with torch.no_grad():
+    with torch.no_grad(), only_traced():
         plain = snn.logits_over_time(images, num_steps=4)
         assert snn.compile() is snn
         assert all(neuron.fused for neuron in snn.neurons.values())

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from snntorch_ecl.functional import _fused
-from snntorch_ecl.network import _compiled
 
 
 @contextmanager
@@ -18,11 +17,8 @@ def only_traced() -> Iterator[None]:
     """The compiler reads code but makes no machine code of it, which would take longer."""
     torch.compiler.reset()
     _fused._loop.cache_clear()
-    loops = partial(torch.compile, backend="eager", dynamic=True, recompile_limit=64)
-    whole = partial(torch.compile, backend="eager", fullgraph=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_fused, "compiled", loops)
-        patch.setattr(_compiled, "compiled_whole", lambda function, mode: whole(function))
+        patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
         yield
     torch.compiler.reset()
     _fused._loop.cache_clear()

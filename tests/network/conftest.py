@@ -11,14 +11,15 @@ from tests.helpers.compiled import network
 from tests.helpers.compilers import only_traced
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def traced_only() -> Iterator[None]:
-    """The compiler makes no machine code."""
+    """The compiler makes no machine code; what it has read is forgotten."""
     with only_traced():
         yield
 
 
 @pytest.fixture(scope="module")
-def traced(traced_only: None) -> SpikingNetwork:
+def traced() -> Iterator[SpikingNetwork]:
     """A network for all tests that only run it, for two steps."""
-    return network().compile(progress=False)
+    with only_traced():
+        yield network().compile(progress=False)

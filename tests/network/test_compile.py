@@ -127,18 +127,6 @@ def test_a_step_cannot_go_on_from_a_compiled_run(traced: SpikingNetwork) -> None
             torch.testing.assert_close(snn.step(images()), wanted)
 
 
-def test_nor_after_the_network_was_moved_or_got_another_type(traced_only: None) -> None:
-    snn = network().compile(progress=False)
-    with torch.no_grad():
-        snn(images(), num_steps=2)
-        snn.double()
-        with pytest.raises(StateError, match="kept no state"):
-            snn.step(images().double())
-        snn.reset()
-        wanted = network().double().step(images().double())
-        torch.testing.assert_close(snn.step(images().double()), wanted)
-
-
 def test_a_run_begins_fresh_after_steps(traced: SpikingNetwork) -> None:
     snn = traced
     with torch.no_grad():
@@ -167,6 +155,18 @@ def test_copies_are_plain_and_equal(traced: SpikingNetwork) -> None:
             torch.testing.assert_close(twin(images(), num_steps=2), wanted)
             assert twin.state_dict().keys() == network().state_dict().keys()
     assert graphs() == before
+
+
+def test_a_moved_network_cannot_go_on_either(traced_only: None) -> None:
+    snn = network().compile(progress=False)
+    with torch.no_grad():
+        snn(images(), num_steps=2)
+        snn.double()
+        with pytest.raises(StateError, match="kept no state"):
+            snn.step(images().double())
+        snn.reset()
+        wanted = network().double().step(images().double())
+        torch.testing.assert_close(snn.step(images().double()), wanted)
 
 
 def test_runs_of_threads_take_turns(traced_only: None) -> None:
