@@ -176,7 +176,7 @@ def sinabs(folder: Path) -> int:
                 trains = current.view(steps, IMAGES, *theta.shape)
                 trains = trains + pulses.view(steps, 1, -1, *[1] * (theta.ndim - 1))
                 trains[0] += float(node.metadata["ecl_start"]) * theta
-                fired = layer(trains.transpose(0, 1)).transpose(0, 1)
+                fired = layer(trains.transpose(0, 1)).transpose(0, 1).detach()
                 expected = data[name].reshape(fired.shape)
                 differ += int((fired.numpy() != expected).sum())
                 total += expected.size
