@@ -58,10 +58,12 @@ def methods(kind: type) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def fresh() -> dict[str, Any]:
-    """What a new interpreter has loaded after the import."""
+    """What a new interpreter has loaded after the import; a neuron of it outlives all modules."""
     script = (
         "import json, sys, snntorch_ecl, torch\n"
+        "torch.kept = snntorch_ecl.DualThreshold()\n"
         "print(json.dumps({'modules': sorted({m.partition('.')[0] for m in sys.modules}), "
+        "'compiler': 'torch._dynamo' in sys.modules, "
         "'cuda': torch.cuda.is_initialized(), 'threads': torch.get_num_threads(), "
         "'names': [m for m in sys.modules if m.startswith('snntorch_ecl.')]}))"
     )
@@ -69,13 +71,21 @@ def fresh() -> dict[str, Any]:
         [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", script],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return json.loads(done.stdout)
+    return {"returncode": done.returncode, "stderr": done.stderr, **json.loads(done.stdout)}
+
+
+def test_importing_says_nothing_and_a_neuron_that_outlives_the_modules_dies_in_silence(
+    fresh: dict[str, Any],
+) -> None:
+    assert (fresh["returncode"], fresh["stderr"]) == (0, "")
 
 
 def test_importing_loads_nothing_heavy(fresh: dict[str, Any]) -> None:
     assert HEAVY & set(fresh["modules"]) == set()
+
+
+def test_importing_does_not_load_the_compiler(fresh: dict[str, Any]) -> None:
+    assert fresh["compiler"] is False
 
 
 def test_importing_does_not_touch_the_accelerator(fresh: dict[str, Any]) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -32,6 +33,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves, tree_map
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 __all__ = [
     "BatchNorm",
     "Convolution",
@@ -51,6 +55,7 @@ __all__ = [
     "memory_of",
     "multiplies_bfloat16",
     "observed_globally",
+    "outside_graphs",
     "own_parameter",
     "recompile_limit",
     "traced_assert",
@@ -202,6 +207,12 @@ def compile_once(module: nn.Module, ready: Callable[[], bool], settings: dict[st
 def uncompile(module: nn.Module) -> None:
     """Undo ``module.compile()``, for which torch has no public way."""
     module._compiled_call_impl = None
+
+
+def outside_graphs(method: Callable[P, T]) -> Callable[P, T]:
+    """``torch.compiler.disable``, but the compiler is loaded at the first call: for a second."""
+    disabled: Callable[P, T] = _disable_dynamo(method)
+    return disabled
 
 
 def without_compiled(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from .. import functional as F
 from .._util.checks import SMALLEST_THRESHOLD, at, check_levels, check_threshold
 from .._util.processes import largest, world_size
-from .._util.torch_internals import can_be_read, inside_ddp
+from .._util.torch_internals import can_be_read, inside_ddp, outside_graphs
 from ..errors import ConfigError, StateError, ThresholdUnsetError
 from ..functional._activation import clip_unchecked
 from ..functional._channels import as_text, over_channels
@@ -207,7 +207,7 @@ class ThresholdClip(nn.Module):
         unclipped = self._unclipped(x).float()
         return unclipped.abs() if self.signed else unclipped
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     @torch.no_grad()
     def _start_from(self, x: Tensor, compiled: bool = False) -> None:
         """Set λ from a batch; without any positive activation it stays unset."""
@@ -236,7 +236,7 @@ class ThresholdClip(nn.Module):
         """Whether λ still follows the activations of training batches."""
         return self._follows
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @outside_graphs
     def _follow(self, x: Tensor) -> None:
         """Raise λ where a batch is clipped too much; reads no value from an accelerator."""
         raw = self.raw_threshold
