@@ -6,6 +6,7 @@ batch, and how many rectifiers it calls.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -70,9 +71,14 @@ class Net:
 
     def prepared(self, levels: int | None = None) -> nn.Module:
         """The prepared network, its thresholds set to the largest activation of 8 inputs."""
-        ann = ecl.prepare(self.model(), levels=levels)
-        set_thresholds(ann, *self.inputs(8))
-        return ann
+        return copy.deepcopy(_prepared(self, levels))
+
+
+@cache
+def _prepared(net: Net, levels: int | None) -> nn.Module:
+    ann = ecl.prepare(net.model(), levels=levels)
+    set_thresholds(ann, *net.inputs(8))
+    return ann
 
 
 # ------------------------------------------------------------------------------------ catalogue
