@@ -26,7 +26,7 @@ from ._reference import Reference
 _EVERY, _HELD = 8, 1
 _BATCH = 8
 # Largest step of Adam, as a share of a tensor's root mean square.
-_RATE, _RATE_OF_THRESHOLDS = 3e-3, 6e-3
+_RATE, _RATE_OF_THRESHOLDS = 1e-3, 3e-3
 # Images are shifted by at most this part of their height and width.
 _SHIFT = 8
 # Updates of neurons from which compiling their loops pays: that takes some 20 s.
