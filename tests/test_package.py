@@ -169,8 +169,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "error_axes", "evaluate", "exit_curve", "plot_spikes", "raster_axes", "rate_axes", "verify",
     ),
     "hardware": (
-        "IntegerNetwork", "LoweredNetwork", "NeuroBenchNet", "from_nir", "graded", "plain",
-        "settle_then_fire", "to_integers", "to_nir", "two_channels",
+        "IntegerNetwork", "Limits", "LoweredNetwork", "Manifest", "Misfit", "NeuroBenchNet",
+        "Part", "from_nir", "graded", "manifest", "plain", "settle_then_fire", "to_integers",
+        "to_nir", "two_channels",
     ),
     "settings": (
         "DataConfig", "ExperimentConfig", "Precision", "TrainConfig", "from_dict", "load_config",
@@ -184,10 +185,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "experiments": (
         "AblateConfig", "Ablation", "Bench", "BenchConfig", "ConversionConfig",
         "ConversionResult", "DemoConfig", "DemoResult", "EnergyConfig", "ExitConfig",
-        "MeasureConfig", "NEURONS", "Point", "Split", "Sweep", "SweepConfig", "Timing",
-        "TuneConfig", "ablate", "digits", "load_data", "load_tuned", "recipe", "recipe_names",
-        "run_ablation", "run_bench", "run_conversion", "run_demo", "run_early_exit",
-        "run_energy", "run_evaluation", "run_sweep", "run_training", "run_tuning",
+        "ExportConfig", "MeasureConfig", "NEURONS", "Point", "Split", "Sweep", "SweepConfig",
+        "Timing", "TuneConfig", "ablate", "chip_limits", "digits", "limits_names", "load_data",
+        "load_tuned", "recipe", "recipe_names", "run_ablation", "run_bench", "run_conversion",
+        "run_demo", "run_early_exit", "run_energy", "run_evaluation", "run_export", "run_sweep",
+        "run_training", "run_tuning",
     ),
     "cli": ("app",),
 }  # fmt: skip

@@ -14,6 +14,7 @@ from ..experiments import DemoConfig, run_demo
 from . import _commands as commands
 from . import _commands_convert as commands_convert
 from . import _commands_cost as commands_cost
+from . import _commands_export as commands_export
 from ._console import errors_as_text
 from ._signals import signals_as_text
 
@@ -82,7 +83,7 @@ def demo(
         console.print(escape(f"{name}  {place}"), soft_wrap=True, highlight=False)
 
 
-for _module in (commands_convert, commands, commands_cost):
+for _module in (commands_convert, commands, commands_cost, commands_export):
     for _name in _module.__all__:
         _command = getattr(_module, _name)
         _epilog = f"\b\nExample:\n  snntorch-ecl {_command.example}"

@@ -12,6 +12,7 @@ from ._data import load_data
 from ._demo import run_demo
 from ._demo_result import DemoConfig, DemoResult
 from ._digits import Split, digits
+from ._export import ExportConfig, chip_limits, limits_names, run_export
 from ._finetuned import load_tuned
 from ._finetuning_run import TuneConfig, run_tuning
 from ._measure import MeasureConfig
@@ -32,6 +33,7 @@ __all__ = [
     "DemoResult",
     "EnergyConfig",
     "ExitConfig",
+    "ExportConfig",
     "MeasureConfig",
     "Point",
     "Split",
@@ -40,7 +42,9 @@ __all__ = [
     "Timing",
     "TuneConfig",
     "ablate",
+    "chip_limits",
     "digits",
+    "limits_names",
     "load_data",
     "load_tuned",
     "recipe",
@@ -52,6 +56,7 @@ __all__ = [
     "run_early_exit",
     "run_energy",
     "run_evaluation",
+    "run_export",
     "run_sweep",
     "run_training",
     "run_tuning",

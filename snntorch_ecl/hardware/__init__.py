@@ -2,7 +2,9 @@
 
 from ._graded import graded
 from ._integers import IntegerNetwork, to_integers
+from ._limits import Limits, Misfit, Part
 from ._lowered import LoweredNetwork
+from ._manifest import Manifest, manifest
 from ._neurobench import NeuroBenchNet
 from ._nir import to_nir
 from ._nir_read import from_nir
@@ -12,10 +14,15 @@ from ._two_channels import two_channels
 
 __all__ = [
     "IntegerNetwork",
+    "Limits",
     "LoweredNetwork",
+    "Manifest",
+    "Misfit",
     "NeuroBenchNet",
+    "Part",
     "from_nir",
     "graded",
+    "manifest",
     "plain",
     "settle_then_fire",
     "to_integers",
