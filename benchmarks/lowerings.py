@@ -5,7 +5,8 @@
 
 For one image: neurons, synapses, spikes, steps, additions, multiplications and joules, and the
 accuracy, on equal images. ``reference`` has negative spikes; ``plain IF`` is the same checkpoint
-without the second threshold; ``calibrated`` is that after ``ecl.plain`` on training images. The
+without the second threshold; ``calibrated`` is that after ``ecl.plain`` on training images, and
+its rival the reference after ``ecl.compensate`` on the same. The
 second threshold of no form was chosen by looking at the data.
 """
 
@@ -58,8 +59,10 @@ def forms(
         yield f"plain IF, T={t}", bare, t
         for method in methods:
             chosen: Any = method
-            chip = ecl.plain(snn, ann, train, num_steps=t, method=chosen, progress=False)
-            yield f"calibrated ({method}), T={t}", chip, t
+            settings = {"num_steps": t, "method": chosen, "progress": False}
+            rival = ecl.compensate(snn, ann, train, **settings)
+            yield f"reference, calibrated ({method}), T={t}", rival, t
+            yield f"calibrated ({method}), T={t}", ecl.plain(snn, ann, train, **settings), t
     levels = next(layer.levels for layer in snn.layers)
     for t in sorted({2, levels or 4}):
         chip = ecl.settle_then_fire(snn, train[:1], num_steps=t, margin=4.0)

@@ -83,7 +83,6 @@ SHORTER = {
         "epochs, size = 12, 64": "epochs, size = 1, 20",
         "train.tensors, test.tensors": "train[:500], test[:100]",
     },
-    "06_towards_a_chip": {"[:32]": "[:2]", "[::10]": "[::250]"},
 }  # fmt: skip
 
 
