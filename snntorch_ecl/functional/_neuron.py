@@ -56,7 +56,7 @@ def dual_threshold_step(
     leaves a neuron that has caught up with its input at 0 ≤ v < θ, and 0 is in this range.
 
     *Signed values* need no bound at all, and θ′ = 0. Then, for a constant current I and
-    v(0) = θ/2, the count after t steps is exactly ⌊t·I/θ + 1/2⌋ wherever |I| ≤ θ, so that
+    v(0) = θ/2, the count after t steps is exactly ⌊t·I/θ + 1/2⌋ wherever abs(I) ≤ θ, so that
     θ·n(T)/T is the signed h(I) with L = T levels, ties included. For v(t) = v(0) + t·I − θ·n(t), so
     n(t) is that floor if and only if 0 ≤ v(t) < θ. This holds at t = 0. If it holds at t, the
     charge leaves −θ ≤ v + I < 2θ. From θ on the neuron fires and is left below θ; below 0 it fires
