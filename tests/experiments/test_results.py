@@ -29,6 +29,7 @@ from snntorch_ecl.experiments import (
 from snntorch_ecl.experiments._conversion_result import Outcome
 from snntorch_ecl.experiments._curves import Curves
 from snntorch_ecl.experiments._demo_digit import DigitRun
+from snntorch_ecl.hardware import Manifest, Part
 from snntorch_ecl.measurement import (
     Constants,
     Energy,
@@ -61,6 +62,10 @@ RESULTS: dict[str, tuple[Result, list[str]]] = {
     "ExitCurve": (
         ExitCurve(30, 2, (ExitPoint(0.9, 1.75, 0.625),), (0.5, 0.6875)),
         ["30 images", "0.9", "1.75", "62.50", "no exit", "68.75"],
+    ),
+    "Manifest": (
+        Manifest((Part(name="conv<1>", kind="Conv2d", synapses=1234, weight_bytes=77),), 4, 8, 24),
+        ["8-bit weights", "24-bit membranes", "4 steps", "conv<1>", "1,234", "77"],
     ),
     "Verification": (
         CHECKED,
@@ -152,7 +157,7 @@ def test_its_plain_data_is_json_and_holds_every_number(name: str) -> None:
     expected = {
         "Evaluation": "0.8125", "Energy": "777.0", "ExitCurve": "0.6875", "Verification": "0.75",
         "Ablation": "0.3125", "Sweep": "0.875", "Bench": "2.2", "Curves": "1.25",
-        "DemoResult": '"out"', "ConversionResult": "0.6875",
+        "DemoResult": '"out"', "ConversionResult": "0.6875", "Manifest": "1234",
     }  # fmt: skip
     assert expected[name] in text
 
