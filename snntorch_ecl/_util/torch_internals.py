@@ -50,6 +50,7 @@ __all__ = [
     "copy_hooks",
     "has_hooks",
     "inside_ddp",
+    "is_compiling",
     "is_gone",
     "is_transformed",
     "memory_of",
@@ -153,10 +154,20 @@ def version_of(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
+def is_compiling() -> bool:
+    """Whether the compiler or an export reads this code.
+
+    torch's own flag is that of the process: while one thread compiles, others that just run see it.
+    """
+    return torch.compiler.is_dynamo_compiling() or (
+        torch.compiler.is_compiling() and bool(_get_current_dispatch_mode_stack())
+    )
+
+
 def can_be_read(tensor: Tensor) -> bool:
     """Whether Python can read a tensor's values here: not compiled, traced, fake or vectorised."""
     return not (
-        torch.compiler.is_compiling()
+        is_compiling()
         or torch._C._get_tracing_state() is not None
         or tensor.is_meta
         or torch._C._functorch.is_functorch_wrapped_tensor(tensor)

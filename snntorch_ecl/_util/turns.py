@@ -6,9 +6,8 @@ import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
 
-import torch
-
 from ..errors import StateError
+from .torch_internals import is_compiling
 
 
 class Turn:
@@ -35,7 +34,7 @@ class Turn:
 
     def alone(self) -> AbstractContextManager[object]:
         """Wait until no other thread runs, and keep others out."""
-        if torch.compiler.is_compiling():  # a compiled graph keeps no state while it runs
+        if is_compiling():  # a compiled graph keeps no state while it runs
             return nullcontext()
         if self._process != os.getpid():  # forked: the thread that had the lock is not here
             self.__init__()  # type: ignore[misc]
@@ -43,11 +42,11 @@ class Turn:
 
     def run(self) -> AbstractContextManager[object]:
         """:meth:`alone`, for a run that begins from a fresh state."""
-        return nullcontext() if torch.compiler.is_compiling() else _Taken(self, step=False)
+        return nullcontext() if is_compiling() else _Taken(self, step=False)
 
     def step(self) -> AbstractContextManager[object]:
         """:meth:`alone`, for a step that goes on from the present state."""
-        return nullcontext() if torch.compiler.is_compiling() else _Taken(self, step=True)
+        return nullcontext() if is_compiling() else _Taken(self, step=True)
 
     def own(self) -> None:
         """Give the state, which was reset, to this thread."""

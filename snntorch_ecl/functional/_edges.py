@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._util.torch_internals import is_compiling
+
 _is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
 
 
@@ -108,11 +110,11 @@ class Edges:
 
 def ones(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """1 where the mask is true, in a form that compiles to fast code on CPUs."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return torch.where(mask, 1.0, 0.0).to(dtype)
     return mask.to(dtype)
 
 
 def in_graph() -> bool:
     """Whether the operations are recorded, so that none may work in place."""
-    return torch.compiler.is_compiling() or _is_tracing()
+    return is_compiling() or _is_tracing()

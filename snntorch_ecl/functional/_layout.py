@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .._util.torch_internals import is_transformed
+from .._util.torch_internals import is_compiling, is_transformed
 
 _LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -15,7 +15,7 @@ def layout_of(step: Tensor) -> torch.memory_format:
     last = _LAST.get(step.ndim)
     if last is None or step.is_contiguous():
         return torch.contiguous_format
-    if not torch.compiler.is_compiling() and is_transformed(step):  # vmap cannot tell
+    if not is_compiling() and is_transformed(step):  # vmap cannot tell
         return torch.contiguous_format
     return last if step.is_contiguous(memory_format=last) else torch.contiguous_format
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from .._util.torch_internals import is_compiling
 from ..errors import InputError, StateError
 from ..nn._stepwise import reset
 from ._refusing_layer import refusing_layer
@@ -17,7 +18,7 @@ def explained(
     network: nn.Module, inputs: tuple[Tensor, ...], *, held: bool = True
 ) -> AbstractContextManager[object]:
     """Turn an error into :class:`InputError` that says which type, dimension or shape is wrong."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return nullcontext()
     return _Explained(network, inputs, held)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._util.torch_internals import can_be_read, is_transformed
+from .._util.torch_internals import can_be_read, is_compiling, is_transformed
 from .._util.turns import turn_of
 from ..errors import InputError, StateError
 from ..nn._dual_threshold import DualThreshold
@@ -101,7 +101,7 @@ def check_inputs(inputs: tuple[Tensor, ...], arity: int, leading: str = "[B, ...
             raise InputError(
                 f"inputs 0 and {index} differ in dimension 0: {inputs[0].shape[0]} and {x.shape[0]}"
             )
-        if torch.compiler.is_compiling():
+        if is_compiling():
             continue
         if is_transformed(x) and torch.is_grad_enabled():
             raise InputError(

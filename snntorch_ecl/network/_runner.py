@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from .._util.checks import check_num_steps, check_whole_numbers
-from .._util.torch_internals import can_be_read
+from .._util.torch_internals import can_be_read, is_compiling
 from ..errors import ConfigError, StateError
 from ..nn._dual_threshold import DualThreshold
 from ..nn._temporal import temporal_layers
@@ -171,7 +171,7 @@ class Runner:
             finite.read()
         finally:
             # A tracer's tensors are of no use after it: they must not stay as state.
-            traced = not torch.compiler.is_compiling() and not can_be_read(stimulus.inputs[0])
+            traced = not is_compiling() and not can_be_read(stimulus.inputs[0])
             for layer in layers:
                 if traced or not kept:
                     layer.begin()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import functional as F
 from .._util.checks import at, check_neuron, check_num_steps, check_threshold
+from .._util.torch_internals import is_compiling
 from ..functional import _fused
 from ..functional._channels import as_text, over_channels
 from ._settings import check_signed, equation_settings, settings_as_text, stored_settings
@@ -54,8 +55,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         signed: The neuron of a signed :class:`ThresholdClip`: any net count, and θ′ = 0.
 
     Shape:
-        Input, spikes and mem ``[B, ...]``. With ``num_steps=T``, input and spikes are
-        ``[T·B, ...]``, time-major.
+        Input, spikes and mem ``[B, ...]``; with ``num_steps=T`` the first two ``[T·B, ...]``.
 
     Raises:
         ConfigError: θ, θ′, v(0), K or the spike factor is outside its range.
@@ -142,7 +142,7 @@ class DualThreshold(Temporal, CarefulLeaky):
             spk, state, mem_sum = self._advance(F.scan, steps, steps[0])
             spk = spk.flatten(0, 1)
         self._set_state(state.mem, state.spike_count, mem_sum)
-        if not (self.init_hidden or torch.compiler.is_compiling()):
+        if not (self.init_hidden or is_compiling()):
             self._returned.remember(state.mem, state.spike_count)
         return spk if self.init_hidden and not self.output else (spk, state.mem)
 
@@ -154,9 +154,9 @@ class DualThreshold(Temporal, CarefulLeaky):
         state = state_for(one_step, mem, count, self.qualified_name)
         settings = {"state": state, **equation_settings(self)}
         if self.fused and run is F.scan and _fused.usable(current):
-            if self._checked and threshold.dtype == current.dtype:
-                return _fused.unchecked_scan(current, threshold, amplitude=factor, **settings)
-            return _fused.scan(current, threshold, amplitude=factor, **settings)
+            checked = self._checked and threshold.dtype == current.dtype
+            scan = _fused.unchecked_scan if checked else _fused.scan
+            return scan(current, threshold, amplitude=factor, **settings)
         spike_grad = None if self.surrogate_disable else self.spike_grad
         spk, state = run(current, threshold=threshold, spike_grad=spike_grad, **settings)
         # In place where no gradients are recorded: spikes are large.
@@ -229,7 +229,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         """Make the neuron fresh and free its state; check the settings once for the run."""
         self._state.clear()
         self._mem_sum, self._checked = None, False
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return
         self._thread = get_ident()
         if self.fused:
@@ -263,7 +263,7 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def _forget_if_zeroed(self) -> None:
         """Make the neuron fresh if its membrane was set to zero in place."""
-        if not torch.compiler.is_compiling() and self._state.is_zeroed(self.qualified_name):
+        if not is_compiling() and self._state.is_zeroed(self.qualified_name):
             self.mem = self.mem
 
     def _change_state(self, change: Callable[[Tensor], Tensor]) -> None:

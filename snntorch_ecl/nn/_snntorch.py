@@ -13,6 +13,7 @@ from snntorch import surrogate
 from torch import Tensor, nn
 
 from .._util.checks import check_threshold
+from .._util.torch_internals import is_compiling
 from ..errors import ConfigError
 from ._settings import check_signed
 
@@ -99,7 +100,7 @@ def _check_fixed(name: str, value: Any, prefix: str = "") -> None:
     """Raise :class:`ConfigError` if a setting would be ignored: it can have one value only."""
     own = value
     if isinstance(value, Tensor):
-        if value.device.type == "meta" or torch.compiler.is_compiling():
+        if value.device.type == "meta" or is_compiling():
             return
         own = value.item() if value.numel() == 1 else value
     if isinstance(own, Tensor) or own != _FIXED[name]:

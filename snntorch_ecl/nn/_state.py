@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import functional as F
 from .._util.checks import at
 from .._util.precision import wide_type
-from .._util.torch_internals import can_be_read, is_gone, memory_of, version_of
+from .._util.torch_internals import can_be_read, is_compiling, is_gone, memory_of, version_of
 from ..errors import StateError
 from ._temporal import changed_shape
 
@@ -52,7 +52,7 @@ class BatchState:
     def set(self, *tensors: Tensor | None) -> None:
         """Replace the state."""
         self._parts = [tensors]
-        first = None if torch.compiler.is_compiling() else tensors[0]
+        first = None if is_compiling() else tensors[0]
         self._changes = None if first is None else version_of(first)
 
     def is_zeroed(self, name: str) -> bool:
@@ -135,7 +135,7 @@ class Counts:
 
         A membrane that was not returned is refused, except zeros and a copy of the last one.
         """
-        if torch.compiler.is_compiling():  # a graph cannot depend on values
+        if is_compiling():  # a graph cannot depend on values
             if mem is last or count is None or mem.shape != last.shape:
                 return count if mem is last else None
             return count * (mem.detach() == last.detach()).all()
