@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import snntorch
 from torch import nn
 from torch.fx import GraphModule
 
-from .._util.checks import check_levels
+from .._util.levels import Levels, check_levels_by_name, levels_by_name
 from .._util.torch_internals import uncompiled
 from ..errors import (
     ConfigError,
@@ -43,7 +43,7 @@ _LEVELS = _Default(4)
 def prepare(
     model: nn.Module,
     *,
-    levels: int | None = _LEVELS,
+    levels: Levels = _LEVELS,
     per_channel: bool = False,
     signed: bool = False,
     leaf_modules: Iterable[type[nn.Module]] = (),
@@ -61,7 +61,11 @@ def prepare(
             they are spelled (``x.clip(0)``, ``torch.maximum(x, zero)``). LeakyReLU and PReLU
             become two rectifiers. It is copied, not changed.
         levels: L of every clip; None clips without quantising. Clips that ``model`` already has
-            keep theirs unless you give this; they keep their thresholds in any case.
+            keep theirs unless you give this; they keep their thresholds in any case. Or a mapping
+            of layers to their L, such as ``{"stem.2": 8, "stage1.*": 6, "*": 4}``: keys are names
+            that the clips have in the result, or patterns of :mod:`fnmatch` (whose ``*`` also
+            matches dots). A name wins over a pattern, and ``"*"`` is for the rest; without it, the
+            rest has what it would have without ``levels``.
         per_channel: One threshold for each channel, instead of one for each layer.
         signed: Also give a clip to every value that a convolution, a linear layer or a matrix
             product reads, where it comes from another such layer, a norm, a softmax or a smooth
@@ -82,8 +86,9 @@ def prepare(
         ``get_submodule("stage1.2")``, as graph modules cannot be indexed.
 
     Raises:
-        ConfigError: levels < 1; or ``per_channel``, and a clip already has one for its layer; or
-            the example does not fit ``forward``.
+        ConfigError: levels < 1; or a key of ``levels`` matches no layer, or two that match one
+            disagree; or ``per_channel``, and a clip already has one for its layer; or the example
+            does not fit ``forward``.
         TraceError: The network's control flow depends on its data.
         UnsupportedError: Layers or operations that have no spiking counterpart; lists them all.
 
@@ -91,28 +96,39 @@ def prepare(
         >>> ann = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
         >>> prepare(ann, levels=8).get_submodule("1")
         ThresholdClip(levels=8, threshold=unset, per_channel=False)
+        >>> deeper = nn.Sequential(ann, nn.ReLU(), nn.Linear(2, 2))
+        >>> prepare(deeper, levels={"1": 2, "*": 8}).get_submodule("1").levels
+        2
     """
-    check_levels(levels)
+    check_levels_by_name(levels)
     gm = normalise(model, leaf_modules, handlers, training=None, example=example)
+    number = None if levels is None else int(_LEVELS if isinstance(levels, Mapping) else levels)
     if signed:
-        number = levels if levels is None else int(levels)
         gm = clip_operands(expand_attention(gm), levels=number, per_channel=per_channel)
     found = unsupported(gm, handlers, rectifiers_too=False)
     refuse(found, has_example=example_in(gm) is not None)
     for name, clip in clips_of(gm).items():
-        if levels is not _LEVELS:
+        if levels is not _LEVELS and not isinstance(levels, Mapping):
             clip.levels = levels
         if per_channel:
             _make_per_channel(clip, name)
-    levels = levels if levels is None else int(levels)
-    gm = rectifiers_to_clips(gm, levels=levels, per_channel=per_channel)
+    gm = rectifiers_to_clips(gm, levels=number, per_channel=per_channel)
     if not any(isinstance(module, ThresholdClip) for module in gm.modules()):
         raise UnsupportedError(
             [f"{type(model).__name__}: it has no ReLU, ReLU6, Hardtanh(0, a) or ThresholdClip"],
             "Nothing in it would spike. Use ReLU activations; or prepare(model, signed=True), "
             "which puts signed clips where linear maps and matrix products read.",
         )
+    if isinstance(levels, Mapping):
+        _set_levels(gm, levels)
     return as_prepared(gm)
+
+
+def _set_levels(gm: GraphModule, levels: Mapping[str, int | None]) -> None:
+    clips = clips_of(gm)
+    chosen = levels_by_name(levels, clips, {name: clip.levels for name, clip in clips.items()})
+    for name, clip in clips.items():
+        clip.levels = chosen[name]
 
 
 def _make_per_channel(clip: ThresholdClip, name: str) -> None:

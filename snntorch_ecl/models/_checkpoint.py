@@ -23,7 +23,7 @@ from ..network._files import (
     read_tensors,
     write_tensors,
 )
-from ..nn import ThresholdClip
+from ..nn._threshold_clip import clips_of
 from ..settings import ExperimentConfig, from_dict
 from ._build import build
 from ._shipped import ANNS, shipped_file, shipped_names
@@ -196,20 +196,20 @@ def start_from(ann: nn.Module, path: str | Path) -> None:
             f"{differing}"
         )
     if not source.config.relu:
-        _check_activations(ann, source.config, path)
+        _check_activations(ann, source.ann, path)
     ann.load_state_dict(state, strict=False)
 
 
-def _check_activations(ann: nn.Module, trained: ExperimentConfig, path: str | Path) -> None:
+def _check_activations(ann: nn.Module, trained: nn.Module, path: str | Path) -> None:
     """Refuse thresholds that were learned for other activations."""
-    for name, module in ann.named_modules():
-        if isinstance(module, ThresholdClip) and (
-            (module.levels, module.per_channel) != (trained.levels, trained.per_channel)
-        ):
+    theirs = clips_of(trained)
+    for name, clip in clips_of(ann).items():
+        other = theirs[name]
+        if (clip.levels, clip.per_channel) != (other.levels, other.per_channel):
             raise CheckpointError(
-                f"{path} was trained with levels={trained.levels}, "
-                f"per_channel={trained.per_channel}; {name} has levels={module.levels}, "
-                f"per_channel={module.per_channel}. Use the same, or start from a ReLU network"
+                f"{path} was trained with levels={other.levels}, per_channel={other.per_channel} "
+                f"at {name}; here it has levels={clip.levels}, per_channel={clip.per_channel}. Use "
+                "the same, or start from a ReLU network"
             )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._util.checks import check_levels, check_seed
+from .._util.checks import check_seed
+from .._util.levels import Levels, check_levels_by_name
 from ._data import DataConfig
 from ._reader import plain
 from ._train import TrainConfig
@@ -17,7 +18,8 @@ class ExperimentConfig:
 
     Attributes:
         model: Name for :func:`snntorch_ecl.models.build`.
-        levels: Levels L of the activations; None clips without quantising.
+        levels: Levels L of the activations; None clips without quantising. Or a mapping of layers,
+            or patterns of their names, to their L, as for :func:`~snntorch_ecl.prepare`.
         per_channel: One threshold for each channel, instead of one for each layer.
         signed: Also give clips, signed where needed, to all that linear maps and matrix products
             read, as transformers need.
@@ -37,7 +39,7 @@ class ExperimentConfig:
     """
 
     model: str = "digit_net"
-    levels: int | None = 4
+    levels: Levels = 4
     per_channel: bool = False
     signed: bool = False
     relu: bool = False
@@ -47,7 +49,7 @@ class ExperimentConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_levels(self.levels)
+        check_levels_by_name(self.levels)
         check_seed("seed", self.seed)
 
     def to_dict(self) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return value  # the config's own check lists what is allowed
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_value(options[0], each, f"{where}[{i}]") for i, each in enumerate(value))
-    allowed = options if origin in (types.UnionType, typing.Union) else (origin or hint,)
+    kinds = options if origin in (types.UnionType, typing.Union) else (hint,)
+    allowed = tuple(typing.get_origin(kind) or kind for kind in kinds)
     if isinstance(value, bool) and bool not in allowed:
         raise ConfigError(f"{where} must be {_names(allowed)}; got {_short(value)}")
     if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
@@ -110,7 +111,8 @@ def _short(value: Any) -> str:
 
 def _names(kinds: tuple[Any, ...]) -> str:
     """Types as a user of YAML or JSON calls them."""
-    return " or ".join("null" if kind is types.NoneType else kind.__name__ for kind in kinds)
+    spelled = {types.NoneType: "null", Mapping: "mapping"}
+    return " or ".join(spelled.get(kind, kind.__name__) for kind in kinds)
 
 
 def load_config(kind: type[T], path: str | Path, over: Mapping[str, Any] | None = None) -> T:

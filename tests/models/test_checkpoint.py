@@ -124,7 +124,12 @@ def test_a_prepared_network_gives_its_thresholds_too(tmp_path: Path, per_channel
         ({"model": "resnet20"}, 3, r"another network \(digit_net, 3 classes\): .*in the file"),
         ({}, 5, r"another network .*fc\.bias \(\[3\] in the file, \[5\] here\)"),
         ({"levels": 8}, 3, r"trained with levels=4, .* has levels=8"),
-        ({"per_channel": True}, 3, r"per_channel=False; stage1\.\d+ has .*per_channel=True"),
+        ({"levels": {"stage2.*": 8}}, 3, r"levels=4, .* at stage2\.\d+; here it has levels=8"),
+        (
+            {"per_channel": True},
+            3,
+            r"per_channel=False at stage1\.\d+; .*per_channel=True",
+        ),
     ],
 )
 def test_another_network_is_refused_and_nothing_changes(

@@ -26,11 +26,12 @@ def test_a_config_survives_the_way_through_json() -> None:
     [
         ({"level": 4}, "config has unknown settings: level; known are .*levels"),
         ({"train": {"epoch": 1}}, r"config\.train has unknown settings: epoch"),
-        ({"levels": "4"}, r"config\.levels must be int or null; got '4'"),
+        ({"levels": "4"}, r"config\.levels must be int or null or mapping; got '4'"),
         ({"train": {"lr": "fast"}}, r"config\.train\.lr must be float; got 'fast'"),
         ({"train": {"epochs": True}}, r"config\.train\.epochs must be int; got True"),
         ({"train": 3}, r"config\.train must be a mapping of settings; got int"),
         ({"levels": 0}, "levels must be an integer >= 1"),
+        ({"levels": {"a": "4"}}, r"levels\['a'\]: levels must be an integer >= 1.*got '4'"),
         ({"data": {"name": "mnist"}}, "data.name must be one of digits, .*; got 'mnist'"),
         ({"data": {"name": "folder"}}, "data.root must name the folder of 'folder'"),
     ],
@@ -133,7 +134,7 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("levels: " + "x" * 60_000, "60,008 characters, which is too much"),
         ("levels: !!python/object/apply:os.system ['true']", "is not valid YAML"),
         ("? [a, b]\n: 1\n", "is not valid YAML"),
-        ("levels: [" + "1," * 2_000 + "1]", r"levels must be int or null; got \[1, 1"),
+        ("levels: [" + "1," * 2_000 + "1]", r"levels must be int or null or mapping; got \[1"),
         ("train: {lr: .nan}", "^[^ ]*run.yaml: lr must be finite"),
     ],
 )
