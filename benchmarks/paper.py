@@ -190,7 +190,9 @@ def finetune(run: Run, seconds: float, num_steps: int) -> dict[str, Any]:
         snn.load_state_dict({name.removeprefix("snn."): value for name, value in weights.items()})
     net = AtSteps(snn, num_steps)
     teacher = Teacher(run.stored(run.given.teacher) if run.given.teacher else ann)
-    config = run.config(lr=run.given.tune_lr, gradient_clip=1.0)
+    # One spike or none is the largest change: weights have a longer way to go.
+    lr = run.given.tune_lr * (2 if num_steps == 1 else 1)
+    config = run.config(lr=lr, gradient_clip=1.0)
     loop = DeviceLoop(net, run.train, config, teacher=teacher)
     name = f"finetune-t{num_steps}"
     after = 1.5 * run.results.get("table", {}).get(FIRST, {}).get("seconds", 0.0)  # to measure it
@@ -231,10 +233,10 @@ def parsed() -> argparse.Namespace:
     add("--teacher", type=Path, help="network whose answers are learned, an ann.safetensors")
     add("--stages", default="train,table,finetune-t2,finetune-t1,long")
     add("--epochs", type=int, default=300, help="of the training, at most")
-    add("--tune-epochs", type=int, default=20, help="of each fine-tuning, at most")
+    add("--tune-epochs", type=int, default=60, help="of each fine-tuning, at most")
     add("--batch-size", type=int, default=512)
     add("--lr", type=float, help="default: 0.2, or 0.1 if relu-vs-clip diverged")
-    add("--tune-lr", type=float, default=0.05)
+    add("--tune-lr", type=float, default=0.05, help="of fine-tuning; T = 1 takes twice as much")
     add("--label-smoothing", type=float, default=0.1)
     add("--augment", choices=["trivial", "none"], default="trivial", help="beside crop and flip")
     add("--cutout", type=int, default=8)

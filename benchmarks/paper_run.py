@@ -29,11 +29,11 @@ from snntorch_ecl.training._thresholds import start_thresholds
 # Shares of the time that is left, among the stages that are still to come.
 WEIGHTS = {
     "relu-vs-clip": 15,
-    "train": 62,
+    "train": 50,
     "table": 6,
-    "finetune-t2": 14,
-    "finetune-t1": 10,
-    "finetune-t4": 22,
+    "finetune-t2": 22,
+    "finetune-t1": 22,
+    "finetune-t4": 18,
     "long": 5,
 }
 # Settings that a run keeps when it goes on.
