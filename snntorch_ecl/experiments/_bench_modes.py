@@ -138,6 +138,8 @@ def _leaky(subject: Subject, images: Tensor) -> Run:
             init_hidden=True,
             reset_delay=False,
         )
+        # Its state begins in float32, and whatever meets it becomes float32.
+        neuron.register_forward_hook(lambda _, given, spk: spk.to(given[0].dtype))
         net.add_submodule(name, neuron)
     net.to(images.device)
     neurons = [m for m in net.modules() if isinstance(m, snntorch.Leaky)]

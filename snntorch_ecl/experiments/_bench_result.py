@@ -117,7 +117,7 @@ class Bench(Result):
             least, most = (pick(group, key=lambda t: getattr(t, by)) for pick in (min, max))
             if getattr(least, by) == getattr(most, by):
                 continue
-            for mode in most.modes:
+            for mode in most.modes.keys() & least.modes.keys():
                 more = most.modes[mode] - least.modes[mode]
                 found[rest, mode] = more / (most.ann - least.ann)
         return found
@@ -126,7 +126,7 @@ class Bench(Result):
         """The ratio at each T: a row for each case and mode."""
         steps = sorted({timing.num_steps for timing in self.timings})
         rows = (
-            (f"{case}: {mode}", *(f"{at[t]:.2f}" for t in steps))
+            (f"{case}: {mode}", *(f"{at[t]:.2f}" if t in at else "–" for t in steps))
             for (case, mode), at in self.ratios().items()
         )
         converted = ", ".join(f"{name} {s:.2f} s" for name, s in self.conversion.items())

@@ -129,6 +129,35 @@ def test_what_more_of_each_takes_is_told_beside_what_it_takes_the_ann() -> None:
     assert "a step more" not in str(result)  # one T only
 
 
+def test_a_mode_that_fails_costs_no_other_its_figures() -> None:
+    def raising(num_steps: int) -> None:
+        if num_steps == 2:
+            raise RuntimeError("no kernel")
+
+    def unmakable(subject: Any, images: Any) -> Any:
+        raise ValueError("no package")
+
+    modes = {"some": lambda *_: raising, "never": unmakable, "good": lambda *_: lambda t: None}
+    config = BenchConfig(models=("digit_net",), steps=(1, 2, 3), batch_sizes=(1,), repeats=1)
+    with pytest.warns(UserWarning, match="left out, as it fails here") as told:
+        result = time_modes(config, modes=modes)
+    assert [str(one.message).split(": ")[1].split(" ")[0] for one in told] == ["never", "some"]
+    assert [sorted(one.modes) for one in result.timings] == [
+        ["good", "some"], ["good"], ["good", "some"],
+    ]  # fmt: skip
+    rows = [line for line in str(result).splitlines() if "some" in line]
+    assert "–" in rows[0]
+
+
+@pytest.mark.parametrize("form", ["bfloat16", "float32 channels-last"])
+def test_every_plain_mode_runs_in_a_form(form: str) -> None:
+    subject = in_form(build_subject("digit_net", image_size=28, seed=0), form)
+    images = formed(random_images(subject.model, 2, 28, seed=1), form)
+    with torch.no_grad():
+        for name in (*PLAIN, "snn.Leaky(beta=1) in a loop"):
+            MODES[name](subject, images)(2)
+
+
 @pytest.mark.parametrize("form", ["bfloat16", "float32 channels-last"])
 def test_networks_run_in_a_form(form: str) -> None:
     subject = in_form(build_subject("digit_net", image_size=28, seed=0), form)
