@@ -59,6 +59,7 @@ class Walk(Interpreter):
 
     def __init__(self, net: GraphModule, neurons: Collection[str], num_steps: int) -> None:
         super().__init__(net)
+        self.extra_traceback = False
         self._num_steps = num_steps
         self._image, self._steps, self._held = (
             node for node in self.graph.nodes if node.op == "placeholder"

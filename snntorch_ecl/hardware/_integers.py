@@ -14,7 +14,7 @@ from torch.fx import GraphModule
 from .._util.batches import images_in
 from .._util.devices import device_of
 from ..conversion._load import LOWERINGS
-from ..errors import ConfigError, StateError
+from ..errors import ConfigError, DataError, StateError
 from ..graph._trace import finish
 from ..network import SpikingNetwork
 from ..network._check_spiking import check_spiking
@@ -131,6 +131,7 @@ def to_integers(
             the error names the layer, what it needs, and what to change.
         UnsupportedError: A layer or operation is not known to compute with whole numbers.
         InputError: The data is outside the inputs' range.
+        DataError: There is no data.
 
     Example:
         >>> from torch import nn
@@ -168,12 +169,16 @@ def _lowered(snn: SpikingNetwork, options: Options) -> IntegerNetwork:
 
 def _measure(network: IntegerNetwork, data: Iterable[Any], num_steps: int, key: str | None) -> None:
     """Run the data, and refuse membranes that overflow."""
+    images_seen = 0
     try:
         for images in images_in(data, key=key, desc="integers", progress=False):
             with measuring(network), torch.no_grad():
                 network(images.to(device_of(network)), num_steps=num_steps)
+            images_seen += len(images)
     except StateError as error:
         raise ConfigError(f"on this data and within {num_steps} steps, {error}") from error
+    if not images_seen:
+        raise DataError("the data is empty: there is no batch on which to measure membranes")
 
 
 def _rebuilt(snn: SpikingNetwork, settings: Mapping[str, Any]) -> SpikingNetwork:

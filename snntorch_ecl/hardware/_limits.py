@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from .._util.checks import check_whole_numbers
+from ..errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Limits:
         programmable: Whether neurons can have a second threshold and a count.
 
     Raises:
-        ConfigError: A number is below 1.
+        ConfigError: A number is below 1, or a setting has another type.
 
     Example:
         >>> Limits(chip="mine", cores=4, neurons_per_core=256).cores
@@ -46,9 +47,17 @@ class Limits:
     programmable: bool | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.chip, str):
+            raise ConfigError(f"chip must be a name; got {self.chip!r}")
         for name in _NUMBERS:
             if getattr(self, name) is not None:
                 check_whole_numbers(name, (getattr(self, name),), lowest=1)
+        for name in ("splits_layers", "signed_spikes", "programmable"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) and (value is not None or name == "splits_layers"):
+                raise ConfigError(
+                    f"{name} must be True or False, or None: not known; got {value!r}"
+                )
 
 
 _NUMBERS = (

@@ -16,7 +16,7 @@ from .._util.devices import device_of
 from .._util.figures import ABOVE, LINES, new_figure
 from .._util.results import Result
 from .._util.tables import table
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..measurement._synapses import counted_layers, fan_out
 from ..network import Observer, Seen, SpikingNetwork
 from ..network._check_spiking import check_spiking
@@ -138,6 +138,7 @@ def manifest(
         limits that are not kept.
 
     Raises:
+        ConfigError: T does not fit, or the limits are no :class:`Limits`.
         DataError: There is no data.
 
     Example:
@@ -148,6 +149,8 @@ def manifest(
         [('0', 0, 8), ('1', 16, 0), ('2', 0, 16)]
     """
     check_spiking(snn)
+    if limits is not None and not isinstance(limits, Limits):
+        raise ConfigError(f"limits must be a snntorch_ecl.hardware.Limits; got {limits!r:.100}")
     observer, images_seen = _Parts(snn), 0
     for images in images_in(data, key=key, desc="manifest", progress=False):
         with measuring(snn), torch.no_grad():

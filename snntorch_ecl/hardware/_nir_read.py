@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from keyword import iskeyword
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
 from ..errors import InputError, UnsupportedError
 from ..graph._trace import finish
 from ..network import Layer, SpikingNetwork
 from ..network._time_axis import insert_time
-from ..nn import DualThreshold, Scale
+from ..nn import DualThreshold
 from ._clock import Shown
 from ._lowered import LoweredNetwork
-from ._nir import VERSION, nir_module
+from ._nir import nir_module
+from ._nir_layers import UnreadableError, layer_of, plain
 from ._pulses import Pulses
 
 
@@ -53,20 +56,23 @@ def from_nir(graph: Any) -> SpikingNetwork:
     order = _order(graph)
     modules = _modules(nir, graph)
     shown, latency = _clock(graph)
-    net = _built(nir, graph, order, modules, shown)
+    names = _names(graph)
+    net = _built(nir, graph, order, modules, names, shown)
     neurons = [name for name in order if isinstance(modules.get(name), DualThreshold)]
-    layers = [Layer(_safe(n), int(graph.nodes[n].metadata["ecl_levels"]) or None) for n in neurons]
+    layers = [
+        Layer(names[name], _count(name, graph.nodes[name], "ecl_levels") or None)
+        for name in neurons
+    ]
     for name in neurons:
-        modules[name].qualified_name = _safe(name)  # type: ignore[assignment]
+        modules[name].qualified_name = names[name]  # type: ignore[assignment]
     snn = SpikingNetwork(insert_time(finish(net)), layers, unit_spikes=True).eval()
     return LoweredNetwork(snn.net, snn, {"kind": "nir"}, latency=latency).eval() if latency else snn
 
 
 def _clock(graph: Any) -> tuple[int, int]:
     """For how many steps inputs are shown, and how many a run takes; 0: any."""
-    every = [node.metadata for node in graph.nodes.values()]
     return tuple(  # type: ignore[return-value]
-        max((int(data.get(key, 0)) for data in every), default=0)
+        max((_count(name, node, key) for name, node in graph.nodes.items()), default=0)
         for key in ("ecl_shown", "ecl_latency")
     )
 
@@ -96,92 +102,26 @@ def _modules(nir: ModuleType, graph: Any) -> dict[str, nn.Module]:
     for name, node in graph.nodes.items():
         if isinstance(node, (nir.Input, nir.Output)):
             continue
-        made = _module(nir, node)
-        if isinstance(made, str):
-            refused.append(f"{name} ({type(node).__name__}): {made}")
-        else:
-            found[name] = made
+        try:
+            found[name] = layer_of(nir, node)
+        except UnreadableError as error:
+            refused.append(f"{name} ({type(node).__name__}): {error}")
     if refused:
         raise UnsupportedError(
             refused,
             "from_nir reads Conv1d, Conv2d, Linear, Affine, AvgPool2d, SumPool2d, Flatten, Scale, "
-            "and IF with the metadata that snntorch_ecl.hardware.to_nir writes.",
+            "Threshold, and IF with the metadata that snntorch_ecl.hardware.to_nir writes.",
         )
     return found
 
 
-def _module(nir: ModuleType, node: Any) -> nn.Module | str:
-    """A node's layer, or why there is none."""
-    if isinstance(node, nir.IF):
-        return _neuron(node)
-    if isinstance(node, (nir.Conv1d, nir.Conv2d)):
-        return _convolution(nir, node)
-    if isinstance(node, (nir.Affine, nir.Linear)):
-        outputs, inputs = node.weight.shape
-        return _weighted(nn.Linear(inputs, outputs, hasattr(node, "bias")), node)
-    if isinstance(node, (nir.AvgPool2d, nir.SumPool2d)):
-        size, stride, padding = (_ints(v) for v in (node.kernel_size, node.stride, node.padding))
-        divisor = 1 if isinstance(node, nir.SumPool2d) else None
-        return nn.AvgPool2d(size, stride, padding, divisor_override=divisor)
-    if isinstance(node, nir.Flatten):
-        start, end = int(node.start_dim), int(node.end_dim)
-        return nn.Flatten(start + (start >= 0), end + (end >= 0))  # NIR counts without the batch
-    if isinstance(node, nir.Scale):
-        scale = _by_channel(node.scale)
-        return "its factors differ within a channel" if scale is None else Scale(scale)
-    return "a node of this kind is not known"
-
-
-def _neuron(node: Any) -> nn.Module | str:
-    """A neuron with the start, reset and bounds of its metadata."""
-    known = {key: _plain(value) for key, value in node.metadata.items()}
-    missing = [key for key in ("ecl_reset", "ecl_start", "ecl_negative_threshold", "ecl_levels")
-               if key not in known]  # fmt: skip
-    if missing:
-        return f"its metadata lacks {', '.join(missing)}, and NIR leaves open how it resets"
-    if known.get("ecl_version") != VERSION or known["ecl_reset"] != "subtract":
-        return f"version {known.get('ecl_version')}, reset {known['ecl_reset']!r}"
-    if bool((np.asarray(node.r) != 1).any()):
-        return "its r is not 1"
-    theta = _by_channel(node.v_threshold)
-    if theta is None:
-        return "its thresholds differ within a channel"
-    return DualThreshold(
-        theta,
-        negative_threshold=float(known["ecl_negative_threshold"]),
-        initial_membrane=float(known["ecl_start"]),
-        init_hidden=True,
-    )
-
-
-def _convolution(nir: ModuleType, node: Any) -> nn.Module:
-    """A convolution of one or two dimensions."""
-    outputs, inputs, *size = node.weight.shape
-    kind = nn.Conv2d if isinstance(node, nir.Conv2d) else nn.Conv1d
-    padding = _plain(node.padding)
-    layer = kind(
-        inputs * int(node.groups),
-        outputs,
-        tuple(size),
-        stride=_ints(node.stride),
-        padding=padding if isinstance(padding, str) else _ints(node.padding),
-        dilation=_ints(node.dilation),
-        groups=int(node.groups),
-    )
-    return _weighted(layer, node)
-
-
-def _weighted(layer: Any, node: Any) -> nn.Module:
-    """The layer with a node's weights."""
-    layer.weight = nn.Parameter(torch.tensor(node.weight))
-    if layer.bias is not None:
-        layer.bias = nn.Parameter(torch.tensor(node.bias))
-    assert isinstance(layer, nn.Module)
-    return layer
-
-
 def _built(
-    nir: ModuleType, graph: Any, order: list[str], modules: dict[str, nn.Module], shown: int
+    nir: ModuleType,
+    graph: Any,
+    order: list[str],
+    modules: dict[str, nn.Module],
+    names: dict[str, str],
+    shown: int,
 ) -> GraphModule:
     """The calls of the graph; several edges into a node are added."""
     built, clocks = Graph(), dict[str, nn.Module]()
@@ -189,10 +129,11 @@ def _built(
     inputs = _ordered(graph, [n for n in order if isinstance(graph.nodes[n], nir.Input)])
     outputs = _ordered(graph, [n for n in order if isinstance(graph.nodes[n], nir.Output)])
     for name in inputs:
-        values[name] = built.placeholder(_safe(name))
+        values[name] = built.placeholder(names[name])
     for name in inputs if shown else ():
-        clocks[f"{_safe(name)}_shown"] = Shown(shown)
-        values[name] = built.call_module(f"{_safe(name)}_shown", (values[name],))
+        clock = f"clock.{names[name]}"
+        clocks[clock] = Shown(shown)
+        values[name] = built.call_module(clock, (values[name],))
     for name in order:
         if name in values:
             continue
@@ -204,45 +145,39 @@ def _built(
             total = built.call_function(torch.add, (total, values[source]))
         pulses = graph.nodes[name].metadata.get("ecl_pulses")
         if pulses is not None:
-            clocks[f"{_safe(name)}_pulses"] = Pulses(torch.tensor(np.asarray(pulses)))
-            total = built.call_module(f"{_safe(name)}_pulses", (total,))
-        values[name] = total if name in outputs else built.call_module(_safe(name), (total,))
+            clock = f"clock.{names[name]}"
+            clocks[clock] = Pulses(torch.tensor(np.asarray(pulses, dtype="f4")))
+            total = built.call_module(clock, (total,))
+        values[name] = total if name in outputs else built.call_module(names[name], (total,))
     if not (inputs and outputs):
         raise InputError("the NIR graph must have an Input and an Output")
     results = tuple(values[name] for name in outputs)
     built.output(results if len(results) > 1 else results[0])
-    named = {_safe(name): module for name, module in modules.items()}
+    named = {names[name]: module for name, module in modules.items()}
     return GraphModule({**named, **clocks}, built)
 
 
 def _ordered(graph: Any, names: list[str]) -> list[str]:
     """Inputs or outputs in the order in which the network had them."""
-    return sorted(names, key=lambda name: int(graph.nodes[name].metadata.get("ecl_position", 0)))
+    return sorted(names, key=lambda name: _count(name, graph.nodes[name], "ecl_position"))
 
 
-def _safe(name: str) -> str:
-    """A name that torch allows for a module."""
-    return name.replace(".", "_")
+def _count(name: str, node: Any, key: str) -> int:
+    """A whole number of a node's metadata; 0 if it is not there."""
+    value = plain(node.metadata.get(key, 0))
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 or value % 1:
+        raise InputError(f"{name}: its {key} must be a whole number >= 0; got {value!r}")
+    return int(value)
 
 
-def _plain(value: Any) -> Any:
-    """Metadata as it was before it went through a file."""
-    value = (
-        value.item() if isinstance(value, (np.ndarray, np.generic)) and value.size == 1 else value
-    )
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _ints(value: Any) -> Any:
-    """A setting of a layer, as torch takes it."""
-    return tuple(map(int, value)) if np.ndim(value) else int(value)
-
-
-def _by_channel(values: Any) -> Tensor | None:
-    """One value of a layer, or one for each channel; None if they differ within a channel."""
-    found = torch.tensor(np.asarray(values))
-    if bool((found == found.flatten()[0]).all()):
-        return found.flatten()[0]
-    first = found.flatten(1)[:, 0] if found.ndim > 1 else found
-    same = found.ndim == 1 or bool((found.flatten(1) == first.unsqueeze(1)).all())
-    return first if same else None
+def _names(graph: Any) -> dict[str, str]:
+    """Names of the nodes that modules and arguments can have, all different."""
+    found: dict[str, str] = {}
+    empty = GraphModule({}, Graph())
+    for name in graph.nodes:
+        safe = re.sub(r"\W", "_", str(name))
+        safe = safe if safe.isidentifier() else f"_{safe}"
+        while safe in found.values() or iskeyword(safe) or hasattr(empty, safe):
+            safe += "_"
+        found[name] = safe
+    return found

@@ -15,7 +15,7 @@ from .._util.checks import check_num_steps
 from .._util.devices import device_of
 from ..conversion._load import LOWERINGS
 from ..errors import ConfigError, UnsupportedError
-from ..graph._names import function_name, unique_name
+from ..graph._names import call_of, function_name, unique_name
 from ..graph._trace import finish
 from ..network import SpikingNetwork
 from ..network._check_spiking import check_spiking
@@ -81,7 +81,7 @@ def settle_then_fire(
     """
     check_num_steps(num_steps)
     check_spiking(snn)
-    if not (math.isfinite(margin) and margin >= 1):
+    if not (isinstance(margin, (int, float)) and math.isfinite(margin) and margin >= 1):
         raise ConfigError(f"margin must be a finite number >= 1; got {margin!r}")
     if isinstance(snn, LoweredNetwork):
         raise ConfigError("this network is lowered already; give the one that convert returned")
@@ -226,7 +226,9 @@ class _Rewriter:
         if not bool(constant.any()):
             return source
         bias = torch.stack([constant, torch.zeros_like(constant)])
-        return self.call(f"{source.name}_pulses", Pulses(bias), source)
+        flat = self.facts.ndim(source) is None and constant.numel() > 1
+        pulses = Pulses(bias, neuron=call_of(source, self.facts.module(source)), flat=flat)
+        return self.call(f"{source.name}_pulses", pulses, source)
 
     def unbias(self, node: Node) -> None:
         """Take a layer's bias; where the layer is called twice, the other call may need it."""

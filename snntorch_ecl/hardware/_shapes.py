@@ -13,6 +13,7 @@ class Shapes(Interpreter):
 
     def __init__(self, net: GraphModule) -> None:
         super().__init__(net)
+        self.extra_traceback = False
         self.shapes: dict[Node, tuple[int, ...]] = {}
         self.zeros: set[Node] = set()  # values that are all zero
 

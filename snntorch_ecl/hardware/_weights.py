@@ -16,12 +16,12 @@ def times_inputs(layer: nn.Module, unit: Tensor) -> Tensor:
     return weight * (unit if unit.numel() == 1 else _along_inputs(layer, weight, unit))
 
 
-def fits_inputs(layer: nn.Module, unit: Tensor, ndim: int | None) -> bool:
+def fits_inputs(layer: nn.Module, unit: Tensor, *, flat: bool) -> bool:
     """Whether a unit by channel lies along the dimension that a layer's weights act on."""
     if unit.numel() == 1:
         return True
     if isinstance(layer, nn.Linear):
-        return ndim == 2 and layer.in_features % unit.numel() == 0
+        return flat and layer.in_features % unit.numel() == 0
     return bool(layer.in_channels == unit.numel())
 
 

@@ -224,7 +224,7 @@ class Currents(Builder):
         layer, source = self.facts.module(node), self.facts.only(node)
         assert layer is not None
         whole = self.whole(source)
-        if not fits_inputs(layer, whole.unit, self.facts.ndim(source)):
+        if not fits_inputs(layer, whole.unit, flat=self.facts.flat(source)):
             why = f"{whole.unit.numel()} channels of different θ are another dimension of its input"
             raise self.facts.refusal(node, why, "Use one θ for the layer before it.")
         return layer, whole

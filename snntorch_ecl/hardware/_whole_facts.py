@@ -37,6 +37,16 @@ class Facts:
         """Number of dimensions of a value, where layers tell it."""
         return self._ndims.get(node.name)
 
+    def flat(self, node: Node) -> bool:
+        """Whether a value is ``[B, C]``: layers tell it, or a neuron that takes nothing else."""
+        known, module = self.ndim(node), self.module(node)
+        if known is not None:
+            return known == 2
+        if isinstance(module, DualThreshold):
+            return bool(module.threshold.numel() > 1)
+        keeps = self.what(node) == "joins" or isinstance(module, Scale) or self.passes(node)
+        return keeps and any(map(self.flat, self.sources(node)))
+
     def module(self, node: Node) -> nn.Module | None:
         """The layer that a node calls."""
         return module_of(self.net, node)

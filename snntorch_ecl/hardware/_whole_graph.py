@@ -16,7 +16,7 @@ from ..graph._ndims import flattens
 from ..nn import DualThreshold, Scale
 from ._whole_currents import Currents
 from ._whole_layers import ChannelWeights, FixedPoint, Readout, WholeNeuron
-from ._whole_values import Options, Survey, Whole, uniform
+from ._whole_values import Options, Survey, Whole, largest_setting, uniform
 
 AVERAGE_BITS = 8  # binary places of an average: those of 2, 4, … 256 spikes are exact
 _LARGEST_K = 12  # θ is 4096 units where weights do not ask for fewer: finer makes no difference
@@ -54,6 +54,9 @@ class WholeGraph(Currents):
         """A neuron, in the unit that its weights ask for."""
         old, name = self.facts.module(node), str(node.target)
         assert isinstance(old, DualThreshold)
+        if type(old) is not DualThreshold:
+            remedy = "Give the network that convert returned, or its two channels."
+            raise self.facts.refusal(node, "it is not the neuron of the paper", remedy)
         if getattr(old, "spike_sizes", 1) != 1:
             remedy = "Convert with spike_sizes=1."
             raise self.facts.refusal(node, "its spikes have several sizes", remedy)
@@ -90,26 +93,34 @@ class WholeGraph(Currents):
             torch.minimum(by_weight, by_membrane.clamp_min(_LARGEST_K)),
             by_membrane.clamp_max(_LARGEST_K).expand_as(by_weight),
         )
-        if options.checked and bool((bits < torch.where(weighs, 0, _SMALLEST_K)).any()):
+        if options.checked and bool(((bits < 0) & weighs).any()):
             raise ConfigError(
-                f"{name}: its threshold would be too small a whole number. Its largest weight is "
-                f"{float((survey.narrow / theta).max()):.4g} θ, and its current can reach "
-                f"{float((survey.reach / theta).max()):.4g} θ; that does not fit weight_bits="
-                f"{options.weight_bits}, membrane_bits={options.membrane_bits} and num_steps="
-                f"{options.num_steps}. Give more bits, or fewer steps"
+                f"{name}: its largest weight is {float((survey.narrow / theta).max()):.4g} θ, and "
+                f"weight_bits={options.weight_bits} hold at most {options.largest_weight} θ. Give "
+                "more weight_bits, or a larger θ to the layer"
             )
+        if options.checked and bool((bits < _SMALLEST_K).where(~weighs, False).any()):
+            self.refuse_membrane(name, float(reach * 2**_SMALLEST_K))
         return bits.clamp(0, 40)
 
     def check_membrane(self, name: str, reached: float) -> None:
         """Refuse a membrane that could overflow within T steps."""
         options = self.options
         if options.checked and options.bounded and reached > options.largest_membrane:
-            raise ConfigError(
-                f"{name}: within num_steps={options.num_steps} its membrane could reach "
-                f"{reached:.4g}, for which {options.membrane_bits} bits are too few. Give "
-                f"membrane_bits={math.ceil(math.log2(reached + 1)) + 1}, fewer weight_bits or "
-                "num_steps; or data=batches, to measure what it does reach"
-            )
+            self.refuse_membrane(name, reached)
+
+    def refuse_membrane(self, name: str, reached: float) -> None:
+        """Say how many bits a membrane needs, and what else helps."""
+        options = self.options
+        bits = math.ceil(math.log2(reached + 1)) + 1
+        more = f"membrane_bits={bits}, " if bits <= largest_setting("membrane_bits") else ""
+        steps = f"num_steps={options.num_steps}" if options.bounded else "one step"
+        data = "; or data=batches, to measure what it does reach" if options.bounded else ""
+        raise ConfigError(
+            f"{name}: within {steps} its membrane could reach {reached:.4g}, for which "
+            f"{options.membrane_bits} bits are too few. Give {more}fewer weight_bits or num_steps, "
+            f"or smaller biases{data}"
+        )
 
     def readout(self, node: Node) -> Node:
         """An output of the network, in the unit of the ANN's."""
@@ -169,7 +180,9 @@ class WholeGraph(Currents):
         alike = all(torch.equal(part.unit, parts[0].unit) for part in parts)
         sizes = [self.facts.channels(source) for source in sources]
         known = [size for size in sizes if size is not None]
-        by_channel = node.kwargs.get("dim", (*node.args, 0)[1]) == 1 and len(known) == len(sizes)
+        along = node.kwargs.get("dim", (*node.args, 0)[1]) == 1
+        placed = self.facts.ndim(node) is not None or self.facts.flat(node)
+        by_channel = along and placed and len(known) == len(sizes)
         if any(part.wide for part in parts) or not (alike or by_channel):
             parts = [part if part.wide else self.widened(part) for part in parts]
             alike = all(torch.equal(part.unit, parts[0].unit) for part in parts)

@@ -57,7 +57,7 @@ class FixedPoint(nn.Module):
         whole = (input_.double() * 2.0**self.fraction_bits).round()
         if self.bits is None:
             return whole
-        fits = whole.abs() <= self.largest
+        fits = ~(whole.abs() > self.largest)  # NaN is found where inputs are checked
         if can_be_read(whole) and not bool(fits.all()):
             raise InputError(
                 f"the input goes up to {float(input_.abs().max()):.4g}; as integers of {self.bits} "

@@ -56,6 +56,11 @@ _RANGES = (
 )
 
 
+def largest_setting(name: str) -> int:
+    """The largest value that a setting may have."""
+    return next(highest for setting, _, highest in _RANGES if setting == name)
+
+
 @dataclass(frozen=True)
 class Whole:
     """A value of whole numbers in the new graph.

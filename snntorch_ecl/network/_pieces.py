@@ -72,6 +72,7 @@ def footprint(net: GraphModule, inputs: tuple[Tensor, ...], images: int) -> Foot
     parks = all(type(layer).park is not Temporal.park for layer in layers)
     rows = 1 if parks else images
     meter = _Meter(net)
+    meter.extra_traceback = False  # do not rewrite the errors of layers
     neurons = [layer for layer in layers if isinstance(layer, DualThreshold)]
     fused = [neuron.fused for neuron in neurons]
     for neuron in neurons:

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 import snntorch_ecl as ecl
 from snntorch_ecl.conversion._convert import with_step_biases
-from snntorch_ecl.errors import ConfigError, InputError, StateError, UnsupportedError
+from snntorch_ecl.errors import ConfigError, DataError, InputError, StateError, UnsupportedError
 from snntorch_ecl.experiments import digits
 from snntorch_ecl.hardware import to_integers
 
@@ -170,6 +170,12 @@ def test_membranes_that_could_overflow_are_refused_by_the_layer_and_the_bits_the
     snn = ecl.convert(small())
     with pytest.raises(ConfigError, match=r"^3: within num_steps=32 .* Give membrane_bits=1\d"):
         to_integers(snn, membrane_bits=14)
+    ann = small()
+    ann[0].bias.data[0] = 1e9
+    with pytest.raises(
+        ConfigError, match=r"^1: within .* Give fewer weight_bits or num_steps, or sm"
+    ):
+        to_integers(ecl.convert(ann))
     whole = to_integers(snn, [torch.rand(8, 4)], membrane_bits=14, num_steps=4)
     with pytest.raises(StateError, match=r"reached .* more than 14 bits hold"):
         whole(torch.full((1, 4), -7.0), num_steps=400)
@@ -180,14 +186,60 @@ def test_membranes_that_could_overflow_are_refused_by_the_layer_and_the_bits_the
 def test_weights_that_do_not_fit_are_refused() -> None:
     ann = small()
     ann[2].weight.data[0, 0] = 1000
-    with pytest.raises(ConfigError, match=r"^3: its threshold would be too small .* 1000 θ"):
+    told = r"^3: its largest weight is 1000 θ, and weight_bits=8 hold at most 127 θ. Give more"
+    with pytest.raises(ConfigError, match=told):
         to_integers(ecl.convert(ann))
 
 
 def test_inputs_out_of_range_are_refused() -> None:
     whole = to_integers(ecl.convert(small()))
-    with pytest.raises(InputError, match=r"goes up to 9; .* 12 bits with 8 binary places"):
+    told = r"goes up to 9; .* 12 bits with 8 binary places .* or scale the data$"
+    with pytest.raises(InputError, match=told):
         whole(torch.full((1, 4), 9.0), num_steps=1)
+    with pytest.raises(InputError, match=told):
+        to_integers(ecl.convert(small()), [torch.full((1, 4), 9.0)])
+    with pytest.raises(InputError, match="holds NaN or infinity"):
+        to_integers(ecl.convert(small()), [torch.full((1, 4), torch.nan)])
+
+
+def test_membranes_are_not_said_to_fit_where_there_was_no_data() -> None:
+    with pytest.raises(DataError, match="there is no batch on which to measure membranes"):
+        to_integers(ecl.convert(small()), [])
+
+
+def test_graded_spikes_are_not_taken_for_single_ones() -> None:
+    graded = ecl.graded(ecl.convert(small()))
+    with pytest.raises(UnsupportedError, match=r"1 \(GradedNeuron\): it is not the neuron of the"):
+        to_integers(graded)
+
+
+def test_thresholds_by_channel_reach_linear_layers() -> None:
+    torch.manual_seed(0)
+    clips = [ecl.ThresholdClip(4, torch.tensor(theta)) for theta in ([0.5, 1, 2, 0.25], [2.0, 1])]
+    ann = nn.Sequential(nn.Linear(3, 4), clips[0], nn.Dropout(), nn.Linear(4, 2), clips[1],
+                        nn.Linear(2, 2))  # fmt: skip
+    snn = ecl.convert(ann)
+    for parameter in snn.parameters():
+        parameter.data = on_grid(parameter, 8)
+    whole, x = to_integers(snn), on_grid(torch.randn(5, 3), 8)
+    torch.testing.assert_close(whole(x, num_steps=4), snn(x, num_steps=4).double())
+    with pytest.raises(InputError, match="has a dimension too many"):
+        whole(torch.rand(5, 4, 3), num_steps=4)  # its channels would be another dimension
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 3, 4)])
+def test_joined_values_of_different_thresholds_may_be_tokens(
+    shape: tuple[int, ...],
+) -> None:
+    torch.manual_seed(0)
+    clips = [ecl.ThresholdClip(4, theta) for theta in (0.5, 1.5, 1.0)]
+    tokens = len(shape) == 3
+    ann = wired(lambda m, x: m.f(m.t(m.c(torch.cat([m.r(m.a(x)), m.s(m.b(x))], 1)))),
+                a=nn.Linear(4, 6), b=nn.Linear(4, 6), c=nn.Linear(6 if tokens else 12, 8),
+                f=nn.Linear(8, 2), r=clips[0], s=clips[1], t=clips[2])  # fmt: skip
+    snn, x = ecl.convert(ann), torch.rand(*shape)
+    whole = to_integers(snn, weight_bits=16, input_bits=16, input_fraction_bits=14)(x, num_steps=4)
+    torch.testing.assert_close(whole.float(), snn(x, num_steps=4), atol=0.01, rtol=0)
 
 
 class Sums(nn.Module):

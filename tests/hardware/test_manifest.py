@@ -92,5 +92,13 @@ def test_what_does_not_fit_is_named(limits: dict[str, Any], layer: str, needed: 
 def test_bad_limits_and_no_data() -> None:
     with pytest.raises(ConfigError, match="fan_in must be an integer >= 1; got 0"):
         Limits(chip="mine", fan_in=0)
+    with pytest.raises(
+        ConfigError, match="signed_spikes must be True or False, or None: not known"
+    ):
+        Limits(chip="mine", signed_spikes="no")
+    with pytest.raises(ConfigError, match="splits_layers must be True or False"):
+        Limits(chip="mine", splits_layers=None)
+    with pytest.raises(ConfigError, match="chip must be a name; got None"):
+        Limits(chip=None)
     with pytest.raises(DataError, match="no image to count spikes on"):
         manifest(network(), [], num_steps=4)

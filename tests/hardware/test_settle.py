@@ -179,6 +179,14 @@ def test_settings_out_of_range() -> None:
         settle_then_fire(snn, [x], num_steps=0)
     with pytest.raises(ConfigError, match=r"margin must be a finite number >= 1; got 0\.5"):
         settle_then_fire(snn, [x], num_steps=4, margin=0.5)
+    with pytest.raises(ConfigError, match=r"margin must be a finite number >= 1; got '2'"):
+        settle_then_fire(snn, [x], num_steps=4, margin="2")
+    moved = wired(lambda m, x: m.f(m.r(m.a(x)).transpose(1, 2)).mean(1), a=nn.Conv1d(2, 4, 1),
+                  r=ecl.ThresholdClip(4, 1.0), f=nn.Linear(4, 2))  # fmt: skip
+    with pytest.raises(
+        InputError, match=r"f \(Linear\)[^!]*moved into its clock pulses[^!]*\[B, C\]"
+    ):
+        settle_then_fire(ecl.convert(moved), [torch.rand(3, 2, 5)], num_steps=4)
     with pytest.raises(ConfigError, match="is lowered already"):
         settle_then_fire(settle_then_fire(snn, [x], num_steps=4), [x], num_steps=4)
     with pytest.raises(DataError, match="the data is empty"):
