@@ -15,12 +15,24 @@ from ._version import __version__
 from .conversion import calibrate, compensate, convert, convert_pretrained, load, prepare
 from .errors import EclError
 from .graph import ConvertConfig, Site, keep, register
-from .hardware import from_nir, graded, plain, settle_then_fire, to_integers, to_nir, two_channels
+from .hardware import (
+    Allocation,
+    allocate_levels,
+    from_nir,
+    graded,
+    levelled,
+    plain,
+    settle_then_fire,
+    to_integers,
+    to_nir,
+    two_channels,
+)
 from .measurement import Energy, Evaluation, Verification, energy, evaluate, plot_spikes, verify
 from .network import SpikingNetwork
 from .nn import DualThreshold, SignedMaxPool, Stepwise, Temporal, ThresholdClip, reset
 
 __all__ = [
+    "Allocation",
     "ConvertConfig",
     "DualThreshold",
     "EclError",
@@ -34,6 +46,7 @@ __all__ = [
     "ThresholdClip",
     "Verification",
     "__version__",
+    "allocate_levels",
     "calibrate",
     "compensate",
     "convert",
@@ -45,6 +58,7 @@ __all__ = [
     "functional",
     "graded",
     "keep",
+    "levelled",
     "load",
     "models",
     "plain",

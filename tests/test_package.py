@@ -135,12 +135,13 @@ def test_every_public_function_and_method_is_annotated(name: str) -> None:
 # Whoever adds a public name adds it here, and whoever takes one away says so in the changelog.
 ROOMS: dict[str, tuple[str, ...]] = {
     "snntorch_ecl": (
-        "ConvertConfig", "DualThreshold", "EclError", "Energy", "Evaluation", "SignedMaxPool",
-        "Site", "SpikingNetwork", "Stepwise", "Temporal", "ThresholdClip", "Verification",
-        "__version__", "calibrate", "compensate", "convert", "convert_pretrained", "energy",
-        "errors", "evaluate", "from_nir", "functional", "graded", "keep", "load", "models",
-        "plain", "plot_spikes", "prepare", "register", "reset", "settle_then_fire", "surrogate",
-        "to_integers", "to_nir", "two_channels", "verify",
+        "Allocation", "ConvertConfig", "DualThreshold", "EclError", "Energy", "Evaluation",
+        "SignedMaxPool", "Site", "SpikingNetwork", "Stepwise", "Temporal", "ThresholdClip",
+        "Verification", "__version__", "allocate_levels", "calibrate", "compensate", "convert",
+        "convert_pretrained", "energy", "errors", "evaluate", "from_nir", "functional", "graded",
+        "keep", "levelled", "load", "models", "plain", "plot_spikes", "prepare", "register",
+        "reset", "settle_then_fire", "surrogate", "to_integers", "to_nir", "two_channels",
+        "verify",
     ),
     "errors": (
         "CheckpointError", "ConfigError", "DataError", "EclError", "InputError",
@@ -169,9 +170,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "error_axes", "evaluate", "exit_curve", "plot_spikes", "raster_axes", "rate_axes", "verify",
     ),
     "hardware": (
-        "IntegerNetwork", "Limits", "LoweredNetwork", "Manifest", "Misfit", "NeuroBenchNet",
-        "Part", "from_nir", "graded", "manifest", "plain", "settle_then_fire", "to_integers",
-        "to_nir", "two_channels",
+        "Allocation", "IntegerNetwork", "LayerLevels", "Limits", "LoweredNetwork", "Manifest",
+        "Misfit", "Move", "NeuroBenchNet", "Part", "allocate_levels", "from_nir", "graded",
+        "levelled", "manifest", "plain", "settle_then_fire", "to_integers", "to_nir",
+        "two_channels",
     ),
     "settings": (
         "DataConfig", "ExperimentConfig", "Precision", "TrainConfig", "from_dict", "load_config",

@@ -130,6 +130,11 @@ def compensated(
     if method not in get_args(Correction):
         options = ", ".join(get_args(Correction))
         raise ConfigError(f"method must be one of {options}; got {method!r}")
+    if method == "steps" and hasattr(snn, "lowerings"):
+        raise ConfigError(
+            "method 'steps' puts layers into a network that convert returned, and this one was "
+            "lowered after that. Compensate first, or take another method"
+        )
     check_whole_numbers("epochs", (epochs,), lowest=1)
     check_spiking(snn)
     check_one_input(snn.net, "compensate")

@@ -96,13 +96,16 @@ class Replay(Interpreter):
             share = self._settled(neuron, current.detach(), theta.detach())
         else:
             share = self._given[name] / worth
-        clipped = (current / theta).clamp(-1 if neuron.signed else 0, 1)
+        # A levelled neuron is bounded below T spikes.
+        most = getattr(neuron, "most_spikes", self._num_steps) / self._num_steps
+        clipped = (current / theta).clamp(-most if neuron.signed else 0, most)
         return (theta if name in self._thresholds else worth) * (share + clipped - clipped.detach())
 
     def _settled(self, neuron: DualThreshold, current: Tensor, theta: Tensor) -> Tensor:
         """The mean net count for a constant current."""
         sizes, signed = neuron.spike_sizes, neuron.signed
-        if neuron.initial_membrane == 0.5 and (sizes == 1 or not signed):
+        usual = type(neuron) is DualThreshold and neuron.initial_membrane == 0.5
+        if usual and (sizes == 1 or not signed):
             return answer(current, theta, self._num_steps, sizes, signed=signed)
         worth = over_channels(neuron.graded_spikes_factor, current)
         with torch.no_grad():

@@ -98,8 +98,8 @@ class LoweredNetwork(SpikingNetwork):
         if num_steps is None:
             return self.latency
         raise ConfigError(
-            f"this network's clock pulses are for a run of {self.latency} steps; got num_steps="
-            f"{num_steps}. Run it with num_steps=snn.latency"
+            f"this network is made for runs of {self.latency} steps; got num_steps={num_steps}. "
+            "Run it with num_steps=snn.latency"
         )
 
     def save(self, path: str | Path, *, figures: Mapping[str, Any] | None = None) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.fx import GraphModule
 from .._util.tables import as_html, render, table
 from ..nn._dual_threshold import DualThreshold
 from ..nn._stepwise import Stepwise
-from ._layer import Layer, levels_per_step
+from ._layer import levels_per_step
 from ._observe import Observer, Seen
 
 
@@ -122,7 +122,7 @@ def overview(snn: Any) -> str:
     if (hidden := len(lines) - _FIRST - _LAST) > 1:
         lines[_FIRST:-_LAST] = [f"… {hidden} more layers …"]
     facts = [
-        f"{_made_for(snn.layers)}, {_parameters(snn.net):,} parameters",
+        f"{_made_for(snn)}, {_parameters(snn.net):,} parameters",
         _spikes(snn),
         "batch norms not folded" if snn.norms == "kept" else "",
         "compiled time loop" if any(getattr(n, "fused", False) for n in neurons.values()) else "",
@@ -155,9 +155,12 @@ def _spikes(snn: Any) -> str:
     return f"spikes of {listed} sizes ({worth}): {levels} levels a step"
 
 
-def _made_for(layers: Sequence[Layer]) -> str:
+def _made_for(snn: Any) -> str:
     """The T that a network is made for: the number of levels its activations had."""
-    known = sorted({layer.levels for layer in layers if layer.levels is not None})
+    latency = getattr(snn, "latency", None)  # of a lowered network
+    if latency is not None:
+        return f"made for runs of {latency} steps"
+    known = sorted({layer.levels for layer in snn.layers if layer.levels is not None})
     if not known:
         return "made for many time steps"
     return f"made for T = L = {known[0]}" + (f" to {known[-1]}" if len(known) > 1 else "")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ConfigError
-from ..functional._edges import RECTIFIED
-from ..functional._edges import SIGNED as UNBOUNDED
+from ..functional._edges import CountBounds
 
 _USUAL = {"spike_sizes": 1, "signed": False}
 
@@ -20,13 +19,20 @@ def check_signed(negative_threshold: float, *usual: float) -> None:
         )
 
 
+def _count_bounds(neuron: Any) -> CountBounds:
+    """The least and the largest net count: of signed neurons both signs are alike."""
+    most = getattr(neuron, "most_spikes", None)  # of a levelled network
+    least = None if most is None else -most
+    return least if neuron.signed else 0, most
+
+
 def equation_settings(neuron: Any) -> dict[str, Any]:
     """The keywords of :func:`~snntorch_ecl.functional.scan` for a neuron."""
     return {
         "negative_threshold": neuron.negative_threshold,
         "initial_membrane": neuron.initial_membrane,
         "spike_sizes": neuron.spike_sizes,
-        "count_bounds": UNBOUNDED if neuron.signed else RECTIFIED,
+        "count_bounds": _count_bounds(neuron),
     }
 
 

@@ -145,7 +145,7 @@ def test_it_is_measured_like_any_network_but_never_ends_early() -> None:
     cost = ecl.energy(chip, [x], num_steps=chip.latency, progress=False)
     assert cost.total("negative") == 0
     assert cost.total("acs") > 0
-    with pytest.raises(ConfigError, match="clock pulses are for a run of 6 steps; got num_steps=4"):
+    with pytest.raises(ConfigError, match="made for runs of 6 steps; got num_steps=4"):
         chip(x, num_steps=4)
     with pytest.raises(ConfigError, match="its answer after 6 steps, not earlier"):
         chip.predict(x, max_steps=6)
