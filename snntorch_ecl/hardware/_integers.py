@@ -105,7 +105,8 @@ def to_integers(
     """Make the network that a chip computes: whole weights, currents, thresholds and membranes.
 
     Each neuron's unit is θ/2^k, with the largest k for which the weights of its channel fit; its
-    threshold is 2^k. Shortcuts become whole weights by channel. Averages keep 8 binary places.
+    threshold is 2^k. Shortcuts become whole weights by channel, of up to 4 synapses that add up.
+    Averages keep 8 binary places.
     Products of inputs and averages are divided by a power of two and rounded, so that their
     weights use all their bits. Biases have the membrane's bits. Spikes are −1, 0 and +1; outputs
     have the ANN's unit, in steps of a power of two.

@@ -12,6 +12,13 @@ from ..functional._channels import over_channels
 from ..graph._registry import LayerKind, add
 
 
+def weighed(input_: Tensor, weight: Tensor) -> Tensor:
+    """A value ``[B, C, ...]`` times a weight ``[]`` or ``[C]``; ``[N, C]``: N synapses each."""
+    rows = weight if weight.ndim == 2 else weight.unsqueeze(0)
+    parts = [input_ * over_channels(row.squeeze(), input_) for row in rows]
+    return sum(parts[1:], parts[0])
+
+
 class EventLines(nn.Module):
     """Sends each value on one of two lines by its sign: ``[B, C, ...]`` to ``[B, 2C, ...]``.
 
@@ -47,7 +54,7 @@ class LineSum(nn.Module):
     """Two synapses for each neuron, of weight w and −w: ``[B, 2C, ...]`` to ``[B, C, ...]``.
 
     Args:
-        weight: w, ``[]``, or ``[C]`` over dimension 1.
+        weight: w, ``[]``, or ``[C]`` over dimension 1; or ``[N, C]``: N synapses of each sign.
 
     Example:
         >>> LineSum(torch.tensor(2.0))(torch.tensor([[1.0, 0.0, 0.0, 1.0]])).tolist()
@@ -62,13 +69,12 @@ class LineSum(nn.Module):
     def forward(self, input_: Tensor) -> Tensor:
         """Weigh ``[B, 2C, ...]``."""
         plus, minus = input_.chunk(2, 1)
-        weighed = (x * over_channels(w, x) for x, w in ((plus, self.plus), (minus, self.minus)))
-        return sum(weighed, torch.zeros((), dtype=input_.dtype, device=input_.device))
+        return weighed(plus, self.plus) + weighed(minus, self.minus)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Adopt the shape of loaded weights: one value, or one per channel."""
+        """Adopt the shape of loaded weights: one value, one per channel, or several of these."""
         stored = state.get(f"{prefix}plus")
-        if stored is not None and stored.ndim <= 1:
+        if stored is not None and stored.ndim <= 2:
             self.plus.data = torch.zeros_like(stored, dtype=self.plus.dtype)
             self.minus.data = torch.zeros_like(self.plus)
         super()._load_from_state_dict(state, prefix, *args)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,11 +21,14 @@ from ..measurement._synapses import counted_layers, fan_out
 from ..network import Observer, Seen, SpikingNetwork
 from ..network._check_spiking import check_spiking
 from ..network._guards import measuring
-from ..nn import DualThreshold
+from ..nn import DualThreshold, SignedMaxPool
 from ._integers import IntegerNetwork
 from ._limits import Limits, Misfit, Part, misfits_of
-from ._lines import EventLines
+from ._lines import EventLines, LineSum
+from ._pools import MAXIMA, windows
+from ._pulses import Pulses
 from ._weights import by_output
+from ._whole_layers import ChannelWeights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,7 +138,8 @@ def manifest(
 
     Returns:
         Neurons, synapses, fan-in and fan-out, memory and spikes a step of each layer; and the
-        limits that are not kept.
+        limits that are not kept. Units of max-pooling count as neurons, and a clock's lines as
+        synapses. Average pooling is not counted: it is part of the weights behind it.
 
     Raises:
         ConfigError: T does not fit, or the limits are no :class:`Limits`.
@@ -176,24 +180,40 @@ class _Parts(Observer):
     """Counts what each layer has, and its spikes."""
 
     def __init__(self, snn: SpikingNetwork) -> None:
-        self.names = tuple(counted_layers(snn.net))
+        layers, counted = dict(snn.net.named_modules()), set(counted_layers(snn.net))
+        calls = [node for node in snn.net.graph.nodes if node.op == "call_module"]
+        for node in calls:  # a unit of max-pooling reads the lines itself
+            users = [layers.get(str(user.target)) for user in node.users]
+            if isinstance(layers[node.target], LineSum):
+                counted -= {node.target} if all(map(_is_unit, users)) else set()
+        named = dict.fromkeys(str(node.target) for node in calls)
+        self.names = tuple(n for n in named if n in counted or isinstance(layers[n], _UNITS))
         super().__init__(self.names)
         self.snn = snn
         self.lines = any(isinstance(m, EventLines) for m in snn.net.modules())
         self.neurons = dict.fromkeys(self.names, 0)
         self.ways: dict[str, Tensor] = {}
+        self.fan_in: dict[str, int] = {}
         self.spikes = dict.fromkeys(self.names, 0)
         self.negative = dict.fromkeys(self.names, 0)
 
     def see(self, seen: Seen) -> None:
         """Count some steps of a group of images."""
         layer = self.snn.net.get_submodule(seen.name)
-        if isinstance(layer, DualThreshold):
+        if isinstance(layer, (DualThreshold, *MAXIMA, SignedMaxPool)):
             self.neurons[seen.name] = seen.output[0].numel()
             self.spikes[seen.name] += int((seen.output != 0).sum())
             # Behind two lines, no event is below zero.
             self.negative[seen.name] += 0 if self.lines else int((seen.output < 0).sum())
-        elif seen.name not in self.ways:
+        if isinstance(layer, DualThreshold) or seen.name in self.ways:
+            return
+        if isinstance(layer, Pulses):
+            self.ways[seen.name] = torch.ones(seen.output.shape[1:])
+        elif isinstance(layer, _UNITS):
+            pool = layer.pool if isinstance(layer, SignedMaxPool) else layer
+            sizes = (seen.input.shape[1:], seen.output.shape[1:])
+            self.ways[seen.name], self.fan_in[seen.name] = windows(pool, *sizes)
+        else:
             self.ways[seen.name] = fan_out(layer, seen.input)
 
     def part(
@@ -201,26 +221,38 @@ class _Parts(Observer):
     ) -> Part:
         """What a layer needs; a count needs the bits of T."""
         layer = self.snn.net.get_submodule(name)
-        kind, steps = type(layer).__name__, images * num_steps
+        if isinstance(layer, Pulses):
+            return self.clock(name, layer, membrane_bits)
+        neurons, signed = self.neurons[name], isinstance(layer, SignedMaxPool)
+        part = Part(
+            name=name,
+            kind=type(layer).__name__,
+            neurons=neurons,
+            spikes=self.spikes[name] / (images * num_steps),
+            negative=self.negative[name] / (images * num_steps),
+            takes_back=signed,
+        )
+        count = num_steps.bit_length()
         if isinstance(layer, DualThreshold):
             counts = layer.negative_threshold != -math.inf
-            bits = membrane_bits + (num_steps.bit_length() if counts else 0)
-            return Part(
-                name=name,
-                kind=kind,
-                neurons=self.neurons[name],
-                state_bytes=math.ceil(self.neurons[name] * bits / 8),
-                spikes=self.spikes[name] / steps,
-                negative=self.negative[name] / steps,
-                takes_back=counts,
-            )
+            state = neurons * (membrane_bits + count * counts)
+            return replace(part, takes_back=counts, state_bytes=math.ceil(state / 8))
         ways = self.ways[name]
+        if isinstance(layer, _UNITS):
+            lines = 2 if self.lines else 1
+            return replace(
+                part,
+                synapses=int(ways.sum()) * lines,
+                fan_in=self.fan_in[name] * lines,
+                fan_out=int(ways.max()),
+                # What is signed holds the count of each value that it reads.
+                state_bytes=math.ceil(ways.numel() * count / 8) * signed,
+            )
         weights = sum(p.numel() for p in layer.parameters())
         bias = getattr(layer, "bias", None)
         biases = bias.numel() if isinstance(bias, Tensor) else 0
-        return Part(
-            name=name,
-            kind=kind,
+        return replace(
+            part,
             synapses=int(ways.sum()),
             fan_in=_fan_in(layer),
             fan_out=int(ways.max()),
@@ -228,10 +260,34 @@ class _Parts(Observer):
             weight_bytes=math.ceil(((weights - biases) * weight_bits + biases * membrane_bits) / 8),
         )
 
+    def clock(self, name: str, pulses: Pulses, membrane_bits: int) -> Part:
+        """Lines of a clock: start, by channel; release and close, if a neuron settles on them."""
+        neurons, lines = self.ways[name].numel(), 3 if pulses.first else 1
+        weights = pulses.bias.shape[1] + lines - 1
+        return Part(
+            name=name,
+            kind="clock",
+            synapses=neurons * lines,
+            fan_in=lines,
+            fan_out=neurons,
+            weights=weights,
+            weight_bytes=math.ceil(weights * membrane_bits / 8),
+        )
+
+
+_UNITS = (*MAXIMA, SignedMaxPool, Pulses)
+
+
+def _is_unit(layer: nn.Module | None) -> bool:
+    return isinstance(layer, SignedMaxPool)
+
 
 def _fan_in(layer: nn.Module) -> int:
     """Weights that reach one output."""
+    if isinstance(layer, LineSum):
+        return 2 * (len(layer.plus) if layer.plus.ndim == 2 else 1)
     weight = getattr(layer, "weight", None)
-    if isinstance(weight, Tensor) and weight.ndim >= 2:
-        return int(by_output(layer, weight).shape[1])
-    return 1
+    if not isinstance(weight, Tensor) or weight.ndim < 2:
+        return 1
+    several = isinstance(layer, ChannelWeights)
+    return len(weight) if several else int(by_output(layer, weight).shape[1])

@@ -27,7 +27,7 @@ from ..nn import DualThreshold, Scale, SignedMaxPool, StepBias
 from ._weights import bias_of, by_output, fits_inputs, times_inputs, times_outputs
 from ._whole_facts import Facts
 from ._whole_layers import EXACT, ChannelWeights, Shift
-from ._whole_values import Options, Survey, Whole
+from ._whole_values import PARALLEL, Options, Survey, Whole, parallel
 
 
 class Builder:
@@ -159,11 +159,12 @@ class Currents(Builder):
         return self.weighed(self.known(node), unit)
 
     def weighed(self, source: Whole, unit: Tensor) -> tuple[Node, Tensor]:
-        """A whole value as a current: one weight for each channel."""
+        """A whole value as a current: one weight for each channel, or several that add up."""
         exact, name = source.unit / unit, f"{source.node.name}_weight"
-        shift = self.shift(name, exact, source)
+        shift = self.shift(name, exact if source.wide else exact / PARALLEL, source)
         weight = (exact * 2.0**shift).round()
-        new = self.call(name, ChannelWeights(weight), source.node)
+        rows = parallel(weight, self.options.largest_weight)
+        new = self.call(name, ChannelWeights(rows), source.node)
         return self.shifted(new, weight.abs() * source.bound, shift, source)
 
     def weights(self, node: Node, unit: Tensor) -> tuple[Node, Tensor]:

@@ -23,6 +23,7 @@ from ..functional._fused import Scanned
 from ..graph._registry import LayerKind, add
 from ..nn._dual_threshold import DualThreshold
 from ..nn._state import state_for
+from ._lines import weighed
 
 EXACT = 2.0**52
 """Sums stay below this, so that float64 holds them, and halves of them, without rounding."""
@@ -94,11 +95,12 @@ class Shift(nn.Module):
 
 
 class ChannelWeights(nn.Module):
-    """One whole weight, and one bias, for each channel: a synapse per value.
+    """One whole weight, and one bias, for each channel: a synapse per value, or several.
 
     Args:
-        weight: ``[]``, or ``[C]`` over dimension 1.
-        bias: Likewise, or None.
+        weight: ``[]``, or ``[C]`` over dimension 1; or ``[N, C]``: N synapses, whose weights add
+            up to what one would need more bits for.
+        bias: ``[]``, ``[C]`` or None.
 
     Example:
         >>> ChannelWeights(torch.tensor([2.0, 3.0]))(torch.ones(1, 2)).tolist()
@@ -112,13 +114,13 @@ class ChannelWeights(nn.Module):
 
     def forward(self, input_: Tensor) -> Tensor:
         """Weigh ``[B, ...]``."""
-        weighed = input_ * over_channels(self.weight, input_)
-        return weighed if self.bias is None else weighed + over_channels(self.bias, input_)
+        current = weighed(input_, self.weight)
+        return current if self.bias is None else current + over_channels(self.bias, input_)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Adopt the shape of loaded weights: one value, or one per channel."""
+        """Adopt the shape of loaded weights: one value, one per channel, or several of these."""
         stored = state.get(f"{prefix}weight")
-        if stored is not None and stored.ndim <= 1:
+        if stored is not None and stored.ndim <= 2:
             self.weight.data = torch.zeros_like(stored, dtype=torch.float64)
         super()._load_from_state_dict(state, prefix, *args)
 

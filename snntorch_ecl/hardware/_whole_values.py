@@ -11,6 +11,10 @@ from torch.fx import Node
 from .._util.checks import check_num_steps, check_whole_numbers
 from ..errors import ConfigError
 
+PARALLEL = 4
+"""Synapses that a value's way past the layers may take: a shortcut's weight is about θ, a layer's
+are far smaller. With one synapse it would be the shortcut that decides how fine they are."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -80,7 +84,7 @@ class Whole:
     def survey(self) -> Survey:
         """What it is as a current."""
         zero = torch.zeros_like(self.unit)
-        parts = (zero, self.unit) if self.wide else (self.unit, zero)
+        parts = (zero, self.unit) if self.wide else (self.unit / PARALLEL, zero)
         return Survey(*parts, self.unit * self.bound)
 
 
@@ -89,7 +93,7 @@ class Survey:
     """What a current is made of, ``[]`` or by channel, in the unit of the activation.
 
     Attributes:
-        narrow: The largest weight of a spike.
+        narrow: The largest weight of a spike at one synapse.
         wide: The largest weight of 1 in a wide value.
         reach: The largest magnitude of the current.
     """
@@ -113,3 +117,12 @@ def uniform(unit: Tensor) -> Tensor:
     """One value for all channels, if they are equal."""
     same = unit.numel() == 1 or bool((unit == unit.flatten()[0]).all())
     return unit.flatten()[0] if same else unit
+
+
+def parallel(weight: Tensor, largest: int) -> Tensor:
+    """A weight as it is if it fits; else rows ``[N, C]`` that fit and add up to it."""
+    rows = []
+    while bool((weight.abs() > largest).any()):
+        rows.append(weight.clamp(-largest, largest))
+        weight = weight - rows[-1]
+    return torch.stack([*rows, weight]).view(len(rows) + 1, -1) if rows else weight

@@ -11,6 +11,9 @@ from torch import nn
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError, DataError
 from snntorch_ecl.hardware import Limits, Manifest, manifest
+from snntorch_ecl.hardware._pools import windows
+
+from ..helpers.parts import conv, head, wired
 
 
 def network() -> ecl.SpikingNetwork:
@@ -44,6 +47,69 @@ def test_counts_that_can_be_worked_out_by_hand() -> None:
     cost = ecl.energy(whole, [images()], num_steps=4, progress=False)
     total = sum(part.spikes for part in found.values())
     assert total * 4 == pytest.approx(cost.total("spikes"))
+
+
+def test_max_pooling_is_units_and_a_clock_has_lines() -> None:
+    torch.manual_seed(0)
+    ann = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), ecl.ThresholdClip(4, 0.3), nn.MaxPool2d(2),
+                        nn.Flatten(), nn.Linear(36, 5))  # fmt: skip
+    whole = ecl.to_integers(ecl.convert(ann), num_steps=4)
+    chips = (whole, ecl.two_channels(whole))
+    for lines, chip in enumerate(chips, start=1):
+        parts = {part.name: part for part in needs(chip).parts}
+        assert [name for name in parts if "sum" in name] == []
+        pool = parts["2"]
+        assert (pool.neurons, pool.synapses, pool.fan_in) == (36, 144 * lines, 4 * lines)
+        assert (pool.fan_out, pool.takes_back) == (1, True)
+        assert pool.state_bytes == 144 * 3 / 8  # of each neuron that it reads, a count up to 4
+    plain = ecl.settle_then_fire(ecl.convert(ann), [images()], num_steps=4)
+    found = manifest(plain, [images()], num_steps=plain.latency)
+    parts = {part.name: part for part in found.parts}
+    pool, clock = parts["2"], parts["1_pulses"]
+    assert (pool.neurons, pool.synapses, pool.state_bytes, pool.takes_back) == (36, 144, 0, False)
+    assert (clock.synapses, clock.fan_in, clock.fan_out) == (3 * 144, 3, 144)
+    assert clock.weight_bytes == (4 + 2) * 4  # the start by channel, release and close: 32 bits
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(3, 2, 1), nn.MaxPool2d((2, 3), (1, 2), dilation=(2, 1)), nn.MaxPool1d(2, 1),
+        nn.MaxPool2d(3, 2, ceil_mode=True), nn.AdaptiveMaxPool2d((3, 2)), nn.MaxPool3d(2, 1),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_windows_are_those_in_which_a_value_can_be_the_maximum(pool: nn.Module) -> None:
+    sides = {"1d": 1, "2d": 2, "3d": 3}[type(pool).__name__[-2:]]
+    shape = torch.Size((2, *(5, 6, 4)[:sides]))
+    ways, largest = windows(pool, shape, pool(torch.zeros(1, *shape))[0].shape)
+    wins = torch.zeros(shape)
+    for place in range(wins.numel()):
+        one = torch.zeros(wins.numel())
+        one[place] = 1
+        wins.view(-1)[place] = pool(one.view(1, *shape)).sum()
+    assert torch.equal(ways, wins)
+    size = getattr(pool, "kernel_size", None)
+    if isinstance(size, int):
+        assert largest == size**sides
+
+
+def test_a_shortcut_has_synapses_in_parallel_so_that_other_weights_use_their_bits() -> None:
+    torch.manual_seed(0)
+    body = wired(lambda m, x: m.s(m.c(m.r(m.a(x))) * 0.1 + m.r(m.a(x))), a=conv(), c=conv(4),
+                 r=ecl.ThresholdClip(4, 1.0), s=ecl.ThresholdClip(4, 1.0))  # fmt: skip
+    snn, x = ecl.convert(nn.Sequential(body, head())), torch.rand(3, 2, 6, 6)
+    whole = ecl.to_integers(snn, num_steps=4)
+    (name,) = (n for n, m in whole.net.named_modules() if type(m).__name__ == "ChannelWeights")
+    rows = whole.net.get_submodule(name).weight
+    assert rows[:, 0].tolist() == [127, 127, 2]  # θ is 256; with one synapse it could be 64
+    assert whole.neurons["0.s"].threshold.tolist() == [256] * 4
+    found = {part.name: part for part in manifest(whole, [x], num_steps=4).parts}
+    assert (found[name].fan_in, found[name].synapses) == (3, 3 * 144)
+    two = ecl.two_channels(whole)
+    assert torch.equal(two(x, num_steps=4), whole(x, num_steps=4))
+    lines = {part.name: part for part in manifest(two, [x], num_steps=4).parts}
+    assert (lines[name].fan_in, lines[name].synapses) == (6, 2 * 3 * 144)
 
 
 def test_two_lines_have_no_event_below_zero_and_twice_the_weights() -> None:
