@@ -4,7 +4,7 @@ Calibration and compensation see unlabelled training images; accuracy is that of
 ones. Rows are written as they come, and a run that was stopped goes on where it was.
 
     python benchmarks/training_free.py --checkpoint runs/relu/ann.safetensors \
-        --data-root cifar10-jpeg --output-dir runs/training-free \
+        --data-root cifar10-folder --output-dir runs/training-free \
         --peer-python peer/bin/python
 
 ``--peer-python`` is the interpreter of an environment of its own with ``spikingjelly==2.0.0``.
@@ -88,7 +88,13 @@ class Bench:
         checkpoint = load_ann(arguments.checkpoint)
         self.relu = checkpoint.ann
         plain = replace(
-            checkpoint.config.data, root=arguments.data_root, crop_padding=0, flip=False, cutout=0
+            checkpoint.config.data,
+            name="folder",
+            root=arguments.data_root,
+            crop_padding=0,
+            flip=False,
+            cutout=0,
+            auto_augment="none",
         )
         split, _ = load_data(plain)
         self.calibration = _spread(split.train, arguments.calibration)[0]
@@ -132,7 +138,7 @@ class Bench:
 
     def accuracy(self, snn: ecl.SpikingNetwork, num_steps: int) -> tuple[float, ...]:
         data = zip(self.images.split(BATCH), self.labels.split(BATCH), strict=True)
-        return ecl.evaluate(snn.compile(), data, num_steps=num_steps, progress=False).accuracy
+        return ecl.evaluate(snn, data, num_steps=num_steps, progress=False).accuracy
 
     def share_right(self, ann: nn.Module) -> float:
         """Accuracy of an ANN."""

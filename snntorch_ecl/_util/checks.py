@@ -153,3 +153,9 @@ def check_whole_numbers(name: str, values: Sequence[Any], *, lowest: int) -> Non
             raise ConfigError(f"{name} must be an integer >= {lowest}; got {value!r}")
     if not values:
         raise ConfigError(f"{name} is empty: give at least one integer >= {lowest}")
+
+
+def check_share(share: float) -> None:
+    """Raise :class:`ConfigError` unless a teacher's share lies within [0, 1]."""
+    if not (isinstance(share, (int, float)) and 0 <= share <= 1):
+        raise ConfigError(f"the share of a teacher must lie in [0, 1]; got {share!r}")

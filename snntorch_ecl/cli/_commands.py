@@ -66,6 +66,14 @@ def train(
         Path | None,
         typer.Option(metavar="FILE", help="Start from this ann.safetensors, or shipped NAME."),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Learn from the answers of this one too, as --weights."),
+    ] = None,
+    distillation: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Share of its answers in the loss. [default: 0.7]"),
+    ] = None,
     *,
     trained: Trained,
 ) -> None:
@@ -79,6 +87,8 @@ def train(
         per_channel=per_channel or None,
         relu=relu or None,
         weights=weights,
+        teacher=teacher,
+        distillation=distillation,
         train={**trained.recipe(), **given(seed=seed)},
     )
     settings = settings_from(ExperimentConfig, experiment.config, experiment.settings(flags))

@@ -5,29 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import snntorch.surrogate
 from torch import Tensor, nn
 
-from .._util.checks import check_whole_numbers
+from .._util.checks import check_share, check_whole_numbers
 from .._util.devices import default_device
 from .._util.processes import is_main, joined, place_here
 from ..conversion import convert
-from ..errors import CheckpointError, ConfigError
+from ..errors import ConfigError
 from ..functional._neuron import SurrogateGradient
 from ..measurement import Evaluation, evaluate
 from ..models import Checkpoint, pretrained_names, pretrained_snn_names
-from ..models._checkpoint import load_ann_or_shipped
 from ..network import SpikingNetwork
 from ..settings import TrainConfig
 from ..surrogate import rectangular, triangular
 from ..training import Committee, Teacher, fit, measure_norms
-from ..training._distillation import check_share
 from ._files import check_processes, write_result
 from ._finetuned import start_from_run
 from ._folder import run_folder
 from ._measure import MeasureConfig, Opened, open_checkpoint
+from ._teachers import teachers_from
 
 Surrogate = Literal["triangular", "rectangular", "atan"]
 """Shape of the gradient at a threshold: most near it, the clip's own, or snnTorch's default."""
@@ -124,27 +123,14 @@ def _teacher(config: TuneConfig, own: Checkpoint) -> Teacher | None:
     """What the network learns beside the labels: its ANN's answers, and others'."""
     if not config.distillation:
         return None
-    others = [load_ann_or_shipped(path) for path in config.teachers]
-    for path, other in zip(config.teachers, others, strict=True):
-        for name, ours in _seen(own).items():
-            if (theirs := _seen(other)[name]) != ours:
-                raise CheckpointError(
-                    f"the teacher {path} was trained with {name} {theirs}, "
-                    f"{config.measure.network} with {ours}; both must take the same"
-                )
-    model = Committee([own.ann, *(other.ann for other in others)]) if others else own.ann
+    others = teachers_from(
+        config.teachers,
+        learner=config.measure.network,
+        classes=own.classes,
+        data=own.config.data,
+    )
+    model = Committee([own.ann, *others]) if others else own.ann
     return Teacher(model, share=config.distillation)
-
-
-def _seen(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a network answers to: its classes, and images as its training gave them."""
-    data = checkpoint.config.data
-    return {
-        "classes": checkpoint.classes,
-        "data.image_size": data.image_size,
-        "data.mean": data.mean,
-        "data.std": data.std,
-    }
 
 
 def run_tuning(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from .._util.processes import is_main, joined, main_first
@@ -10,11 +11,12 @@ from .._util.rng import own_random_numbers
 from ..models import save_ann
 from ..models._checkpoint import initial_ann
 from ..settings import ExperimentConfig
-from ..training import fit
+from ..training import Teacher, fit
 from ._curves import read_curves
 from ._data import load_data
 from ._files import check_processes, versions_and_machine, write_result
 from ._folder import run_folder
+from ._teachers import teachers_from
 
 
 def run_training(
@@ -59,12 +61,14 @@ def run_training(
         with main_first(place):  # it may download
             split, classes = load_data(config.data)
         ann = initial_ann(config, classes=len(classes))
+        teacher = _teacher(config, classes)
         started = time.perf_counter()
         fit(
             ann,
             split.train,
             config.train,
             validation=split.test,
+            teacher=teacher,
             output_dir=output_dir,
             resume=resume,
             classes=len(classes),
@@ -80,3 +84,13 @@ def run_training(
             save_ann(path, ann, config, classes=classes, figures=figures)
             write_result(output_dir, "training", config, read_curves(output_dir), **figures)
     return path
+
+
+def _teacher(config: ExperimentConfig, classes: Sequence[str]) -> Teacher | None:
+    """What the network learns beside the labels."""
+    if config.teacher is None:
+        return None
+    (model,) = teachers_from(
+        [config.teacher], learner="this network", classes=classes, data=config.data
+    )
+    return Teacher(model, share=config.distillation)

@@ -184,8 +184,9 @@ def _check_size(config: ExperimentConfig, classes: int, tensors: Mapping[str, Te
 def start_from(ann: nn.Module, path: str | Path) -> None:
     """Take over the weights of a trained network; thresholds that it has not stay unset.
 
-    If it is another network, or has other levels, :class:`CheckpointError`, and ``ann`` is as it
-    was.
+    A learned threshold is the largest value of its layer, whatever the number of levels below it,
+    so levels may differ. If it is another network, or its thresholds have other shapes,
+    :class:`CheckpointError`, and ``ann`` is as it was.
     """
     source = load_ann_or_shipped(path)
     state = source.ann.state_dict()
@@ -201,14 +202,14 @@ def start_from(ann: nn.Module, path: str | Path) -> None:
 
 
 def _check_activations(ann: nn.Module, trained: nn.Module, path: str | Path) -> None:
-    """Refuse thresholds that were learned for other activations."""
+    """Refuse thresholds that do not fit: a layer's for channels, and the other way round."""
     theirs = clips_of(trained)
     for name, clip in clips_of(ann).items():
-        other = theirs[name]
-        if (clip.levels, clip.per_channel) != (other.levels, other.per_channel):
+        other = theirs.get(name, clip)  # one that the file has not stays unset
+        if (clip.signed, clip.per_channel) != (other.signed, other.per_channel):
             raise CheckpointError(
-                f"{path} was trained with levels={other.levels}, per_channel={other.per_channel} "
-                f"at {name}; here it has levels={clip.levels}, per_channel={clip.per_channel}. Use "
+                f"{path} was trained with per_channel={other.per_channel}, signed={other.signed} "
+                f"at {name}; here it has per_channel={clip.per_channel}, signed={clip.signed}. Use "
                 "the same, or start from a ReLU network"
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._util.checks import check_seed
+from .._util.checks import check_seed, check_share
 from .._util.levels import Levels, check_levels_by_name
 from ._data import DataConfig
 from ._reader import plain
@@ -24,8 +24,11 @@ class ExperimentConfig:
         signed: Also give clips, signed where needed, to all that linear maps and matrix products
             read, as transformers need.
         relu: Train the plain ReLU network instead of a prepared one.
-        weights: A ReLU network's checkpoint (``ann.safetensors``) to start from, or the name of a
-            network that ships, or None.
+        weights: A checkpoint (``ann.safetensors``) to start from, or the name of a network that
+            ships, or None: a ReLU network, or a clipped one, also one of other levels.
+        teacher: A trained network, as for ``weights``, whose answers are learned besides the
+            labels; None learns from the labels alone.
+        distillation: Weight of the teacher's answers in the loss, within [0, 1].
         data: The images.
         train: The recipe.
         seed: Seed of the weights; the order of the data has ``train.seed``.
@@ -44,6 +47,8 @@ class ExperimentConfig:
     signed: bool = False
     relu: bool = False
     weights: str | None = None
+    teacher: str | None = None
+    distillation: float = 0.7
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
@@ -51,6 +56,7 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         check_levels_by_name(self.levels)
         check_seed("seed", self.seed)
+        check_share(self.distillation)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, from which :func:`snntorch_ecl.settings.from_dict` makes an equal config."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .._util.checks import check_share
 from ..errors import ConfigError
 
 
@@ -111,9 +112,3 @@ class Teacher(nn.Module):
             A scalar.
         """
         return (1 - self.share) * loss + self.share * self.distance(images, logits)
-
-
-def check_share(share: float) -> None:
-    """Raise :class:`ConfigError` unless a teacher's share lies within [0, 1]."""
-    if not (isinstance(share, (int, float)) and 0 <= share <= 1):
-        raise ConfigError(f"the share of a teacher must lie in [0, 1]; got {share!r}")

@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 from snntorch_ecl import ThresholdClip, models
 from snntorch_ecl._util.processes import Place
-from snntorch_ecl.errors import ConfigError, DataError, InputError
+from snntorch_ecl.errors import CheckpointError, ConfigError, DataError, InputError
 from snntorch_ecl.experiments import load_data, run_training
 from snntorch_ecl.experiments._curves import read_curves
 from snntorch_ecl.models import load_ann
@@ -119,6 +119,32 @@ def test_training_can_start_from_a_relu_network(
         if isinstance(m, ThresholdClip)
     ]
     assert all(m.is_set and m.threshold.ndim == per_channel for m in clips)
+
+
+def test_a_teacher_has_the_share_that_is_given(root: Path, whole: Path, tmp_path: Path) -> None:
+    teacher = str(whole / "ann.safetensors")
+    for name, share in (("none", 0.0), ("all", 1.0)):
+        learns = experiment(root, teacher=teacher, distillation=share)
+        run_training(learns, tmp_path / name, progress=False)
+    alone = weights(whole)
+    same, other = weights(tmp_path / "none"), weights(tmp_path / "all")
+    assert all(torch.equal(value, same[name]) for name, value in alone.items())
+    assert not any(
+        torch.equal(value, other[name]) for name, value in alone.items() if "weight" in name
+    )
+    assert load_ann(tmp_path / "all" / "ann.safetensors").config.teacher == teacher
+
+
+def test_a_teacher_for_other_images_is_refused(root: Path, tmp_path: Path) -> None:
+    learns = experiment(root, teacher="digitnet-digits-l4")
+    with pytest.raises(CheckpointError, match=r"the teacher digitnet-digits-l4 .* classes"):
+        run_training(learns, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "ann.safetensors").exists()
+
+
+def test_a_share_outside_its_range_is_refused(root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"share of a teacher must lie in \[0, 1\]; got 1.5"):
+        experiment(root, distillation=1.5)
 
 
 # ------------------------------------------------------------------------------------ processes

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from snntorch_ecl import ThresholdClip
 from snntorch_ecl.errors import CheckpointError
 from snntorch_ecl.models import load_ann, load_pretrained, save_ann
 from snntorch_ecl.models._checkpoint import build_ann, initial_ann, start_from
+from snntorch_ecl.nn._threshold_clip import clips_of
 from snntorch_ecl.settings import ExperimentConfig
 
 CONFIG = ExperimentConfig()  # a DigitNet with L = 4
@@ -123,12 +125,10 @@ def test_a_prepared_network_gives_its_thresholds_too(tmp_path: Path, per_channel
     [
         ({"model": "resnet20"}, 3, r"another network \(digit_net, 3 classes\): .*in the file"),
         ({}, 5, r"another network .*fc\.bias \(\[3\] in the file, \[5\] here\)"),
-        ({"levels": 8}, 3, r"trained with levels=4, .* has levels=8"),
-        ({"levels": {"stage2.*": 8}}, 3, r"levels=4, .* at stage2\.\d+; here it has levels=8"),
         (
             {"per_channel": True},
             3,
-            r"per_channel=False at stage1\.\d+; .*per_channel=True",
+            r"per_channel=False, .* at stage1\.\d+; .*per_channel=True",
         ),
     ],
 )
@@ -142,6 +142,22 @@ def test_another_network_is_refused_and_nothing_changes(
         start_from(ann, path)
     for name, value in ann.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("levels", [2, {"stage2.*": 8, "*": 2}])
+def test_a_network_of_other_levels_gives_its_thresholds_too(tmp_path: Path, levels: Any) -> None:
+    """λ is the top of a clip, however many levels lie below it."""
+    path = stored(tmp_path / "a.safetensors")
+    ann = build_ann(replace(CONFIG, levels=levels), classes=3)
+    start_from(ann, path)
+    theirs = clips_of(load_ann(path).ann)
+    ann.eval()
+    for name, clip in clips_of(ann).items():
+        top = theirs[name].threshold
+        assert torch.equal(clip.threshold, top)
+        assert clip.levels == (8 if isinstance(levels, dict) and "stage2" in name else 2)
+        steps = clip(torch.linspace(-1, 2, 301) * top).unique()
+        torch.testing.assert_close(steps, torch.arange(clip.levels + 1) * top / clip.levels)
 
 
 def test_weights_may_be_those_of_a_network_that_ships() -> None:
