@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from ..nn._difference import Difference
+from ._arguments import argument
 from ._names import function_name, owner, unique_name
 from ._operations import operation_of
 from ._timed import behind_neurons, is_carried_call, streams_of
 from ._trace import finish
 from ._values import activations
 
+_QUOTIENTS = ("div", "truediv", "true_divide")
 _MAXIMA = ("amax", "amin", "maximum", "minimum")  # f(a · x) = a · f(x) for a > 0
+
+
+def quotient(value: Any, other: Tensor) -> Tensor:
+    """A quotient that is 0 where the divisor is 0, as it may be before any neuron has spiked."""
+    zero = other == 0
+    result: Tensor = value / other.masked_fill(zero, 1)
+    return result.masked_fill(zero, 0)
 
 
 class Call:
@@ -28,10 +38,13 @@ class Call:
         self.name = function_name(node)
         self.floats = operation_of(node).floats
         self.equation = next((a for a in node.args[:1] if isinstance(a, str)), None)
-        self._target = node.target
+        self._target = quotient if self.name in _QUOTIENTS else node.target
         places = {source: _Place(index) for index, source in enumerate(inputs)}
-        self._args = _filled(node.args, places)
-        self._kwargs = _filled(node.kwargs, places)
+        args, kwargs = node.args, node.kwargs
+        if self._target is quotient:  # where the divisor is a number, it is not carried
+            args, kwargs = (argument(node, 0, "input"), argument(node, 1, "other")), {}
+        self._args = _filled(args, places)
+        self._kwargs = _filled(kwargs, places)
 
     def __call__(self, *values: Any) -> Any:
         """Call it with these values in their places."""

@@ -10,6 +10,8 @@ from ..errors import UnsupportedError
 from ._aliases import aliases
 from ._names import function_name, owner
 from ._operations import OUT_OF_PLACE
+from ._parts import whole_of, with_part, write_to_function
+from ._shapes import sizes_of
 from ._trace import finish
 from ._values import is_size
 
@@ -41,22 +43,29 @@ def functionalise(gm: GraphModule) -> GraphModule:
 
 
 def _reroute(gm: GraphModule, write: Node, overwritten: Node) -> list[str]:
-    """Make later readers of the overwritten tensor read the new one; list those that cannot."""
+    """Make later readers of the overwritten tensor read the new one; list those that cannot.
+
+    If it is a part of another, that one is overwritten too.
+    """
     position = {node: index for index, node in enumerate(gm.graph.nodes)}
-    same, views = aliases(gm, overwritten)
-    refused = []
-    for alias in [*same, *views]:
+    for alias in aliases(gm, overwritten)[0]:
         for reader in list(alias.users):
-            if position[reader] <= position[write] or reader in same or reader in views:
-                continue
-            if alias in same:
+            if position[reader] > position[write]:
                 reader.replace_input_with(alias, write)
-            else:
-                refused.append(
-                    f"{write.name} in {owner(write) or 'forward'}: it overwrites a tensor that "
-                    f"{reader.name} reads later through a view"
-                )
-    return refused
+    if (whole := whole_of(overwritten)) is not None:
+        with gm.graph.inserting_after(write):
+            args = (whole, overwritten.args[1], write)
+            written = gm.graph.call_function(with_part, args)
+        written.meta = {**write.meta, "sizes": sizes_of(whole)}
+        return _reroute(gm, written, whole)
+    same, views = aliases(gm, overwritten)
+    return [
+        f"{write.name} in {owner(write) or 'forward'}: it overwrites a tensor that "
+        f"{reader.name} reads later through a view"
+        for view in views
+        for reader in view.users
+        if position[reader] > position[write] and reader not in same and reader not in views
+    ]
 
 
 def _overwrites(node: Node) -> bool:
@@ -71,6 +80,8 @@ def _overwrites(node: Node) -> bool:
 
 def _rewrite(node: Node) -> bool:
     """Make a function or method call out-of-place; return whether it was in-place."""
+    if write_to_function(node):
+        return True
     if node.op in ("call_function", "call_method") and node.target in OUT_OF_PLACE:
         node.target = OUT_OF_PLACE[node.target]
     elif node.op == "call_function" and node.kwargs.get("inplace") is True:

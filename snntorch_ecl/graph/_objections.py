@@ -17,7 +17,7 @@ from ._names import attribute, function_name, module_of
 from ._ndims import keeps_dims, ndims
 from ._operations import operation_of
 from ._registry import Handlers
-from ._rules import Dims, NotAffine, is_part, padded_dims
+from ._rules import Dims, NotAffine, NotCarried, is_part, padded_dims
 from ._shapes import batch_dims, sizes_of
 from ._timed import behind_neurons, is_carried_call, streams_of
 from ._values import activations, is_size
@@ -220,7 +220,7 @@ def objection(node: Node, facts: GraphFacts) -> str | None:
         if any(_is_integer(value) for value in operands(node)):
             return ROUNDS
         why = rule(node, facts.live)
-        if why is not None and not (isinstance(why, NotAffine) and _harmless(node, facts)):
+        if why is not None and not (isinstance(why, NotAffine) and _harmless(node, why, facts)):
             return why
     if (why := _unfollowed(node, facts)) is not None:
         return why
@@ -231,9 +231,10 @@ def objection(node: Node, facts: GraphFacts) -> str | None:
     return reasons[0] if reasons else None
 
 
-def _harmless(node: Node, facts: GraphFacts) -> bool:
+def _harmless(node: Node, why: str, facts: GraphFacts) -> bool:
     """Whether a call that is not affine may stand: before all neurons, or carried."""
-    return node not in facts.timed or operation_of(node).carried
+    carried = operation_of(node).carried and not isinstance(why, NotCarried)
+    return node not in facts.timed or carried
 
 
 def _unfollowed(node: Node, facts: GraphFacts) -> str | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
@@ -11,10 +14,14 @@ from torch.fx import Graph, Node, Proxy
 from torch.nn.parameter import is_lazy
 
 from ..errors import TraceError
+from ._arguments import flat
 from ._shapes import counts_batch
 
 # Their functions are in the table of operations, or are the package's own.
 _KNOWN = {"torch", "snntorch_ecl", "snntorch", "operator", "_operator", "builtins"}
+# torch's own parsers of these arguments take no recorded value: they refuse it, or crash.
+_SIZED = ("zeros", "ones", "empty", "rand", "randn")
+_SCALARS = ("where", "pow", "full")
 _FILLED = ("new_zeros", "new_ones", "new_full", "new_empty")
 
 
@@ -53,3 +60,34 @@ def filled(node: Node, value: Any, device: torch.device) -> Tensor | None:
     like = torch.empty(0, dtype=value.dtype, device=device)
     made: Tensor = getattr(like, str(node.target))(*node.args[1:], **node.kwargs)
     return made
+
+
+@contextmanager
+def taking_recorded_values() -> Iterator[None]:
+    """Let some functions of torch take recorded values, which their own parsers do not."""
+    names = (*_SIZED, *_SCALARS)
+    plain = {name: getattr(torch, name) for name in names}
+    plain = {name: getattr(known, "__wrapped__", known) for name, known in plain.items()}
+    try:
+        for name, function in plain.items():
+            setattr(torch, name, _recording(function, sized=name in _SIZED))
+        yield
+    finally:
+        for name, function in plain.items():
+            setattr(torch, name, function)
+
+
+def _recording(function: Callable[..., Any], *, sized: bool) -> Callable[..., Any]:
+    """A function that is recorded if a recorded value is among its arguments."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        values = [*flat([*args, *kwargs.values()])]
+        recorded = next((value for value in values if isinstance(value, Proxy)), None)
+        if recorded is None:
+            return function(*args, **kwargs)
+        if sized and not isinstance(args[0], (tuple, list)):
+            args = (args,)
+        return recorded.tracer.create_proxy("call_function", function, args, kwargs)
+
+    return call

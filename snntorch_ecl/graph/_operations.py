@@ -17,6 +17,7 @@ import torch
 from torch.fx import Node
 
 from ._names import function_name
+from ._parts import parts_in_place
 from ._rules import (
     Reach,
     Rule,
@@ -24,7 +25,9 @@ from ._rules import (
     along_each,
     always,
     both,
+    chosen_by_constants,
     dividend_only,
+    fixed_count,
     indexed,
     keeps_batch_size,
     last,
@@ -110,6 +113,10 @@ def _carried(
     )  # fmt: skip
 
 
+def _quotient(in_place: Mapping[Any, Any] | None = None) -> Operation:
+    return Operation(rule=dividend_only, broadcasts=0, carried=True, in_place=in_place or {})
+
+
 _TIMES = Operation(
     rule=one_activation,
     broadcasts=0,
@@ -117,6 +124,11 @@ _TIMES = Operation(
     in_place={"mul_": "mul", operator.imul: operator.mul},
 )
 _COPY = Operation(rule=always, free=True)
+_CHOICE = Operation(
+    rule=chosen_by_constants, broadcasts=0, in_place={"masked_fill_": "masked_fill"}
+)
+_CONSTANT = Operation(rule=shapes_known, reshapes=True, free=True, layout="order")
+_SHAPES_AS = Operation(rule=shapes_known, free=True, view=True, layout="rows")
 _MAYBE_COPY = Operation(rule=always, free=True, view=True)
 _PRODUCT = Operation(rule=one_activation, reach=multiplied, broadcasts=2, carried=True)
 _POOLS = Operation(rule=always)
@@ -133,9 +145,9 @@ TABLE: dict[str, Operation] = {
     "sub": _arithmetic(always, {"sub_": "sub", operator.isub: operator.sub}),
     "rsub": _arithmetic(always),
     **dict.fromkeys(("mul", "multiply"), _TIMES),
-    "div": _arithmetic(dividend_only, {"div_": "div"}),
-    "truediv": _arithmetic(dividend_only, {operator.itruediv: operator.truediv}),
-    "true_divide": _arithmetic(dividend_only),
+    "div": _quotient({"div_": "div"}),
+    "truediv": _quotient({operator.itruediv: operator.truediv}),
+    "true_divide": _quotient(),
     "neg": _arithmetic(always, {"neg_": "neg"}),
     "pos": Operation(rule=always),
     **dict.fromkeys(("matmul", "bmm"), _PRODUCT),
@@ -173,6 +185,10 @@ TABLE: dict[str, Operation] = {
     "expand": Operation(rule=stays_first, reshapes=True, free=True, view=True, layout="order"),
     "expand_as": Operation(rule=shapes_known, free=True, view=True, layout="order"),
     "repeat": Operation(rule=shapes_known, reach=repeated, free=True),
+    "repeat_interleave": Operation(
+        rule=both(shapes_known, fixed_count), reshapes=True, free=True, layout="order"
+    ),
+    **dict.fromkeys(("reshape_as", "view_as"), _SHAPES_AS),
     "flatten": _moves(along(1, "start_dim", default=0), layout="rows"),
     "unflatten": _moves(along(1, "dim"), layout="rows"),
     "squeeze": _moves(along_each),
@@ -186,6 +202,11 @@ TABLE: dict[str, Operation] = {
     **dict.fromkeys(("to", "type_as"), _MAYBE_COPY),
     "float": _MAYBE_COPY,
     "clone": _COPY,
+    # ------------------------------------------------- constants, choices, overwritten parts
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like"), _COPY),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_full"), _CONSTANT),
+    **dict.fromkeys(("where", "masked_fill"), _CHOICE),
+    "with_part": Operation(rule=parts_in_place, free=True, layout="order"),
     # ------------------------------------------------- not affine, but carried exactly
     "tanh": _carried(1, in_place={"tanh_": "tanh", torch.tanh_: torch.tanh}),
     **dict.fromkeys(("abs", "exp", "square"), _carried(1, from_zero=True)),
@@ -215,7 +236,7 @@ TABLE: dict[str, Operation] = {
     "clamp": Operation(in_place={"clamp_": "clamp"}),
     "clamp_min": Operation(in_place={"clamp_min_": "clamp_min"}),
     "getattr": Operation(free=True),
-    **dict.fromkeys(("t", "detach", "view_as"), _VIEW),
+    **dict.fromkeys(("t", "detach"), _VIEW),
     "diagonal": _VIEW,
 }
 
@@ -229,7 +250,7 @@ def operation_of(node: Node) -> Operation:
     if not isinstance(node.target, str):
         # A user's function may have the name of one of torch's.
         package = (getattr(node.target, "__module__", None) or "").split(".")[0]
-        if package not in {"torch", "_operator", "builtins"}:
+        if package not in {"torch", "_operator", "builtins", "snntorch_ecl"}:
             return Operation()
     return TABLE.get(function_name(node), Operation())
 

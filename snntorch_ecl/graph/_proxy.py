@@ -79,6 +79,9 @@ class Recorded(Proxy):
     def __imod__(self, other: Any) -> Any:
         return self._in_place(operator.imod, other)
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
     def _in_place(self, operation: Any, other: Any) -> Any:
         return self.tracer.create_proxy("call_function", operation, (self, other), {})
 

@@ -142,8 +142,16 @@ def registered_types() -> Iterator[type[nn.Module]]:
     return (kind for kind, known in _TABLE.items() if known.handler is not None)
 
 
+def is_looked_into(kind: type[nn.Module]) -> bool:
+    """Whether tracing looks into a type: it descends from a layer of torch's that is not kept."""
+    nearest = next((base for base in kind.__mro__ if base in _TABLE), None)
+    if nearest is None or nearest is kind or not nearest.__module__.startswith("torch.nn."):
+        return False
+    return _TABLE[nearest].handler is not keep
+
+
 def leaf_types() -> tuple[type[nn.Module], ...]:
-    """Types that are not looked into, nor their subclasses."""
+    """Types that are not looked into, nor their subclasses; see :func:`is_looked_into`."""
     return tuple(kind for kind in registered_types() if not _TABLE[kind].carried)
 
 

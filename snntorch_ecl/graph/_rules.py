@@ -29,6 +29,12 @@ class NotAffine(str):
     __slots__ = ()
 
 
+class NotCarried(NotAffine):
+    """The same, of what a ``Difference`` cannot carry either."""
+
+    __slots__ = ()
+
+
 # -------------------------------------------------------------------------- affine or not
 
 
@@ -57,12 +63,28 @@ def weighted(node: Node, live: set[Node]) -> str | None:
 
 def dividend_only(node: Node, live: set[Node]) -> str | None:
     """A quotient: affine if only the dividend is an activation."""
+    if node.kwargs.get("rounding_mode") is not None:
+        return NotCarried("a rounded division is not affine")
     divisor = argument(node, 1, "other", "x2")
     if isinstance(divisor, Node) and divisor in live:
         return NotAffine("dividing by activations is not affine")
-    if node.kwargs.get("rounding_mode") is not None:
-        return NotAffine("a rounded division is not affine")
     return None
+
+
+def chosen_by_constants(node: Node, live: set[Node]) -> str | None:
+    """A choice between two values: affine if the same is chosen for every input."""
+    method = node.op == "call_method" or function_name(node) == "masked_fill"
+    condition = argument(node, 1 if method else 0, "condition", "mask")
+    return "activations decide what it chooses" if condition in live else None
+
+
+def fixed_count(node: Node, live: set[Node]) -> str | None:
+    """Repeated rows: as many of each, along a dimension that is given."""
+    count = argument(node, 1, "repeats")
+    if argument(node, 2, "dim") is None:
+        return MIXES
+    fixed = isinstance(count, int) or (isinstance(count, Node) and any(sizes_read(count)))
+    return None if fixed else "the number of repeats must be one number"
 
 
 def running_statistics(node: Node, live: set[Node]) -> str | None:

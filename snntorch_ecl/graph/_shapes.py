@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -88,7 +89,8 @@ class Shapes:
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         if node.op == "call_function":
             assert callable(node.target)
-            return node.target(*args, **kwargs)
+            found = node.target(*args, **kwargs)
+            return args[0] if node.target is operator.setitem else found
         module = self._root.get_submodule(str(node.target))
         if isinstance(module, _SAME_SHAPE):
             return args[0]

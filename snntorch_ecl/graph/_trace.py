@@ -16,18 +16,16 @@ from .._util.checks import check_module
 from .._util.devices import device_of
 from .._util.torch_internals import as_if_jit_traced, call_with_hooks, copy_hooks, has_hooks
 from ..errors import EclError, TraceError
+from ._advice import COUNTS_IMAGES, UnknownNumberError, advice, uncopied
 from ._example import Example
 from ._lines import line_of_error, line_of_frame
 from ._norms import expand_norms
-from ._opaque import filled, is_wrapped, refuse_lazy, unmarked
+from ._opaque import filled, is_wrapped, refuse_lazy, taking_recorded_values, unmarked
 from ._plain import plain_layers
 from ._proxy import Recorded, Sizes, is_shape
-from ._shapes import UNKNOWN, ShapeError, Shapes, counts_batch
+from ._registry import is_looked_into
+from ._shapes import UNKNOWN, Shapes, counts_batch
 from ._wrappers import inside, refuse_hidden, wrappers_in
-
-
-class UnknownNumberError(Exception):
-    """The network's code asks for a number that tracing does not know."""
 
 
 class _LeafTracer(Tracer):
@@ -49,6 +47,8 @@ class _LeafTracer(Tracer):
         return self.shapes is not None and not self.shapes.running
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if type(m) not in self.leaves and is_looked_into(type(m)):
+            return False
         return isinstance(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: Node) -> Proxy:
@@ -126,7 +126,7 @@ class _LeafTracer(Tracer):
     def number(self, obj: Any) -> Any:
         """The number that code asks for; it may not depend on data or on the batch's size."""
         raise UnknownNumberError(
-            "it turns the batch's size into a number"
+            COUNTS_IMAGES
             if isinstance(obj.known, (int, float))
             else "it turns a tensor's value into a number"
         )
@@ -191,7 +191,7 @@ def trace(
     except EclError:
         raise
     except Exception as error:
-        raise TraceError(f"{type(model).__name__} cannot be copied: {_remedy(error)}") from error
+        raise TraceError(f"{type(model).__name__} cannot be copied: {uncopied(error)}") from error
     if training is not None:
         root.train(training)
     root = plain_layers(root, leaves)
@@ -208,14 +208,14 @@ def trace(
 def _record(root: nn.Module, tracer: _LeafTracer, name: str) -> GraphModule:
     """Run the tracer; with an example, store the shapes of all values."""
     try:
-        with as_if_jit_traced(tracer.knows_shapes):
+        with as_if_jit_traced(tracer.knows_shapes), taking_recorded_values():
             graph = unmarked(tracer.trace(root))
     except Exception as error:
         where = tracer.path[-1] if tracer.path else f"the top level ({name})"
         line = line_of_error(error)
         place = f"{where}, at {line}" if line else where
         raise TraceError(
-            f"tracing stopped in {place}: {error}\n{_advice(error, tracer.example is not None)}"
+            f"tracing stopped in {place}: {error}\n{advice(error, tracer.example is not None)}"
             + (
                 " Hooks of the whole network are traced too: remove those that only observe."
                 if has_hooks(root)
@@ -227,26 +227,6 @@ def _record(root: nn.Module, tracer: _LeafTracer, name: str) -> GraphModule:
         tracer.shapes.write(graph)
         tracer.example.write(gm, fixed=tracer.shapes.fixed)
     return gm
-
-
-def _advice(error: Exception, has_example: bool) -> str:
-    """What to do about code that cannot be recorded."""
-    if isinstance(error, ShapeError):
-        return (
-            "The call does not work on the shapes of example=, with a batch of any size B. Give "
-            "an example as the network takes it; code that fixes the batch's size cannot convert."
-        )
-    remedy = (
-        "Its code branches or loops on the data, which a fixed graph cannot hold. Write it "
-        "without that, or pass the type in `leaf_modules=` and tell how it converts with "
-        "`ecl.register(Type)(handler)`."
-    )
-    if not has_example:
-        remedy += (
-            " Code that only asks for shapes can be traced with an example: "
-            "`ecl.prepare(model, example=images)`."
-        )
-    return remedy
 
 
 def copied(model: nn.Module, known: tuple[type[nn.Module], ...] = ()) -> nn.Module:
@@ -284,15 +264,3 @@ def finish(gm: GraphModule) -> GraphModule:
     gm.graph.lint()
     gm.recompile()
     return gm
-
-
-def _remedy(error: Exception) -> str:
-    """What to do about a network that cannot be copied, by torch's error."""
-    text = str(error)
-    if "graph leaves" in text:
-        return (
-            "it holds a tensor computed from its parameters, as old-style weight norm and pruning "
-            "leave it. Make it permanent (torch.nn.utils.remove_weight_norm, prune.remove), or use "
-            f"torch.nn.utils.parametrizations. ({text})"
-        )
-    return text

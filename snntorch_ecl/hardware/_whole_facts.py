@@ -85,7 +85,7 @@ class Facts:
             return "averages"
         # Padding with anything but zeros adds a constant.
         constant = node.kwargs.get("value") or (name == "pad" and (*node.args, 0, 0, 0)[3])
-        free = operation_of(node).free and name not in ("stack", "getattr")
+        free = operation_of(node).free and name not in ("stack", "getattr", "with_part")
         return "keeps" if free and not constant else None
 
     def passes(self, node: Node) -> bool:

@@ -98,6 +98,8 @@ FUNCTIONS: dict[str, nn.Module] = {
     "max(dim).values": around(lambda y: y.max(dim=1, keepdim=True).values),
     "addcmul": around(lambda y: torch.addcmul(y, y, y.flip(1))),
     "a norm by hand": around(lambda y: y * (y.var(1, keepdim=True) + 1e-2).rsqrt()),
+    "a quotient": around(lambda y: y / (1 + y.abs())),
+    "torch.div": around(lambda y: torch.div(input=1, other=2 + y.square())),
     "torch.maximum": around(lambda y: torch.maximum(y, y.flip(1))),
     "pooled to one": around(lambda y: F.max_pool1d(y.flatten(2), 36).squeeze(2)),
     "a gate": around(gate, squeeze=nn.Conv2d(4, 2, 1), gate=nn.Conv2d(2, 4, 1)),
@@ -141,6 +143,24 @@ def test_an_einsum_of_two_streams_needs_an_example() -> None:
         ecl.convert(model)
     with torch.no_grad():
         assert close(ecl.convert(model, example=X)(X, num_steps=LEVELS), model(X), 1e-5)
+
+
+def test_a_quotient_is_0_until_its_divisor_is_not() -> None:
+    """At 0.3 θ, a neuron first spikes at the second step; 0 / 0 is not a number."""
+    model = wired(lambda m, x: (y := m.clip(x)) / y.sum(1, keepdim=True) + m.clip(x),
+                  clip=ecl.ThresholdClip(LEVELS, 1.0)).eval()  # fmt: skip
+    x = torch.tensor([[0.3, 0.3, 0.45]])  # v = 0.5 + 0.3 t and 0.5 + 0.45 t, less the spikes
+    found = ecl.convert(model).logits_over_time(x, num_steps=LEVELS)
+    counts = torch.tensor([[1.0, 1.0, 2.0]])
+    expected = counts / counts.sum() + counts / LEVELS
+    assert found.isfinite().all()
+    assert close(found[-1], expected, 1e-6)
+    assert found[0].tolist() == [[0.0, 0.0, 0.0]]
+    learning = ecl.convert(model)
+    weights = x.clone().requires_grad_()
+    learning(weights, num_steps=LEVELS).square().sum().backward()
+    assert weights.grad is not None
+    assert weights.grad.isfinite().all()
 
 
 # ------------------------------------------------------------------------ before and after
@@ -225,12 +245,11 @@ def test_it_lives_through_files_units_and_early_exit() -> None:
     [
         lambda y: y.softmax(0),
         lambda y: F.normalize(y, dim=0),
-        lambda y: y / (1 + y.abs()),
         lambda y: y.sort(1)[0],
         lambda y: y.amax(),
     ],
 )
-def test_what_mixes_images_or_may_divide_by_zero_is_refused(
+def test_what_mixes_images_is_refused(
     operation: Callable[[Tensor], Any],
 ) -> None:
     for example in ({}, {"example": X}):

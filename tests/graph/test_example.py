@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import EclError, TraceError, UnsupportedError
+from snntorch_ecl.graph._lines import _is_user
 from tests.helpers.examples import IMAGES, LEVELS, around, keywords, moved, unpacked
 from tests.helpers.parts import close, wired
 
@@ -161,6 +163,14 @@ def test_what_mixes_rows_is_refused_before_any_run(operation: Callable[[Tensor],
     with pytest.raises((UnsupportedError, TraceError)) as caught:
         ecl.prepare(around(operation), example=IMAGES)
     assert "test_example.py:" in str(caught.value)
+
+
+def test_code_that_takes_images_one_by_one_is_told_what_to_prepare_instead() -> None:
+    """As torchvision's detectors do, whose files are the user's, though "torch" begins their path."""
+    with pytest.raises(TraceError, match=r"detector\.backbone"):
+        ecl.prepare(around(lambda x: torch.cat([row[None] for row in x])), example=IMAGES)
+    assert _is_user(torchvision.models.detection.__file__)
+    assert not _is_user(nn.modules.linear.__file__)
 
 
 def test_jit_tracing_is_announced_only_with_an_example() -> None:

@@ -137,8 +137,6 @@ REFUSED: dict[str, tuple[Operation, str]] = {
     "x[1:, 0]": (lambda x: x[1:, 0], MIXES),
     "x[:, tensor]": (lambda x: x[:, x.argmax()], "indexing with tensors is not supported"),
     "F.linear": (lambda x: F.linear(x[:, 0], x[:, 1]), "weights are activations"),
-    "1 / x": (lambda x: 1 / x, "dividing by activations is not affine"),
-    "div(other=x)": (lambda x: torch.div(W[0], other=x), "dividing by activations"),
     "rounded": (lambda x: torch.div(x, 2, rounding_mode="floor"), "rounded division"),
     "x // 2": (lambda x: x // 2, NOT_AFFINE),
     "x > 0": (lambda x: x > 0, NOT_AFFINE),
