@@ -169,6 +169,7 @@ add(*IDLE_LAYERS, kind=_IDLE)
 add(nn.PixelShuffle, nn.PixelUnshuffle, kind=_MOVES)
 add(nn.ChannelShuffle, kind=LayerKind(handler=keep, cost="free", keeps_dims=True, whole="keeps"))
 add(nn.Flatten, nn.Unflatten, kind=_RESHAPES)
+add(nn.Unfold, nn.Fold, kind=LayerKind(handler=keep))
 
 # -------------------------------------------------------- what conversion itself makes
 add(DualThreshold, kind=LayerKind(cost="neurons", keeps_dims=True, stateful=True))

@@ -20,8 +20,7 @@ from ._shapes import counts_batch
 # Their functions are in the table of operations, or are the package's own.
 _KNOWN = {"torch", "snntorch_ecl", "snntorch", "operator", "_operator", "builtins"}
 # torch's own parsers of these arguments take no recorded value: they refuse it, or crash.
-_SIZED = ("zeros", "ones", "empty", "rand", "randn")
-_SCALARS = ("where", "pow", "full")
+_UNPARSED = ("zeros", "ones", "empty", "full", "rand", "randn", "where", "pow")
 _FILLED = ("new_zeros", "new_ones", "new_full", "new_empty")
 
 
@@ -65,19 +64,18 @@ def filled(node: Node, value: Any, device: torch.device) -> Tensor | None:
 @contextmanager
 def taking_recorded_values() -> Iterator[None]:
     """Let some functions of torch take recorded values, which their own parsers do not."""
-    names = (*_SIZED, *_SCALARS)
-    plain = {name: getattr(torch, name) for name in names}
+    plain = {name: getattr(torch, name) for name in _UNPARSED}
     plain = {name: getattr(known, "__wrapped__", known) for name, known in plain.items()}
     try:
         for name, function in plain.items():
-            setattr(torch, name, _recording(function, sized=name in _SIZED))
+            setattr(torch, name, _recording(function))
         yield
     finally:
         for name, function in plain.items():
             setattr(torch, name, function)
 
 
-def _recording(function: Callable[..., Any], *, sized: bool) -> Callable[..., Any]:
+def _recording(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that is recorded if a recorded value is among its arguments."""
 
     @functools.wraps(function)
@@ -86,8 +84,6 @@ def _recording(function: Callable[..., Any], *, sized: bool) -> Callable[..., An
         recorded = next((value for value in values if isinstance(value, Proxy)), None)
         if recorded is None:
             return function(*args, **kwargs)
-        if sized and not isinstance(args[0], (tuple, list)):
-            args = (args,)
         return recorded.tracer.create_proxy("call_function", function, args, kwargs)
 
     return call

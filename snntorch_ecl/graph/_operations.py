@@ -27,7 +27,7 @@ from ._rules import (
     both,
     chosen_by_constants,
     dividend_only,
-    fixed_count,
+    in_one_dimension,
     indexed,
     keeps_batch_size,
     last,
@@ -186,7 +186,7 @@ TABLE: dict[str, Operation] = {
     "expand_as": Operation(rule=shapes_known, free=True, view=True, layout="order"),
     "repeat": Operation(rule=shapes_known, reach=repeated, free=True),
     "repeat_interleave": Operation(
-        rule=both(shapes_known, fixed_count), reshapes=True, free=True, layout="order"
+        rule=both(shapes_known, in_one_dimension), reshapes=True, free=True, layout="order"
     ),
     **dict.fromkeys(("reshape_as", "view_as"), _SHAPES_AS),
     "flatten": _moves(along(1, "start_dim", default=0), layout="rows"),

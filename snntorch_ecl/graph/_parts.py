@@ -5,12 +5,11 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.fx import Node
 
 from ._arguments import argument
-from ._checks import ALIGNS, MIXES
+from ._checks import MIXES
 from ._followed import indexed_dims
 from ._rules import is_part, shapes_known
 from ._shapes import batch_dims, sizes_of
@@ -62,23 +61,15 @@ def whole_of(part: Node) -> Node | None:
 
 
 def parts_in_place(node: Node, live: set[Node]) -> str | None:
-    """A rule: rows must stay together, in the whole tensor and in the part."""
+    """A rule: the part must be the same in each row. Then rows of the value fit only to theirs."""
     if (why := shapes_known(node, live)) is not None:
         return why
-    whole, index, value = (argument(node, place) for place in range(3))
+    whole, index = (argument(node, place) for place in range(2))
     assert isinstance(whole, Node)
     sizes = sizes_of(whole)
     if sizes is None or len(found := batch_dims(sizes)) != 1:
         return MIXES
     entries = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(entry, (Node, list, Tensor)) for entry in entries):
-        return "overwriting values at the places in a tensor is not supported"
-    if found[0] in indexed_dims(index, len(sizes)):
-        return MIXES
-    given = sizes_of(value) if isinstance(value, Node) else None
-    if given is None or not batch_dims(given):
-        return None
-    at: Any = index
-    part = torch.empty(sizes, device="meta")[at].shape
-    behind = [len(shape) - batch_dims(tuple(shape))[0] for shape in (part, given)]
-    return None if behind[0] == behind[1] else ALIGNS
+    if any(isinstance(entry, Node) and entry in live for entry in entries):
+        return "activations decide what it overwrites"
+    return MIXES if found[0] in indexed_dims(index, len(sizes)) else None

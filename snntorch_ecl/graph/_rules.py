@@ -78,13 +78,9 @@ def chosen_by_constants(node: Node, live: set[Node]) -> str | None:
     return "activations decide what it chooses" if condition in live else None
 
 
-def fixed_count(node: Node, live: set[Node]) -> str | None:
-    """Repeated rows: as many of each, along a dimension that is given."""
-    count = argument(node, 1, "repeats")
-    if argument(node, 2, "dim") is None:
-        return MIXES
-    fixed = isinstance(count, int) or (isinstance(count, Node) and any(sizes_read(count)))
-    return None if fixed else "the number of repeats must be one number"
+def in_one_dimension(node: Node, live: set[Node]) -> str | None:
+    """Repeated values: without a dimension, those of all images are strung together."""
+    return MIXES if argument(node, 2, "dim") is None else None
 
 
 def running_statistics(node: Node, live: set[Node]) -> str | None:

@@ -147,12 +147,12 @@ def test_an_einsum_of_two_streams_needs_an_example() -> None:
 
 def test_a_quotient_is_0_until_its_divisor_is_not() -> None:
     """At 0.3 θ, a neuron first spikes at the second step; 0 / 0 is not a number."""
-    model = wired(lambda m, x: (y := m.clip(x)) / y.sum(1, keepdim=True) + m.clip(x),
+    model = wired(lambda m, x: (1 + (y := m.clip(x))) / y.sum(1, keepdim=True),
                   clip=ecl.ThresholdClip(LEVELS, 1.0)).eval()  # fmt: skip
     x = torch.tensor([[0.3, 0.3, 0.45]])  # v = 0.5 + 0.3 t and 0.5 + 0.45 t, less the spikes
     found = ecl.convert(model).logits_over_time(x, num_steps=LEVELS)
     counts = torch.tensor([[1.0, 1.0, 2.0]])
-    expected = counts / counts.sum() + counts / LEVELS
+    expected = (LEVELS + counts) / counts.sum()
     assert found.isfinite().all()
     assert close(found[-1], expected, 1e-6)
     assert found[0].tolist() == [[0.0, 0.0, 0.0]]

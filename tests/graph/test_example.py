@@ -166,7 +166,7 @@ def test_what_mixes_rows_is_refused_before_any_run(operation: Callable[[Tensor],
 
 
 def test_code_that_takes_images_one_by_one_is_told_what_to_prepare_instead() -> None:
-    """As torchvision's detectors do, whose files are the user's, though "torch" begins their path."""
+    """As torchvision's detectors do; their files are not torch's, though the path begins alike."""
     with pytest.raises(TraceError, match=r"detector\.backbone"):
         ecl.prepare(around(lambda x: torch.cat([row[None] for row in x])), example=IMAGES)
     assert _is_user(torchvision.models.detection.__file__)

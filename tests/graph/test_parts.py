@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl.errors import EclError
+from snntorch_ecl.errors import EclError, UnsupportedError
+from snntorch_ecl.graph._opaque import taking_recorded_values
 from tests.helpers.examples import IMAGES, LEVELS, around
 from tests.helpers.parts import close
 
@@ -68,6 +69,12 @@ def constants(x: Tensor) -> Tensor:
     return torch.cat([x, *more], 1)
 
 
+def at_fixed_places(m: Any, x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, m.index] = x[:, [0, 1]]
+    return y
+
+
 class PaddedPool(nn.MaxPool2d):
     """As timm's MaxPool2dSame."""
 
@@ -89,6 +96,10 @@ RIGHT: dict[str, nn.Module] = {
         overwritten_bias, weight=nn.Parameter(torch.rand(6, 6)), bias=nn.Parameter(torch.rand(6))
     ),
     "constants of sizes": around(constants),
+    "at the places in a buffer": around(at_fixed_places, index=nn.Buffer(torch.tensor([3, 1]))),
+    "windows, there and back": around(
+        lambda m, x: m.fold(m.unfold(x)), unfold=nn.Unfold(2), fold=nn.Fold(6, 2)
+    ),
     "masked_fill": around(lambda x: x.masked_fill(MASK, -3.0)),
     "masked, then softmax": around(lambda x: x.masked_fill(MASK, -torch.inf).softmax(-1)),
     "where": around(lambda x: torch.where(MASK, x, 1.0) + x.where(MASK, 2 * x)),
@@ -148,10 +159,18 @@ def transposed(x: Tensor) -> Tensor:
     return y
 
 
+def copied_part(x: Tensor) -> Tensor:
+    """A list takes a copy, so y stays as it is."""
+    y = x.clone()
+    y[:, [0, 1]].mul_(2)
+    return y
+
+
 WRONG: dict[str, Callable[[Tensor], Any]] = {
     "one image": one_image,
     "from the whole batch": from_the_whole_batch,
     "across": across,
+    "a copy of a part": copied_part,
     "an older view": part_read_through_an_older_view,
     "transposed": transposed,
     "images repeated": lambda x: x.repeat_interleave(2),
@@ -169,6 +188,39 @@ def test_what_mixes_rows_or_decides_by_activations_is_refused(
         ecl.prepare(around(operation), example=IMAGES)
 
 
+class Above(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x > 1
+
+
+class Places(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((1, 2, 3)).abs().long()
+
+
+def at_places(m: Any, x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, m.places(x)] = 0
+    return y
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda m, x: torch.where(m.above(x), x, 0.5),
+        lambda m, x: x.masked_fill(m.above(x), 0.0),
+        at_places,
+    ],
+)
+def test_activations_may_not_choose_even_where_a_handler_lets_them(choose: Any) -> None:
+    with pytest.raises(UnsupportedError, match="activations decide what it"):
+        ecl.prepare(
+            around(choose, above=Above(), places=Places()),
+            example=IMAGES,
+            handlers=dict.fromkeys((Above, Places), ecl.keep),
+        )
+
+
 def test_a_part_of_unknown_size_wants_an_example() -> None:
     with pytest.raises(EclError, match=r"ecl\.prepare\(model, example=images\)"):
         ecl.prepare(around(shifted))
@@ -179,4 +231,9 @@ def test_functions_of_torch_are_themselves_after_tracing() -> None:
     with pytest.raises(EclError):
         ecl.prepare(around(across), example=IMAGES)
     ecl.prepare(around(constants), example=IMAGES)
+    one, other = taking_recorded_values(), taking_recorded_values()
+    one.__enter__()
+    other.__enter__()  # another thread traces meanwhile
+    one.__exit__(None, None, None)
+    other.__exit__(None, None, None)
     assert (torch.where, torch.zeros) == before
