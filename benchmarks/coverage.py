@@ -102,14 +102,7 @@ def measure(build: Build, sides: tuple[int, ...], steps: list[int], entry: dict[
     entry["stage"] = "prepared" if entry["gap"] <= 1e-4 else "other outputs"
     if entry["stage"] == "other outputs":
         return
-    try:
-        ann = ecl.calibrate(ann, [images], method="max", progress=False)
-    except InputError as error:  # a layer is silent on these images
-        entry["silent"] = str(error)[:300]
-        for module in ann.modules():
-            if isinstance(module, ecl.ThresholdClip):
-                module.threshold = 1.0
-    snn = ecl.convert(ann)
+    snn = ecl.convert(with_thresholds(ann, images, entry) if steps else with_ones(ann))
     with torch.inference_mode():
         first = tree_leaves(snn(images, num_steps=1))
     if not all(bool(y.isfinite().all()) for y in first if isinstance(y, Tensor)):
@@ -117,6 +110,23 @@ def measure(build: Build, sides: tuple[int, ...], steps: list[int], entry: dict[
     entry["stage"] = "converted"
     if steps:
         closer(snn, ann, images[:1], steps, entry)
+
+
+def with_thresholds(ann: nn.Module, images: Tensor, entry: dict[str, Any]) -> nn.Module:
+    """At the largest values; at 1 where a layer is silent on these images."""
+    try:
+        return ecl.calibrate(ann, [images], method="max", progress=False)
+    except InputError as error:
+        entry["silent"] = str(error)[:300]
+        return with_ones(ann)
+
+
+def with_ones(ann: nn.Module) -> nn.Module:
+    """With all thresholds at 1."""
+    for module in ann.modules():
+        if isinstance(module, ecl.ThresholdClip):
+            module.threshold = 1.0
+    return ann
 
 
 def closer(
