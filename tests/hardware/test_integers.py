@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -80,6 +83,28 @@ def check_exact(net: Net, snn: ecl.SpikingNetwork) -> None:
         assert torch.equal(alone[index], output[1:2])
     kept = [p for p in whole.net.parameters() if not torch.equal(p, p.round())]
     assert kept == []
+
+
+@settings(max_examples=5, deadline=None, phases=(Phase.explicit, Phase.generate))
+@given(seed=st.integers(0, 10_000), channels=st.integers(1, 4), steps=st.integers(1, 6))
+def test_with_no_bit_to_spare_runs_are_exact(seed: int, channels: int, steps: int) -> None:
+    torch.manual_seed(seed)
+    clips = [ecl.ThresholdClip(4, torch.rand(n) + 0.1) for n in (channels, 3)]
+    ann = nn.Sequential(nn.Linear(3, channels), clips[0], nn.Linear(channels, 3), clips[1],
+                        nn.Linear(3, 2))  # fmt: skip
+    snn, x, whole = ecl.convert(ann), torch.randn(4, 3), None
+    for bits in range(8, 33):
+        try:
+            whole = to_integers(snn, [x], num_steps=steps, membrane_bits=bits)
+            break
+        except ConfigError:
+            continue
+    assert whole is not None
+    expected = whole(x, num_steps=steps)
+    whole.reset()
+    assert torch.equal(sum(whole.step(x) for _ in range(steps)) / steps, expected)
+    alone = [copy.deepcopy(whole)(row[None], num_steps=steps) for row in x]
+    assert torch.equal(torch.cat(alone), expected)
 
 
 def test_a_linear_network_is_what_integer_arithmetic_computes() -> None:
