@@ -67,6 +67,8 @@ class SweepConfig:
         check_whole_numbers("seeds", (self.seeds,), lowest=1)
         if self.experiment.relu:
             raise ConfigError("experiment.relu must be false: a sweep trains with L levels")
+        if self.experiment.train.level_penalty:
+            raise ConfigError("experiment.train.level_penalty must be 0: a sweep sets levels")
 
 
 def run_sweep(config: SweepConfig, output_dir: Path, *, progress: bool = True) -> Sweep:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .._util.processes import is_main, joined, main_first
 from .._util.rng import own_random_numbers
 from ..models import save_ann
 from ..models._checkpoint import initial_ann
+from ..nn._threshold_clip import clips_of
 from ..settings import ExperimentConfig
 from ..training import Teacher, fit
 from ._curves import read_curves
@@ -81,7 +83,9 @@ def run_training(
         if is_main():
             seconds = round(time.perf_counter() - started, 1)
             figures = {"seconds_of_last_slice": seconds, **versions_and_machine()}
-            save_ann(path, ann, config, classes=classes, figures=figures)
+            levels = {name: clip.levels for name, clip in clips_of(ann).items()}
+            learned = replace(config, levels=levels) if config.train.level_penalty else config
+            save_ann(path, ann, learned, classes=classes, figures=figures)
             write_result(output_dir, "training", config, read_curves(output_dir), **figures)
     return path
 

@@ -25,6 +25,9 @@ class TrainConfig:
         momentum: Momentum of SGD; the first β of AdamW.
         weight_decay: Decay of weights, biases and norms.
         threshold_decay: Decay of the clips' thresholds.
+        level_penalty: Above 0, levels are learned layer by layer, between 1 and those of the
+            network: this, times neurons × L as a share of that at the start, is added to the loss.
+            In the last third of the epochs levels are whole and fixed.
         label_smoothing: Share of each label spread over all classes.
         gradient_clip: Largest norm of the gradient; 0 for no bound.
         precision: Lightning's name: ``32-true``, ``bf16-mixed`` or ``16-mixed``. On a
@@ -50,6 +53,7 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     threshold_decay: float = 5e-4
+    level_penalty: float = 0.0
     label_smoothing: float = 0.0
     gradient_clip: float = 0.0
     precision: Precision = "32-true"
@@ -67,9 +71,11 @@ class TrainConfig:
         for name in ("momentum", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must lie in [0, 1); got {getattr(self, name)!r}")
-        for name in ("weight_decay", "threshold_decay", "gradient_clip"):
+        for name in ("weight_decay", "threshold_decay", "level_penalty", "gradient_clip"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be >= 0; got {getattr(self, name)!r}")
+        if self.level_penalty and self.compile:
+            raise ConfigError("level_penalty reads levels at each step: set compile to false")
         if self.optimizer not in get_args(Optimizer):
             options = ", ".join(get_args(Optimizer))
             raise ConfigError(f"optimizer must be one of {options}; got {self.optimizer!r}")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import StateError
+from ..errors import ConfigError, StateError
 from ..network._compiled_gradients import check_compiled_gradients
 from ..nn._threshold_clip import clips_of
 from ..settings import TrainConfig
@@ -53,6 +53,8 @@ class DeviceLoop:
         nesterov: bool = True,
         warmup: int = 0,
     ) -> None:
+        if config.level_penalty:
+            raise ConfigError("a DeviceLoop learns no levels: train with fit, or level_penalty=0")
         device = data.labels.device
         if config.channels_last:
             for network in (model, teacher):

@@ -42,7 +42,7 @@ def fit(
         model: The network, typically what ``prepare`` returned. Thresholds that are unset start
             from the first batch.
         data: Pairs of image and label.
-        config: The recipe.
+        config: The recipe. With a ``level_penalty`` the clips have other levels in the end.
         validation: Pairs to measure accuracy on after each epoch.
         teacher: A trained network to learn from, besides the labels.
         output_dir: Folder of checkpoints (``last.ckpt``, ``best.ckpt``) and logs (CSV and, where
@@ -117,8 +117,12 @@ def fit(
         model.train()  # Lightning leaves modes alone, and converted networks come in eval mode
         checkpoint = last if resume and last is not None and last.is_file() else None
         learner = parts.Classifier(model, config, classes, teacher)
-        with stop.watching():
-            trainer.fit(learner, loaders, ckpt_path=checkpoint)
+        try:
+            with stop.watching():
+                trainer.fit(learner, loaders, ckpt_path=checkpoint)
+        finally:
+            if learner.levels is not None:
+                learner.levels.finish()
     return model.cpu().eval()
 
 

@@ -31,6 +31,7 @@ from ..nn._threshold_clip import settled
 from ..settings import TrainConfig
 from ._atomic_checkpoints import AtomicCheckpoints
 from ._distillation import Teacher
+from ._learned_levels import LearnedLevels
 from ._progress import EpochBar
 from ._sampling import EpochSampler, Indexed
 from ._stopping import StopOnSignal as StopOnSignal
@@ -60,6 +61,7 @@ class Classifier(LightningModule):
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         self._logits: Any = model.__call__
         self._finite = Finite()
+        self.levels = LearnedLevels(model) if config.level_penalty else None
         self._waits_to_compile = config.compile
         if teacher is not None and config.compile:
             teacher.model.forward = torch.compile(teacher.model.forward)
@@ -77,7 +79,11 @@ class Classifier(LightningModule):
         if self._waits_to_compile and settled(self.model):
             self._waits_to_compile = False
             self._compile(images, labels)
+        if self.levels is not None:
+            self.levels.begin_epoch(self.current_epoch, self.config.epochs)
         loss = self._loss_of(self._logits, images, labels)
+        if self.levels is not None:
+            loss = loss + self.config.level_penalty * self.levels.penalty()
         about = (self.global_step, self.current_epoch, loss.detach())
         self._finite.see(loss.detach().isfinite().view(1), [about], self._not_finite)
         if index % _STEPS_BETWEEN_READS == 0:
@@ -116,6 +122,11 @@ class Classifier(LightningModule):
         except StateError as error:
             warnings.warn(f"training goes on in plain code: {error}", stacklevel=2)
 
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Keep learned levels between 1 and those at the start."""
+        if self.levels is not None:
+            self.levels.keep_within()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """No checkpoint after a loss that was not finite."""
         self._finite.read()
@@ -139,6 +150,7 @@ class Classifier(LightningModule):
         """SGD or AdamW; the learning rate falls to 0 along a cosine, step by step."""
         config = self.config
         groups = parameter_groups(self.model, config)
+        groups += [] if self.levels is None else [self.levels.group()]
         optimizer: torch.optim.Optimizer
         if config.optimizer == "adamw":
             optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))

@@ -22,7 +22,7 @@ from snntorch_ecl.experiments import _sweep_run as sweep
 from snntorch_ecl.experiments._sweep import pareto_front
 from snntorch_ecl.models import load_ann, save_ann
 from snntorch_ecl.models._checkpoint import build_ann
-from snntorch_ecl.settings import load_config
+from snntorch_ecl.settings import ExperimentConfig, TrainConfig, load_config
 from snntorch_ecl.training import fit
 
 from ..helpers.runs import experiment
@@ -190,3 +190,9 @@ def test_a_folder_that_cannot_be_written_to_is_named_before_any_training(
     monkeypatch.setattr(sweep, "fit", None)
     with pytest.raises(DataError, match="file cannot be written to"):
         run_sweep(config, tmp_path / "file", progress=False)
+
+
+def test_levels_that_training_learns_are_none_to_sweep() -> None:
+    learns = ExperimentConfig(train=TrainConfig(level_penalty=0.1))
+    with pytest.raises(ConfigError, match=r"level_penalty must be 0"):
+        SweepConfig(experiment=learns)

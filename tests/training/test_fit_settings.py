@@ -27,7 +27,7 @@ from tests.helpers.fits import DATA, config, net, trained
         ],
         *[
             (field, value)
-            for field in ("weight_decay", "threshold_decay", "gradient_clip")
+            for field in ("weight_decay", "threshold_decay", "level_penalty", "gradient_clip")
             for value in (-1e-9, math.nan)
         ],
         *[(field, value) for field in ("workers", "seed") for value in (-1, 1.5, True, "x")],
