@@ -72,7 +72,7 @@ class Part:
     Attributes:
         name: Qualified name.
         kind: Type of the layer.
-        neurons: Its neurons, for one image.
+        neurons: Its neurons, or units of max-pooling, for one image.
         synapses: Its synapses, for one image.
         fan_in: Synapses of the neuron, or output, that has most.
         fan_out: Synapses of the value it reads that has most.
@@ -81,7 +81,7 @@ class Part:
         state_bytes: Memory of membranes and counts.
         spikes: Spikes a step, the mean over the data.
         negative: Of these below zero, on the wires.
-        takes_back: Whether its neurons have a second threshold and a count.
+        takes_back: Whether its neurons have a second threshold and a count; or its units counts.
     """
 
     name: str
@@ -151,9 +151,10 @@ def misfits_of(
                        remedy="use the target two-channels or settle")
             )  # fmt: skip
         if limits.programmable is False and part.takes_back:
+            has = "a count of each input" if part.fan_in else "second threshold, count"
             misfits.append(
-                Misfit(layer=part.name, limit="programmable", has="second threshold, count",
-                       allowed="none", remedy="use the target settle")
+                Misfit(layer=part.name, limit="programmable", has=has, allowed="none",
+                       remedy="use the target settle")
             )  # fmt: skip
     check("", "cores", cores, "use fewer channels or layers, or several chips")
     return tuple(misfits)

@@ -62,6 +62,8 @@ def test_max_pooling_is_units_and_a_clock_has_lines() -> None:
         assert (pool.neurons, pool.synapses, pool.fan_in) == (36, 144 * lines, 4 * lines)
         assert (pool.fan_out, pool.takes_back) == (1, True)
         assert pool.state_bytes == 144 * 3 / 8  # of each neuron that it reads, a count up to 4
+    has = [(m.layer, m.has) for m in needs(whole, programmable=False).misfits]
+    assert has == [("1", "second threshold, count"), ("2", "a count of each input")]
     plain = ecl.settle_then_fire(ecl.convert(ann), [images()], num_steps=4)
     found = manifest(plain, [images()], num_steps=plain.latency)
     parts = {part.name: part for part in found.parts}
