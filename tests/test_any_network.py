@@ -10,6 +10,7 @@ from torchvision.models import get_model
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import TraceError
+from tests.helpers.slim import slim
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(2))
 
@@ -100,7 +101,8 @@ def test_it_converts_in_any_precision(dtype: torch.dtype) -> None:
 def test_segmentation_networks_convert_with_all_their_outputs(name: str) -> None:
     torch.manual_seed(0)
     with_aux = {"aux_loss": True, "weights": None, "weights_backbone": None}
-    model = get_model(name, num_classes=3, **with_aux).eval()
+    with slim():
+        model = get_model(name, num_classes=3, **with_aux).eval()
     for norm in model.modules():
         if isinstance(norm, nn.BatchNorm2d):
             nn.init.uniform_(norm.weight, 0.2, 0.6)
@@ -112,7 +114,7 @@ def test_segmentation_networks_convert_with_all_their_outputs(name: str) -> None
         model(images)
         model.eval()
         wanted = model(images)
-        found = converted(model, images)(images, num_steps=48)
+        found = converted(model, images)(images, num_steps=96)
     assert found.keys() == wanted.keys() == {"out", "aux"}
     for key, value in wanted.items():
         assert found[key].shape == value.shape
@@ -122,7 +124,8 @@ def test_segmentation_networks_convert_with_all_their_outputs(name: str) -> None
 def test_a_detection_networks_pyramid_converts_with_all_its_levels() -> None:
     torch.manual_seed(0)
     options = {"weights": None, "weights_backbone": None, "num_classes": 3}
-    model = get_model("retinanet_resnet50_fpn", **options).backbone.eval()
+    with slim():
+        model = get_model("retinanet_resnet50_fpn", **options).backbone.eval()
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         wanted, found = model(images), converted(model, images)(images, num_steps=4)

@@ -9,7 +9,15 @@ import pytest
 from snntorch_ecl._util._picture import Picture
 from snntorch_ecl.experiments import run_training
 
+from ..helpers import forked
 from ..helpers.runs import experiment, image_folder
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _nothing_waits_to_be_forked() -> Iterator[None]:
+    """What follows needs the memory."""
+    yield
+    forked.stop()
 
 
 @pytest.fixture(scope="session")

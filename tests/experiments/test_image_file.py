@@ -6,7 +6,9 @@ import functools
 import io
 import os
 import random
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,10 +76,17 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path: Path, kind: str) -> N
     assert np.abs(found - RAMP / 257).max() < 1
 
 
+def claiming(width: int, height: int) -> bytes:
+    """A PNG of one pixel whose header says it is larger."""
+    pixel = saved(Image.new("1", (1, 1)), "PNG")
+    header = b"IHDR" + struct.pack(">II", width, height) + pixel[24:29]
+    return pixel[:12] + header + struct.pack(">I", zlib.crc32(header)) + pixel[33:]
+
+
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "cannot identify"),
     "a long strip": (lambda: saved(Image.new("1", (1, 60_000)), "PNG"), "1 x 60000 pixels"),
-    "a bomb": (lambda: saved(Image.new("1", (20_000, 20_000)), "PNG"), "decompression bomb"),
+    "a bomb": (lambda: claiming(20_000, 20_000), "decompression bomb"),
     "no scale": (lambda: saved(Image.fromarray(RAMP / 1.0), "TIFF"), "scale is not known"),
     "32 bits": (lambda: saved(Image.fromarray(RAMP.astype(np.int32) * 9), "TIFF"), "than 16 bits"),
 }

@@ -71,6 +71,8 @@ class Net:
 
     def prepared(self, levels: int | None = None) -> nn.Module:
         """The prepared network, its thresholds set to the largest activation of 8 inputs."""
+        if self.big:
+            return _prepared.__wrapped__(self, levels)  # a cached one would fill memory
         return copy.deepcopy(_prepared(self, levels))
 
 

@@ -20,11 +20,6 @@ SMALL = "small_resnet"
 CLIPS, NORMS = 5, 6
 _build._BUILDERS[SMALL] = partial(ResNet, (1, 1), width=8)
 
-# A network that has all that ResNet-20 has, and takes half as long.
-SMALL = "small_resnet"
-NORMS, CLIPS = 6, 5
-_build._BUILDERS[SMALL] = partial(ResNet, (1, 1), width=8)
-
 
 def image_folder(root: Path, *, train: int = 16, test: int = 9) -> Path:
     """Two classes of noisy 8×8 images, told apart by their colour."""
