@@ -59,7 +59,7 @@ class CompilesRuns(nn.Module):
             >>> ann = nn.Sequential(nn.Linear(8, 16), ecl.ThresholdClip(4, 1.0), nn.Linear(16, 2))
             >>> snn = ecl.convert(ann).compile(progress=False)
             >>> with torch.no_grad():
-            ...     snn(torch.rand(3, 8), num_steps=4).shape
+            ...     snn(torch.rand(3, 8), num_steps=2).shape
             torch.Size([3, 2])
         """
         works = enabled and works_on(device_of(self).type)

@@ -219,6 +219,6 @@ def test_gradients_reach_every_layer() -> None:
 def test_a_compiled_network_emits_the_same_spikes() -> None:
     net = BY_NAME["residual"]
     unit = ecl.convert(net.prepared(), unit_spikes=True)
-    wanted = unit(*net.inputs(), num_steps=3)
+    wanted = unit(*net.inputs(), num_steps=2)
     with only_traced():
-        assert torch.equal(unit.compile()(*net.inputs(), num_steps=3), wanted)
+        assert torch.equal(unit.compile()(*net.inputs(), num_steps=2), wanted)

@@ -85,7 +85,7 @@ def test_bounds_are_those_of_the_oracle(
 def test_the_compiled_loop_spikes_equally(
     bounds: tuple[int | None, int | None], sizes: int
 ) -> None:
-    currents, neuron = torch.randn(5, 33), {"negative_threshold": 0.0, "spike_sizes": sizes}
+    currents, neuron = torch.randn(3, 33), {"negative_threshold": 0.0, "spike_sizes": sizes}
     with torch.no_grad():
         plain, state = F.scan(currents, 0.7, count_bounds=bounds, **neuron)
         fused = _fused.scan(currents, torch.tensor(0.7), count_bounds=bounds, **neuron)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork, ThresholdClip
+from snntorch_ecl.functional import _fused
 from tests.helpers.compiled import Residual
 from tests.helpers.compilers import only_traced
 
@@ -59,13 +60,14 @@ def test_every_layer_keeps_channels_last(gradients: bool) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_neurons_keep_it_and_spike_alike() -> None:
-    assert_compiled_neurons_keep_it(num_steps=4)
+    assert_compiled_neurons_keep_it(num_steps=2)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_in_pieces_as_well() -> None:
+def test_in_pieces_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fused, "_PIECE", 2)
     with only_traced():
-        assert_compiled_neurons_keep_it(num_steps=9)
+        assert_compiled_neurons_keep_it(num_steps=3)
 
 
 def assert_compiled_neurons_keep_it(num_steps: int) -> None:

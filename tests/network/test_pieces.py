@@ -111,9 +111,9 @@ def test_compiled_neurons_run_in_groups(little_room: list[Plan]) -> None:
     inputs = BY_NAME["residual"].inputs()
     snn = ecl.convert(BY_NAME["residual"].prepared()).compile()
     with torch.no_grad(), only_traced():
-        whole = snn(*inputs, num_steps=9, piece=9)  # more steps than in one compiled graph
+        whole = snn(*inputs, num_steps=17, piece=17)  # more steps than in one compiled graph
         count = [n.spike_count for n in snn.neurons.values()]
-        assert close(snn(*inputs, num_steps=9), whole)
+        assert close(snn(*inputs, num_steps=17), whole)
         assert all(map(equal, [n.spike_count for n in snn.neurons.values()], count))
 
 
