@@ -1,7 +1,7 @@
 r"""``ecl.energy`` against NeuroBench's synaptic operations, layer by layer, on the same images.
 
     python benchmarks/neurobench_check.py
-    python benchmarks/neurobench_check.py --data-root cifar10-jpeg --images 200
+    python benchmarks/neurobench_check.py --data-root cifar10-folder --images 200
 
 It needs an environment with neurobench 2.3. Exits with 1 if a count that is defined alike differs.
 What is defined otherwise is brought to the same quantity, or left out, by name:

@@ -151,9 +151,9 @@ def misfits_of(
                        remedy="use the target two-channels or settle")
             )  # fmt: skip
         if limits.programmable is False and part.takes_back:
-            has = "a count of each input" if part.fan_in else "second threshold, count"
+            what = "a count of each input" if part.fan_in else "second threshold, count"
             misfits.append(
-                Misfit(layer=part.name, limit="programmable", has=has, allowed="none",
+                Misfit(layer=part.name, limit="programmable", has=what, allowed="none",
                        remedy="use the target settle")
             )  # fmt: skip
     check("", "cores", cores, "use fewer channels or layers, or several chips")

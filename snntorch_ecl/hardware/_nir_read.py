@@ -21,6 +21,7 @@ from ._clock import Shown
 from ._lowered import LoweredNetwork
 from ._nir import nir_module
 from ._nir_layers import UnreadableError, layer_of, plain
+from ._nir_trial import check_fits
 from ._pulses import Pulses
 
 
@@ -36,7 +37,8 @@ def from_nir(graph: Any) -> SpikingNetwork:
         written. Several outputs are a tuple.
 
     Raises:
-        InputError: Not an NIR graph, or it has a cycle, or nodes that nothing reaches.
+        InputError: Not an NIR graph, or it has a cycle, or nodes that nothing reaches, or shapes
+            that do not fit together.
         UnsupportedError: Nodes of another kind, an ``IF`` without metadata, or thresholds that
             differ within a channel; all are listed.
         MissingDependencyError: nir is not installed (extra ``nir``).
@@ -58,6 +60,8 @@ def from_nir(graph: Any) -> SpikingNetwork:
     shown, latency = _clock(graph)
     names = _names(graph)
     net = _built(nir, graph, order, modules, names, shown)
+    inputs = [name for name in order if isinstance(graph.nodes[name], nir.Input)]
+    check_fits(net, graph, names, _ordered(graph, inputs))
     neurons = [name for name in order if isinstance(modules.get(name), DualThreshold)]
     layers = [
         Layer(names[name], _count(name, graph.nodes[name], "ecl_levels") or None)

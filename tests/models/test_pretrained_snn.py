@@ -87,11 +87,12 @@ def test_the_stated_accuracy_on_digits_is_measured_again() -> None:
 
 
 @pytest.mark.skipif(CIFAR is None, reason="SNNTORCH_ECL_CIFAR10 names no folder of images")
-def test_the_stated_accuracy_on_cifar_is_measured_again(tmp_path: Path) -> None:
-    shipped = ecl.models.load_pretrained_snn("resnet20-cifar10-l4-t2")
+@pytest.mark.parametrize("name", ["resnet20-cifar10-l4-t1", "resnet20-cifar10-l4-t2"])
+def test_the_stated_accuracy_on_cifar_is_measured_again(tmp_path: Path, name: str) -> None:
+    shipped = ecl.models.load_pretrained_snn(name)
     shipped.snn.save(tmp_path / "snn.safetensors")
     config = MeasureConfig(
-        checkpoint=str(file("resnet20-cifar10-l4", "pretrained")),
+        checkpoint=str(file("resnet20-cifar10-l4", "models/pretrained")),
         tuned=str(tmp_path),
         data_root=CIFAR,
         steps=(1, 2, 4),
