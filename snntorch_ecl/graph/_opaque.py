@@ -20,7 +20,10 @@ from ._shapes import counts_batch
 # Their functions are in the table of operations, or are the package's own.
 _KNOWN = {"torch", "snntorch_ecl", "snntorch", "operator", "_operator", "builtins"}
 # torch's own parsers of these arguments take no recorded value: they refuse it, or crash.
-_UNPARSED = ("zeros", "ones", "empty", "full", "rand", "randn", "where", "pow")
+_UNPARSED = (
+    *("zeros", "ones", "empty", "full", "rand", "randn", "where", "pow"),
+    *("tensor", "as_tensor", "asarray"),
+)
 _FILLED = ("new_zeros", "new_ones", "new_full", "new_empty")
 
 

@@ -176,6 +176,7 @@ TABLE: dict[str, Operation] = {
     "stack": _moves(along(1, "dim", default=0), extra=1, view=False, layout="order"),
     **dict.fromkeys(("chunk", "split", "tensor_split"), _CUTS),
     **dict.fromkeys(("narrow", "select"), _moves(along(1, "dim"))),
+    "index_select": Operation(rule=weighted, reach=along(1, "dim"), free=True),
     "unbind": _moves(along(1, "dim", default=0)),
     "getitem": Operation(rule=plain_indices, reach=indexed, free=True, view=True),
     "pad": _moves(padded, view=False),
@@ -201,7 +202,8 @@ TABLE: dict[str, Operation] = {
     "contiguous": _MAYBE_COPY,
     **dict.fromkeys(("to", "type_as"), _MAYBE_COPY),
     "float": _MAYBE_COPY,
-    "clone": _COPY,
+    **dict.fromkeys(("clone", "tensor"), _COPY),
+    **dict.fromkeys(("as_tensor", "asarray"), _MAYBE_COPY),
     # ------------------------------------------------- constants, choices, overwritten parts
     **dict.fromkeys(("zeros_like", "ones_like", "full_like"), _COPY),
     **dict.fromkeys(("new_zeros", "new_ones", "new_full"), _CONSTANT),

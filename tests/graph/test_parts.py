@@ -100,6 +100,11 @@ RIGHT: dict[str, nn.Module] = {
     "windows, there and back": around(
         lambda m, x: m.fold(m.unfold(x)), unfold=nn.Unfold(2), fold=nn.Fold(6, 2)
     ),
+    "index_select": around(
+        lambda m, x: torch.index_select(x, dim=1, index=m.index).index_select(-1, m.index),
+        index=nn.Buffer(torch.tensor([3, 1, 1])),
+    ),
+    "made a tensor again": around(lambda x: torch.as_tensor(x) + torch.asarray(x)),
     "masked_fill": around(lambda x: x.masked_fill(MASK, -3.0)),
     "masked, then softmax": around(lambda x: x.masked_fill(MASK, -torch.inf).softmax(-1)),
     "where": around(lambda x: torch.where(MASK, x, 1.0) + x.where(MASK, 2 * x)),
@@ -174,6 +179,7 @@ WRONG: dict[str, Callable[[Tensor], Any]] = {
     "an older view": part_read_through_an_older_view,
     "transposed": transposed,
     "images repeated": lambda x: x.repeat_interleave(2),
+    "images selected": lambda x: x.index_select(0, torch.tensor([1, 0])),
     "a live mask": lambda x: x.masked_fill(x > 1, 0.0),
     "a live choice": lambda x: torch.where(x > 1, x, 0.5),
     "a rounded quotient": lambda x: torch.div(x, x + 1, rounding_mode="floor"),
