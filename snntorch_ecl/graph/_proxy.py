@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch.fx import Proxy
 from torch.fx.proxy import Attribute
 
 from ._shapes import UNKNOWN
+
+_ASK = {"isinstance", "__class__"}  # names in code that asks for a type
 
 
 class Recorded(Proxy):
@@ -27,9 +30,12 @@ class Recorded(Proxy):
         return UNKNOWN if self.tracer.shapes is None else self.tracer.shapes.value(self.node)
 
     def __getattribute__(self, name: str) -> Any:
-        # Code that asks isinstance(x, torch.Tensor) is to be told yes.
-        if name == "__class__" and isinstance(object.__getattribute__(self, "known"), Tensor):
-            return Tensor
+        # Code that asks isinstance(x, torch.Tensor) is to be told yes. Torch's code in C asks too,
+        # and would then read a tensor's memory where there is none.
+        if name == "__class__":
+            asked = _ASK & set(sys._getframe(1).f_code.co_names)
+            if asked and isinstance(object.__getattribute__(self, "known"), Tensor):
+                return Tensor
         return object.__getattribute__(self, name)
 
     def __getattr__(self, k: str) -> Any:

@@ -109,6 +109,8 @@ class _LeafTracer(Tracer):
         elif self.shapes.is_constant(node, value):
             self.shapes.fixed |= target not in ("dim", "ndimension") and "ndim" not in node.args
             found = value
+        elif value is None and target is operator.getitem:  # a part that is not there
+            found = None
         elif (made := filled(node, value, device_of(self.root))) is not None:
             found = made
         if found is not proxy:

@@ -83,6 +83,30 @@ class PaddedPool(nn.MaxPool2d):
         return F.max_pool2d(x, self.kernel_size, self.stride)
 
 
+class Doubled(torch.autograd.Function):
+    """As activations that save memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return 2 * grad
+
+
+class Octave(nn.Conv2d):
+    """As octave convolutions: a second value, or None."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x), None
+
+
+def plus(x: Tensor, y: Tensor | None) -> Tensor:
+    return x if y is None else x + y
+
+
 class NamedPool(nn.MaxPool2d):
     """Another name, and nothing else."""
 
@@ -104,6 +128,8 @@ RIGHT: dict[str, nn.Module] = {
         lambda m, x: torch.index_select(x, dim=1, index=m.index).index_select(-1, m.index),
         index=nn.Buffer(torch.tensor([3, 1, 1])),
     ),
+    "a function with a gradient of its own": around(Doubled.apply),
+    "parts, one of them None": around(lambda m, x: plus(*m.conv2(x)), conv2=Octave(4, 4, 1)),
     "made a tensor again": around(lambda x: torch.as_tensor(x) + torch.asarray(x)),
     "masked_fill": around(lambda x: x.masked_fill(MASK, -3.0)),
     "masked, then softmax": around(lambda x: x.masked_fill(MASK, -torch.inf).softmax(-1)),
@@ -179,6 +205,7 @@ WRONG: dict[str, Callable[[Tensor], Any]] = {
     "an older view": part_read_through_an_older_view,
     "transposed": transposed,
     "images repeated": lambda x: x.repeat_interleave(2),
+    "a legacy variable": lambda x: torch.autograd.Variable(x) * 2,  # once a crash of Python
     "images selected": lambda x: x.index_select(0, torch.tensor([1, 0])),
     "a live mask": lambda x: x.masked_fill(x > 1, 0.0),
     "a live choice": lambda x: torch.where(x > 1, x, 0.5),
