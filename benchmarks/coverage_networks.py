@@ -64,7 +64,7 @@ def pytorchcv_networks(every: bool) -> Iterator[Network]:
     others = re.compile("cifar|svhn|cub|voc|coco|ade20k|cityscapes|celeb|lip|wrapper|jasper|quartz")
     builders = {n: b for n, b in model_provider._models.items() if not others.search(n)}
     for name in one_each({name: build.__module__ for name, build in builders.items()}, every):
-        yield name, partial(model_provider.get_model, name), (SIDE, 224, 299)
+        yield name, partial(model_provider.get_model, name), (SIDE, 224, 299, 331)
 
 
 def smp_networks(every: bool) -> Iterator[Network]:
