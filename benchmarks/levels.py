@@ -155,6 +155,10 @@ class Bench:
             right = torch.cat([ann(x) for x in self.images.split(BATCH)]).argmax(1) == self.answers
         self.write(f"{name} ANN", figures(right, 0.0))
         self.measure(name, ann, None, num_steps)
+        if self.given.levels:
+            for level in self.given.levels:
+                self.measure(f"{name} all {level}", ann, level, num_steps)
+            return
         path = self.path(f"{name} path", ann, num_steps)
         for share, levels in path.items():
             self.measure(f"{name} share {share}", ann, levels, num_steps)
@@ -177,8 +181,10 @@ class Bench:
         path: dict[float, dict[str, int]] = {}
         for move in found["moves"]:
             levels[move["name"]] = move["levels"]
-            reached = [share for share in wanted if move["spikes"] <= share and share not in path]
+            # A move that passes several shares at once counts for the last of them.
+            reached = [share for share in wanted if move["spikes"] <= share]
             path.update({share: dict(levels) for share in reached[-1:]})
+            wanted = wanted[len(reached) :]
         return path
 
     def compare_trained(
@@ -267,6 +273,7 @@ def main() -> None:
     add("--steps", type=int, nargs="+", default=[2, 4, 8], help="T")
     add("--seeds", type=int, default=1)
     add("--images", type=int, default=1000, help="test images")
+    add("--levels", type=int, nargs="+", help="measure only these L in all layers, no search")
     add("--search", type=int, default=200, help="unlabelled training images to choose by")
     add("--train", type=int, default=4000, help="training images")
     add("--epochs", type=int, default=0, help="of training with the levels chosen")

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -131,3 +131,26 @@ def test_the_papers_script_trains_measures_and_goes_on(tmp_path: Path) -> None:
     ann = ecl.models.load_ann(tmp_path / "out" / "ann.safetensors").ann
     snn = ecl.load(tmp_path / "out" / "snn-t1.safetensors", ann)
     assert snn(torch.rand(2, 3, 32, 32), num_steps=1).shape == (2, 10)
+
+
+def test_levels_at_a_share_are_those_of_the_move_that_reached_it(tmp_path: Path) -> None:
+    bench = script("levels")
+    moves = [
+        {"name": name, "levels": levels, "error": 0.1, "spikes": spikes}
+        for name, levels, spikes in (("b", 3, 0.92), ("a", 3, 0.75), ("b", 2, 0.7), ("b", 1, 0.5))
+    ]
+    layers = [{"name": name, "start": 4} for name in "ab"]
+    row = {"T 4 path": {"layers": layers, "moves": moves}}
+    (tmp_path / "levels.json").write_text(json.dumps({"rows": row}))
+    given = SimpleNamespace(
+        network="digits", output_dir=tmp_path, images=20, shares=(0.5, 0.8, 0.9, 0.6)
+    )
+    found = bench.Bench(given).path("T 4 path", torch.nn.Identity(), 4)
+    assert found == {0.8: {"a": 3, "b": 3}, 0.5: {"a": 3, "b": 1}}
+
+
+def test_a_difference_has_the_standard_error_of_pairs() -> None:
+    bench = script("levels")
+    # Differences 1, 0, 0, −1, 1, 0: mean 1/6, variance (3 − 6/36)/5.
+    one, other = {"right": "110010"}, {"right": "010100"}
+    assert bench.difference(one, other) == "+16.7 ± 30.7"
