@@ -253,9 +253,7 @@ def test_thresholds_by_channel_reach_linear_layers() -> None:
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 3, 4)])
-def test_joined_values_of_different_thresholds_may_be_tokens(
-    shape: tuple[int, ...],
-) -> None:
+def test_joined_values_of_different_thresholds_may_be_tokens(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     clips = [ecl.ThresholdClip(4, theta) for theta in (0.5, 1.5, 1.0)]
     tokens = len(shape) == 3
