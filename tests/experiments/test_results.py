@@ -29,7 +29,7 @@ from snntorch_ecl.experiments import (
 from snntorch_ecl.experiments._conversion_result import Outcome
 from snntorch_ecl.experiments._curves import Curves
 from snntorch_ecl.experiments._demo_digit import DigitRun
-from snntorch_ecl.hardware import Manifest, Part
+from snntorch_ecl.hardware import Allocation, LayerLevels, Manifest, Move, Part
 from snntorch_ecl.measurement import (
     Constants,
     Energy,
@@ -57,6 +57,11 @@ DIGIT = DigitRun(
     {"dual threshold": torch.ones(1, 2), "IF": torch.zeros(1, 2)}, torch.ones(2),
 )  # fmt: skip
 RESULTS: dict[str, tuple[Result, list[str]]] = {
+    "Allocation": (
+        Allocation(4, 0.5, 96, 32, 0.125, 0.25, (LayerLevels("conv<1>", 4, 2, 1234.5, 617.2),),
+                   (Move("conv<1>", 3, 0.1875, 0.75), Move("conv<1>", 2, 0.25, 0.5))),
+        ["T = 4 for 50 %", "conv<1>", "1,234", "617", "96 images", "32 others", "12.5", "25"],
+    ),
     "Evaluation": (DUAL, ["1,234 images", "T = 16", "81.25", "93.75", "conv<1>", "6.25"]),
     "Energy": (COST, ["T = 4", "2,000", "777", "9,000", "conv<1>", "Not counted: memory"]),
     "ExitCurve": (
@@ -157,7 +162,7 @@ def test_its_plain_data_is_json_and_holds_every_number(name: str) -> None:
     expected = {
         "Evaluation": "0.8125", "Energy": "777.0", "ExitCurve": "0.6875", "Verification": "0.75",
         "Ablation": "0.3125", "Sweep": "0.875", "Bench": "2.2", "Curves": "1.25",
-        "DemoResult": '"out"', "ConversionResult": "0.6875", "Manifest": "1234",
+        "Allocation": "0.1875", "DemoResult": '"out"', "ConversionResult": "0.6875", "Manifest": "1234",
     }  # fmt: skip
     assert expected[name] in text
 

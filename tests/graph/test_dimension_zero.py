@@ -68,6 +68,7 @@ ALONG: dict[str, tuple[int, Callable[[Tensor, Any], Any]]] = {
     "linalg_vector_norm": (0, lambda x, d: torch.linalg.vector_norm(x, 2, d)),
     "narrow": (0, lambda x, d: x.narrow(d, 1, 2)),
     "select": (0, lambda x, d: x.select(d, 1)),
+    "index_select": (0, lambda x, d: x.index_select(d, torch.tensor([1, 0]))),
     "roll": (0, lambda x, d: x.roll((1,), (d,))),
 }
 
