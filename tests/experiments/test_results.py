@@ -162,7 +162,8 @@ def test_its_plain_data_is_json_and_holds_every_number(name: str) -> None:
     expected = {
         "Evaluation": "0.8125", "Energy": "777.0", "ExitCurve": "0.6875", "Verification": "0.75",
         "Ablation": "0.3125", "Sweep": "0.875", "Bench": "2.2", "Curves": "1.25",
-        "Allocation": "0.1875", "DemoResult": '"out"', "ConversionResult": "0.6875", "Manifest": "1234",
+        "Allocation": "0.1875", "DemoResult": '"out"', "ConversionResult": "0.6875",
+        "Manifest": "1234",
     }  # fmt: skip
     assert expected[name] in text
 
