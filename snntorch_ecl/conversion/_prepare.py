@@ -63,7 +63,7 @@ def prepare(
         levels: L of every clip; None clips without quantising. Clips that ``model`` already has
             keep theirs unless you give this; they keep their thresholds in any case. Or a mapping
             of layers to their L, such as ``{"stem.2": 8, "stage1.*": 6, "*": 4}``: keys are names
-            that the clips have in the result, or patterns of :mod:`fnmatch` (whose ``*`` also
+            that the clips have in the result, or patterns of ``fnmatch`` (whose ``*`` also
             matches dots). A name wins over a pattern, and ``"*"`` is for the rest; without it, the
             rest has what it would have without ``levels``.
         per_channel: One threshold for each channel, instead of one for each layer.
