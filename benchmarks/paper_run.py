@@ -59,16 +59,7 @@ class Run:
             self._check_same(self.results["settings"])
 
     def _check_same(self, before: dict[str, str]) -> None:
-        for name in (
-            "model",
-            "levels",
-            "start",
-            "teacher",
-            "batch_size",
-            "augment",
-            "cutout",
-            "seed",
-        ):
+        for name in _DEFINE:
             if before.get(name, "None") != str(getattr(self.given, name)):
                 raise ConfigError(
                     f"{self.folder} holds a run with {name} {before[name]}, now "

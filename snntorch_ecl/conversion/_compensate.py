@@ -126,24 +126,7 @@ def compensated(
     stacklevel: int,
 ) -> SpikingNetwork:
     """As :func:`compensate`; its warning points to the caller at this level."""
-    check_num_steps(num_steps)
-    if method not in get_args(Correction):
-        options = ", ".join(get_args(Correction))
-        raise ConfigError(f"method must be one of {options}; got {method!r}")
-    if method == "steps" and hasattr(snn, "lowerings"):
-        raise ConfigError(
-            "method 'steps' puts layers into a network that convert returned, and this one was "
-            "lowered after that. Compensate first, or take another method"
-        )
-    check_whole_numbers("epochs", (epochs,), lowest=1)
-    check_spiking(snn)
-    check_one_input(snn.net, "compensate")
-    corrected = step_biases(snn.net)
-    if corrected:
-        raise ConfigError(
-            f"the network is corrected step by step already (before {', '.join(corrected)}): "
-            "compensate the network that convert returned"
-        )
+    _check(snn, num_steps, method, epochs)
     # Least squares need gradients, which an inference mode around this call would forbid.
     with torch.inference_mode(False), torch.no_grad(), Shelf() as shelf:
         twin = copy.deepcopy(snn).eval()
@@ -179,3 +162,25 @@ def compensated(
         )
     better.compensation = record
     return better
+
+
+def _check(snn: SpikingNetwork, num_steps: int, method: str, epochs: int) -> None:
+    """Refuse settings out of range, and networks that cannot be corrected, before anything runs."""
+    check_num_steps(num_steps)
+    if method not in get_args(Correction):
+        options = ", ".join(get_args(Correction))
+        raise ConfigError(f"method must be one of {options}; got {method!r}")
+    if method == "steps" and hasattr(snn, "lowerings"):
+        raise ConfigError(
+            "method 'steps' puts layers into a network that convert returned, and this one was "
+            "lowered after that. Compensate first, or take another method"
+        )
+    check_whole_numbers("epochs", (epochs,), lowest=1)
+    check_spiking(snn)
+    check_one_input(snn.net, "compensate")
+    corrected = step_biases(snn.net)
+    if corrected:
+        raise ConfigError(
+            f"the network is corrected step by step already (before {', '.join(corrected)}): "
+            "compensate the network that convert returned"
+        )

@@ -117,7 +117,7 @@ class Bench(Result):
             least, most = (pick(group, key=lambda t: getattr(t, by)) for pick in (min, max))
             if getattr(least, by) == getattr(most, by):
                 continue
-            for mode in most.modes.keys() & least.modes.keys():
+            for mode in (mode for mode in most.modes if mode in least.modes):
                 more = most.modes[mode] - least.modes[mode]
                 found[rest, mode] = more / (most.ann - least.ann)
         return found

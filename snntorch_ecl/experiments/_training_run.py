@@ -97,4 +97,6 @@ def _teacher(config: ExperimentConfig, classes: Sequence[str]) -> Teacher | None
     (model,) = teachers_from(
         [config.teacher], learner="this network", classes=classes, data=config.data
     )
-    return Teacher(model, share=config.distillation)
+    return (
+        Teacher(model) if config.distillation is None else Teacher(model, share=config.distillation)
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from .._util.checks import check_seed, check_share
 from .._util.levels import Levels, check_levels_by_name
+from ..errors import ConfigError
 from ._data import DataConfig
 from ._reader import plain
 from ._train import TrainConfig
@@ -28,13 +29,13 @@ class ExperimentConfig:
             ships, or None: a ReLU network, or a clipped one, also one of other levels.
         teacher: A trained network, as for ``weights``, whose answers are learned besides the
             labels; None learns from the labels alone.
-        distillation: Weight of the teacher's answers in the loss, within [0, 1].
+        distillation: Weight of the teacher's answers in the loss, within [0, 1]; None is 0.7.
         data: The images.
         train: The recipe.
         seed: Seed of the weights; the order of the data has ``train.seed``.
 
     Raises:
-        ConfigError: A setting is outside its range.
+        ConfigError: A setting is outside its range, or distillation is given without a teacher.
 
     Example:
         >>> ExperimentConfig(levels=8, train=TrainConfig(epochs=3)).to_dict()["train"]["epochs"]
@@ -48,7 +49,7 @@ class ExperimentConfig:
     relu: bool = False
     weights: str | None = None
     teacher: str | None = None
-    distillation: float = 0.7
+    distillation: float | None = None
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
@@ -56,7 +57,10 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         check_levels_by_name(self.levels)
         check_seed("seed", self.seed)
-        check_share(self.distillation)
+        if self.distillation is not None:
+            check_share(self.distillation)
+            if self.teacher is None:
+                raise ConfigError("distillation has no effect without a teacher: name one")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, from which :func:`snntorch_ecl.settings.from_dict` makes an equal config."""

@@ -147,6 +147,7 @@ def test_a_mode_that_fails_costs_no_other_its_figures() -> None:
     ]  # fmt: skip
     rows = [line for line in str(result).splitlines() if "some" in line]
     assert "–" in rows[0]
+    assert list(result.growth()) == ["some", "good"]  # in the order of the modes
 
 
 @pytest.mark.parametrize("form", ["bfloat16", "float32 channels-last"])
@@ -155,7 +156,8 @@ def test_every_plain_mode_runs_in_a_form(form: str) -> None:
     images = formed(random_images(subject.model, 2, 28, seed=1), form)
     with torch.no_grad():
         for name in (*PLAIN, "snn.Leaky(beta=1) in a loop"):
-            MODES[name](subject, images)(2)
+            output = MODES[name](subject, images)(2)
+            assert output.dtype is images.dtype, name
 
 
 @pytest.mark.parametrize("form", ["bfloat16", "float32 channels-last"])

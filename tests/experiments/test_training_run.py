@@ -144,7 +144,9 @@ def test_a_teacher_for_other_images_is_refused(root: Path, tmp_path: Path) -> No
 
 def test_a_share_outside_its_range_is_refused(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"share of a teacher must lie in \[0, 1\]; got 1.5"):
-        experiment(root, distillation=1.5)
+        experiment(root, teacher="digitnet-digits-l4", distillation=1.5)
+    with pytest.raises(ConfigError, match="no effect without a teacher"):
+        experiment(root, distillation=0.5)
 
 
 # ------------------------------------------------------------------------------------ processes
