@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FunctionType
@@ -24,6 +25,7 @@ _UNPARSED = (
     *("zeros", "ones", "empty", "full", "rand", "randn", "where", "pow"),
     *("tensor", "as_tensor", "asarray"),
 )
+_TURN = threading.RLock()  # one recording at a time replaces torch's functions
 _FILLED = ("new_zeros", "new_ones", "new_full", "new_empty")
 
 
@@ -66,16 +68,20 @@ def filled(node: Node, value: Any, device: torch.device) -> Tensor | None:
 
 @contextmanager
 def taking_recorded_values() -> Iterator[None]:
-    """Let some functions of torch take recorded values, which their own parsers do not."""
-    plain = {name: getattr(torch, name) for name in _UNPARSED}
-    plain = {name: getattr(known, "__wrapped__", known) for name, known in plain.items()}
-    try:
-        for name, function in plain.items():
-            setattr(torch, name, _recording(function))
-        yield
-    finally:
-        for name, function in plain.items():
-            setattr(torch, name, function)
+    """Let some functions of torch take recorded values, which their own parsers do not.
+
+    Afterwards they are what they were, also where somebody had replaced them. Threads take turns.
+    """
+    with _TURN:
+        before = {name: getattr(torch, name) for name in _UNPARSED}
+        try:
+            for name, function in before.items():
+                # In a recording within another, the function itself.
+                setattr(torch, name, _recording(getattr(function, "recorded_by_ecl", function)))
+            yield
+        finally:
+            for name, function in before.items():
+                setattr(torch, name, function)
 
 
 def _recording(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,4 +95,5 @@ def _recording(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         return recorded.tracer.create_proxy("call_function", function, args, kwargs)
 
+    call.recorded_by_ecl = function  # type: ignore[attr-defined]
     return call

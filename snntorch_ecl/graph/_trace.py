@@ -210,7 +210,8 @@ def trace(
 def _record(root: nn.Module, tracer: _LeafTracer, name: str) -> GraphModule:
     """Run the tracer; with an example, store the shapes of all values."""
     try:
-        with as_if_jit_traced(tracer.knows_shapes), taking_recorded_values():
+        # The first makes threads take turns; the second changes torch for all of them.
+        with taking_recorded_values(), as_if_jit_traced(tracer.knows_shapes):
             graph = unmarked(tracer.trace(root))
     except Exception as error:
         where = tracer.path[-1] if tracer.path else f"the top level ({name})"

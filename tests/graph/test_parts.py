@@ -6,7 +6,9 @@ exact.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -264,9 +266,23 @@ def test_functions_of_torch_are_themselves_after_tracing() -> None:
     with pytest.raises(EclError):
         ecl.prepare(around(across), example=IMAGES)
     ecl.prepare(around(constants), example=IMAGES)
-    one, other = taking_recorded_values(), taking_recorded_values()
-    one.__enter__()
-    other.__enter__()  # another thread traces meanwhile
-    one.__exit__(None, None, None)
-    other.__exit__(None, None, None)
+    with taking_recorded_values(), taking_recorded_values():  # a recording within another
+        inner = torch.where
+    assert inner.recorded_by_ecl is before[0]  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(4) as threads:
+        made = [threads.submit(ecl.prepare, around(constants), example=IMAGES) for _ in range(8)]
+    assert all(isinstance(one.result(), nn.Module) for one in made)
     assert (torch.where, torch.zeros) == before
+
+
+def test_functions_of_torch_that_somebody_replaced_stay_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @functools.wraps(torch.where)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        return plain(*args, **kwargs)
+
+    plain = torch.where
+    monkeypatch.setattr(torch, "where", counted)
+    ecl.prepare(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    assert torch.where is counted
