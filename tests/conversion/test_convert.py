@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 import snntorch_ecl as ecl
 from snntorch_ecl.nn._temporal import unfold
 from tests.helpers import oracles
-from tests.helpers.nets import BY_NAME, Net, exact, over_all, over_catalogue, spiking
+from tests.helpers.nets import BY_NAME, Net, exact, over_catalogue, over_kinds_and_big, spiking
 from tests.helpers.parts import clips_of, close, equal, norms_of, on_grid, outputs, recorded
 
 pytestmark = pytest.mark.usefixtures("clean_registry", "seeded_without_gradients")
@@ -32,7 +32,7 @@ def relative_errors(net: Net, *steps: int) -> list[float]:
     return errors
 
 
-@over_all
+@over_catalogue
 def test_the_spiking_network_approaches_the_clipped_one_as_steps_grow(net: Net) -> None:
     long, tolerance = (64, 0.12) if net.big else (256, 0.02)
     few, many = relative_errors(net, 8, long)
@@ -66,7 +66,7 @@ def means_of_steps(snn_: ecl.SpikingNetwork, frames: list[tuple[Tensor, ...]]) -
     )
 
 
-@over_catalogue
+@over_kinds_and_big
 def test_stepping_equals_a_whole_run_bit_for_bit(net: Net) -> None:
     snn_, inputs = exact(net.name), grid_inputs(net)
     spikes = assert_same_run(
@@ -77,14 +77,14 @@ def test_stepping_equals_a_whole_run_bit_for_bit(net: Net) -> None:
     assert any(bool(train.any()) for train in spikes.values())
 
 
-@over_catalogue
+@over_kinds_and_big
 def test_a_constant_sequence_equals_holding_the_input_bit_for_bit(net: Net) -> None:
     snn_, inputs = exact(net.name), grid_inputs(net)
     sequence = [x.expand(3, *x.shape) for x in inputs]
     assert_same_run(snn_, lambda: snn_.forward_steps(*sequence), lambda: snn_(*inputs, num_steps=3))
 
 
-@over_catalogue
+@over_kinds_and_big
 def test_a_changing_sequence_equals_stepping_bit_for_bit(net: Net) -> None:
     snn_ = exact(net.name)
     frames = [grid_inputs(net, seed) for seed in range(3)]
@@ -96,7 +96,7 @@ def test_a_changing_sequence_equals_stepping_bit_for_bit(net: Net) -> None:
     )
 
 
-@over_catalogue
+@over_kinds_and_big
 def test_images_do_not_mix(net: Net) -> None:
     """A batch equals its images one by one."""
     snn_, inputs = exact(net.name), net.inputs(2)
@@ -116,7 +116,7 @@ def test_only_norms_that_cannot_fold_and_no_dropout_are_left(net: Net) -> None:
     assert len(snn_.neurons) == net.clips
 
 
-@over_catalogue
+@over_kinds_and_big
 def test_layers_keep_their_clips_name_threshold_and_levels(net: Net) -> None:
     ann = net.prepared(levels=5)
     snn_ = ecl.convert(ann)

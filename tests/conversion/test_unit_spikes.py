@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from tests.helpers.nets import Net, over_small
+from tests.helpers.nets import Net, over_kinds
 from tests.helpers.parts import clips_of, conv, head, wired
 from tests.helpers.unit_spikes import assert_the_same, clip, per_channel, scales, weight
 
@@ -20,19 +20,19 @@ pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
 # ------------------------------------------------------------------------------- equal networks
 
 
-@over_small
+@over_kinds
 @pytest.mark.parametrize("fold", [True, False])
 def test_outputs_and_spikes_are_those_of_the_default_conversion(net: Net, fold: bool) -> None:
     inputs = tuple(x.double() for x in net.inputs())
     assert_the_same(net.prepared().double(), inputs, fold_batchnorms=fold)
 
 
-@over_small
+@over_kinds
 def test_the_same_with_one_threshold_a_channel(net: Net) -> None:
     assert_the_same(per_channel(net), tuple(x.double() for x in net.inputs()))
 
 
-@over_small
+@over_kinds
 def test_the_users_network_stays_as_it_was(net: Net) -> None:
     ann = per_channel(net)
     before = copy.deepcopy(ann.state_dict())
@@ -44,7 +44,7 @@ def test_the_users_network_stays_as_it_was(net: Net) -> None:
     assert not mine & {t.data_ptr() for t in (*unit.parameters(), *unit.buffers())}
 
 
-@over_small
+@over_kinds
 def test_where_scales_go_does_not_depend_on_the_values_of_thresholds(net: Net) -> None:
     first, second = net.prepared(), net.prepared()
     for c in clips_of(second).values():

@@ -16,7 +16,7 @@ from snntorch_ecl.errors import CheckpointError
 from snntorch_ecl.network._files import NETWORK as _FORMAT
 from snntorch_ecl.network._files import read_tensors, write_tensors
 from tests.helpers.compilers import only_traced
-from tests.helpers.nets import BY_NAME, Net, over_small
+from tests.helpers.nets import BY_NAME, Net, over_kinds
 from tests.helpers.parts import clips_of, close, conv, wired
 from tests.helpers.unit_spikes import clip, per_channel, scales
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
 # --------------------------------------------------------------------------------------- files
 
 
-@over_small
+@over_kinds
 @pytest.mark.parametrize("fold", [True, False])
 def test_files_round_trip(net: Net, fold: bool, tmp_path: Path) -> None:
     unit = ecl.convert(net.prepared(), unit_spikes=True, fold_batchnorms=fold)
@@ -37,7 +37,7 @@ def test_files_round_trip(net: Net, fold: bool, tmp_path: Path) -> None:
     assert close(loaded(*net.inputs(), num_steps=3), wanted, tolerance=0.0)
 
 
-@over_small
+@over_kinds
 def test_files_with_one_threshold_a_channel_round_trip(net: Net, tmp_path: Path) -> None:
     unit = ecl.convert(per_channel(net).float(), unit_spikes=True)
     path = unit.save(tmp_path / "net.safetensors")
@@ -217,7 +217,7 @@ def test_gradients_reach_every_layer() -> None:
 
 
 def test_a_compiled_network_emits_the_same_spikes() -> None:
-    net = BY_NAME["residual"]
+    net = BY_NAME["F.max_pool2d"]
     unit = ecl.convert(net.prepared(), unit_spikes=True)
     wanted = unit(*net.inputs(), num_steps=2)
     with only_traced():

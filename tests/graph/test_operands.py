@@ -14,7 +14,7 @@ from snntorch_ecl.errors import UnsupportedError
 from snntorch_ecl.models import ViT
 from snntorch_ecl.nn import Difference
 from snntorch_ecl.nn._threshold_clip import clips_of
-from tests.helpers.nets import CATALOGUE, Net, over
+from tests.helpers.nets import Net, over_small
 
 A_BLOCK = {
     "attention.query_clip": True,  # keys and values read the same
@@ -51,7 +51,7 @@ def test_eight_a_block_and_one_and_none_before_the_patches() -> None:
     assert torch.equal(net(images()), vit()(images()))
 
 
-@over([net for net in CATALOGUE if not net.big])
+@over_small
 def test_rectified_networks_get_no_more_clips_than_between_maps(net: Net) -> None:
     """A rectifier stands before almost every map: then nothing is added, and outputs are equal."""
     plain, more = (ecl.prepare(net.model(), signed=signed) for signed in (False, True))

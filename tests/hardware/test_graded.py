@@ -18,15 +18,15 @@ from snntorch_ecl.errors import ConfigError, UnsupportedError
 from snntorch_ecl.hardware._graded import GradedNeuron, graded
 from snntorch_ecl.hardware._plain import plain
 
-from ..helpers.nets import BY_NAME, CATALOGUE, Net, over
+from ..helpers.nets import BY_NAME, SMALL, Net, over_kinds_of
 from ..helpers.parts import recorded
 from .test_settle import activations, dyadic
 
 L = 4
-ONE_INPUT = [n for n in CATALOGUE if not n.big and n.name != "two inputs"]
+ONE_INPUT = [net for net in SMALL if net.name != "two inputs"]
 
 
-@over(ONE_INPUT)
+@over_kinds_of(ONE_INPUT)
 def test_one_step_is_the_quantised_ann_in_all_layers(net: Net) -> None:
     ann, snn = dyadic(net, L)
     x = net.inputs()[0].mul(16).round() / 16

@@ -19,10 +19,9 @@ from snntorch_ecl.errors import ConfigError, DataError, InputError, StateError, 
 from snntorch_ecl.experiments import digits
 from snntorch_ecl.hardware import to_integers
 
-from ..helpers.nets import CATALOGUE, Net, over
+from ..helpers.nets import SMALL, Net, over, over_kinds, over_kinds_of
 from ..helpers.parts import conv, head, on_grid, recorded, wired
 
-SMALL = [net for net in CATALOGUE if not net.big]
 # Their averages and factors are no multiples of a power of two, or their units coarser.
 ROUNDED = {"stem shortcut", "u-net", "bn of a conv with two readers", "linear + bn",
            "bn of a shared conv", "bn before conv", "bn of a grouped transposed conv",
@@ -48,7 +47,7 @@ def small(theta: float = 1.0) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 6), clips[0], nn.Linear(6, 5), clips[1], nn.Linear(5, 3))
 
 
-@over(EXACT)
+@over_kinds_of(EXACT)
 def test_where_nothing_is_rounded_all_spikes_are_those_of_the_float_network(net: Net) -> None:
     snn = dyadic(net)
     whole = to_integers(snn, num_steps=4)
@@ -62,7 +61,7 @@ def test_where_nothing_is_rounded_all_spikes_are_those_of_the_float_network(net:
         torch.testing.assert_close(a.double(), b, atol=0.01, rtol=0)
 
 
-@over(SMALL)
+@over_kinds
 def test_steps_whole_runs_and_any_batch_are_equal_bit_for_bit(net: Net) -> None:
     check_exact(net, ecl.convert(net.prepared(4)))
 

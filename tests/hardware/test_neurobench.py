@@ -11,14 +11,14 @@ from torch import Tensor, nn
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError, InputError, StateError
 from snntorch_ecl.hardware._neurobench import NeuroBenchNet
-from tests.helpers.nets import BY_NAME, CATALOGUE, Net
+from tests.helpers.nets import BY_NAME, SMALL, Net, over_kinds_of
 from tests.helpers.parts import wired
 
 STEPS = 4
 STRUCTURED = {"two outputs", "dict output"}  # they return no tensor
 SINGLE = [
-    net for net in CATALOGUE
-    if not net.big and not isinstance(net.shape[0], tuple) and net.name not in STRUCTURED
+    net for net in SMALL
+    if not isinstance(net.shape[0], tuple) and net.name not in STRUCTURED
 ]  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def over_time(x: Tensor) -> Tensor:
     return x.unsqueeze(1).expand(-1, STEPS, *x.shape[1:])
 
 
-@pytest.mark.parametrize("net", SINGLE, ids=lambda net: net.name)
+@over_kinds_of(SINGLE)
 def test_outputs_are_those_of_single_steps(net: Net) -> None:
     snn, (x,) = spiking(net), net.inputs()
     with torch.no_grad():

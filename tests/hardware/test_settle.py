@@ -16,13 +16,13 @@ import snntorch_ecl as ecl
 from snntorch_ecl.errors import ConfigError, DataError, InputError, StateError, UnsupportedError
 from snntorch_ecl.hardware import settle_then_fire
 
-from ..helpers.nets import BY_NAME, CATALOGUE, Net, over
+from ..helpers.nets import BY_NAME, SMALL, Net, over, over_kinds_of
 from ..helpers.parts import clips_of, conv, head, on_grid, recorded, wired
 
 T = 4
 # Max-pooling of what are no spikes; layers with biases that follow each other.
 REFUSED = {"max-pool before relu"}
-ONE_INPUT = [n for n in CATALOGUE if not n.big and n.name != "two inputs"]
+ONE_INPUT = [net for net in SMALL if net.name != "two inputs"]
 KNOWN = [net for net in ONE_INPUT if net.name not in REFUSED]
 
 
@@ -74,7 +74,7 @@ def check_equal(ann: nn.Module, chip: ecl.SpikingNetwork, x: Tensor, num_steps: 
         torch.testing.assert_close(a, b)
 
 
-@over(KNOWN)
+@over_kinds_of(KNOWN)
 def test_every_spike_is_what_the_quantised_ann_asks_for(net: Net) -> None:
     ann, snn = dyadic(net)
     x = on_grid(net.inputs()[0], 16)

@@ -17,10 +17,9 @@ from snntorch_ecl.errors import InputError, UnsupportedError
 from snntorch_ecl.hardware import two_channels
 from snntorch_ecl.hardware._lines import EventLines
 
-from ..helpers.nets import BY_NAME, CATALOGUE, Net, exact, over
+from ..helpers.nets import BY_NAME, Net, exact, over, over_kinds
 from ..helpers.parts import conv, head, on_grid, recorded, wired
 
-SMALL = [net for net in CATALOGUE if not net.big]
 WHOLE = [BY_NAME[n] for n in ("residual", "concat", "max-pool", "avg-pool", "shared conv", "split")]
 
 
@@ -50,7 +49,7 @@ def read_by_weights(chip: ecl.SpikingNetwork, inputs: tuple[Tensor, ...]) -> lis
     return seen
 
 
-@over(SMALL)
+@over_kinds
 def test_every_spike_is_that_of_the_reference(net: Net) -> None:
     snn, inputs = exact(net.name), tuple(on_grid(x, 16) for x in net.inputs())
     chip = check_equal(snn, inputs)

@@ -174,6 +174,17 @@ CATALOGUE = [
 BY_NAME = {net.name: net for net in CATALOGUE}
 assert len(BY_NAME) == len(CATALOGUE), "two networks have the same name"
 
+# How a graph is read and rewritten is tried with the whole catalogue each time. What comes after
+# (steps, files, hardware) sees layers, branches and shapes: these have all kinds, the others run
+# with `-m slow`.
+KINDS = {
+    "sequential", "starts with a neuron", "shared relu", "residual", "overwriting functions",
+    "concat", "split", "max-pool overlapping", "F.max_pool2d", "avg-pool", "conv + bn",
+    "linear + bn", "bn of a shared conv", "clamp", "late batch size", "late input", "1-D conv",
+    "transposed conv + bn", "u-net", "two inputs", "dict output", "shared block",
+}  # fmt: skip
+assert BY_NAME.keys() >= KINDS
+
 
 @cache
 def exact(name: str) -> ecl.SpikingNetwork:
@@ -199,8 +210,15 @@ def over(nets: list[Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("net", nets, ids=lambda net: net.name)
 
 
-over_all = over(CATALOGUE)
-over_small = over([net for net in CATALOGUE if not net.big])
+def over_kinds_of(nets: list[Net]) -> pytest.MarkDecorator:
+    """One of each kind at every run, the others with the slow tests."""
+    return over([n if n.name in KINDS else pytest.param(n, marks=pytest.mark.slow) for n in nets])
+
+
+SMALL = [net for net in CATALOGUE if not net.big]
+over_small = over(SMALL)
+over_kinds = over_kinds_of(SMALL)
+over_kinds_and_big = over_kinds_of(CATALOGUE)
 over_catalogue = over(
     [pytest.param(net, marks=pytest.mark.slow) if net.big else net for net in CATALOGUE]
 )

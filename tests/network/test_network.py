@@ -17,7 +17,7 @@ from torch import nn
 import snntorch_ecl as ecl
 from snntorch_ecl import DualThreshold, SignedMaxPool
 from snntorch_ecl.nn._temporal import Temporal
-from tests.helpers.nets import BY_NAME, over_small, spiking
+from tests.helpers.nets import BY_NAME, over_kinds, spiking
 from tests.helpers.networks import TYPICAL, convert, steps
 from tests.helpers.parts import close, equal, head, set_thresholds, wired
 
@@ -89,7 +89,7 @@ def test_a_run_can_be_continued_step_by_step(name: str) -> None:
 # ------------------------------------------------------------------------------------------- time
 
 
-@over_small
+@over_kinds
 def test_entry_t_of_the_logits_is_a_run_of_t_plus_1_steps(net: Any) -> None:
     snn, x = spiking(net.name)[1], net.inputs(2)
     with torch.no_grad():
@@ -131,7 +131,13 @@ def test_it_runs_in_other_precisions(name: str, dtype: torch.dtype) -> None:
     assert (logits.float() - full).norm() < 0.3 * full.norm()
 
 
-@pytest.mark.parametrize("name", ["residual", "max-pool", "two inputs", "late batch size"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("max-pool", "two inputs"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("residual", "late batch size")),
+    ],
+)
 def test_compiled_it_gives_the_same_logits(name: str) -> None:
     torch._dynamo.reset()
     snn, x = convert(name), BY_NAME[name].inputs()

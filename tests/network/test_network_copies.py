@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork
-from tests.helpers.nets import BY_NAME, CATALOGUE, spiking
+from tests.helpers.nets import BY_NAME, Net, over_kinds, spiking
 from tests.helpers.networks import TYPICAL, convert, steps
 from tests.helpers.parts import equal, set_thresholds
 
@@ -69,9 +69,9 @@ def test_state_dict_goes_round_into_other_weights_and_thresholds() -> None:
     assert equal(other(*x, num_steps=3), snn(*x, num_steps=3))
 
 
-@pytest.mark.parametrize("name", [net.name for net in CATALOGUE if not net.big])
-def test_a_saved_network_gives_the_same_bits(name: str, tmp_path: Path) -> None:
-    snn, net = spiking(name)[1], BY_NAME[name]
+@over_kinds
+def test_a_saved_network_gives_the_same_bits(net: Net, tmp_path: Path) -> None:
+    snn = spiking(net.name)[1]
     path = snn.save(tmp_path / "deep" / "net.safetensors")
     loaded = ecl.load(path, net.model())
     assert path == tmp_path / "deep" / "net.safetensors"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import snntorch_ecl as ecl
 from snntorch_ecl.measurement import exit_curve
 from snntorch_ecl.network import Observer, Seen, _pieces
-from tests.helpers.nets import BY_NAME, CATALOGUE, Net, spiking
+from tests.helpers.nets import BY_NAME, Net, over_kinds, spiking
 from tests.helpers.parts import wired
 
 STEPS = 5
@@ -62,7 +62,7 @@ def hooked(snn: ecl.SpikingNetwork, inputs: tuple[Tensor, ...]) -> dict[str, Ten
     return found
 
 
-@pytest.mark.parametrize("net", [n for n in CATALOGUE if not n.big], ids=lambda net: net.name)
+@over_kinds
 @torch.no_grad()
 def test_observers_see_every_step_of_every_image_once(net: Net, room: int) -> None:
     snn, inputs = spiking(net.name)[1], net.inputs()

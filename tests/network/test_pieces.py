@@ -15,14 +15,15 @@ import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork
 from snntorch_ecl.conversion._convert import with_step_biases
 from snntorch_ecl.errors import ConfigError, StateError
+from snntorch_ecl.functional import _fused
 from snntorch_ecl.network import _pieces as pieces
+from snntorch_ecl.network import _runner
 from snntorch_ecl.network._pieces import Footprint, Plan, plan
 from snntorch_ecl.nn._temporal import Temporal, unfold
 from tests.helpers.compilers import only_traced
-from tests.helpers.nets import BY_NAME, CATALOGUE, exact, spiking
+from tests.helpers.nets import BY_NAME, Net, exact, over_kinds, spiking
 from tests.helpers.parts import close, equal, on_grid, wired
 
-SMALL = [net.name for net in CATALOGUE if not net.big]
 CPU = torch.device("cpu")
 
 
@@ -46,8 +47,8 @@ def little_room(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     return plans
 
 
-def on_grid_inputs(name: str) -> tuple[Tensor, ...]:
-    return tuple(on_grid(x, 8) for x in BY_NAME[name].inputs())
+def on_grid_inputs(net: Net) -> tuple[Tensor, ...]:
+    return tuple(on_grid(x, 8) for x in net.inputs())
 
 
 def state_of(snn: SpikingNetwork) -> list[Tensor]:
@@ -58,9 +59,9 @@ def state_of(snn: SpikingNetwork) -> list[Tensor]:
 # -------------------------------------------------------------------------------------- equality
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_pieces_of_any_length_give_equal_spikes_and_state(name: str) -> None:
-    snn, inputs = exact(name), on_grid_inputs(name)
+@over_kinds
+def test_pieces_of_any_length_give_equal_spikes_and_state(net: Net) -> None:
+    snn, inputs = exact(net.name), on_grid_inputs(net)
     with torch.no_grad():
         whole = snn.logits_over_time(*inputs, num_steps=7, piece=7)
         state = state_of(snn)
@@ -71,9 +72,9 @@ def test_pieces_of_any_length_give_equal_spikes_and_state(name: str) -> None:
             assert close(snn(*inputs, num_steps=7, piece=piece), snn(*inputs, num_steps=7))
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_groups_of_images_give_equal_spikes_and_state(name: str, little_room: list[Plan]) -> None:
-    snn, inputs = exact(name), on_grid_inputs(name)
+@over_kinds
+def test_groups_of_images_give_equal_spikes_and_state(net: Net, little_room: list[Plan]) -> None:
+    snn, inputs = exact(net.name), on_grid_inputs(net)
     with torch.no_grad():
         whole = snn.logits_over_time(*inputs, num_steps=5, piece=5)
         state = state_of(snn)
@@ -107,13 +108,17 @@ def test_input_that_changes_over_time_runs_in_pieces(little_room: list[Plan]) ->
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_compiled_neurons_run_in_groups(little_room: list[Plan]) -> None:
-    inputs = BY_NAME["residual"].inputs()
-    snn = ecl.convert(BY_NAME["residual"].prepared()).compile()
+def test_compiled_neurons_run_in_groups(
+    little_room: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fused, "_PIECE", 2)
+    monkeypatch.setattr(_runner, "MOST_STEPS", 4)  # that one graph holds
+    inputs = BY_NAME["sequential"].inputs()
+    snn = ecl.convert(BY_NAME["sequential"].prepared()).compile()
     with torch.no_grad(), only_traced():
-        whole = snn(*inputs, num_steps=17, piece=17)  # more steps than in one compiled graph
+        whole = snn(*inputs, num_steps=5, piece=5)
         count = [n.spike_count for n in snn.neurons.values()]
-        assert close(snn(*inputs, num_steps=17), whole)
+        assert close(snn(*inputs, num_steps=5), whole)
         assert all(map(equal, [n.spike_count for n in snn.neurons.values()], count))
 
 

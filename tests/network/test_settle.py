@@ -13,12 +13,10 @@ import snntorch_ecl as ecl
 from snntorch_ecl import ThresholdClip
 from snntorch_ecl.errors import ConfigError, InputError, UnsupportedError
 from snntorch_ecl.models import ViT
-from tests.helpers.nets import CATALOGUE, Net, over
-
-SMALL = [net for net in CATALOGUE if not net.big]
+from tests.helpers.nets import Net, over_kinds
 
 
-@over(SMALL)
+@over_kinds
 @pytest.mark.parametrize("unit_spikes", [False, True])
 def test_it_is_the_quantised_networks_answer(net: Net, unit_spikes: bool) -> None:
     ann = net.prepared(levels=3).double()
@@ -30,7 +28,7 @@ def test_it_is_the_quantised_networks_answer(net: Net, unit_spikes: bool) -> Non
         torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("levels", [1, 2, 8])
+@pytest.mark.parametrize("levels", [1, 2, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_transformer_settles_on_its_quantised_answer(levels: int) -> None:
     torch.manual_seed(0)
     net, x = ViT().double(), torch.randn(6, 1, 28, 28, dtype=torch.float64)
