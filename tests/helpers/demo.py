@@ -57,9 +57,9 @@ def no_network() -> Iterator[list[Any]]:
 
 
 def some_digits() -> Split:
-    """Every fourth digit to train on, and every twentieth of those held out."""
+    """Every eighth digit to train on, and every twentieth of those held out."""
     train, test = digits()
-    return Split(Subset(train, range(0, 4000, 4)), Subset(test, range(0, 1000, 20)))
+    return Split(Subset(train, range(0, 4000, 8)), Subset(test, range(0, 1000, 20)))
 
 
 @functools.cache
@@ -71,7 +71,7 @@ def quick_run(base: Path, data: Callable[[], Split] = digits) -> Run:
     with no_network() as tried, pytest.MonkeyPatch.context() as patch:
         patch.setattr(_demo, "digits", data)
         if data is some_digits:  # as many steps as on all digits
-            training = replace(config.training, batch_size=16)
+            training = replace(config.training, batch_size=8)
             patch.setattr(DemoConfig, "training", training)
         result = run_demo(config, progress=False)
     return Run(result, before, torch.get_rng_state(), tried)
