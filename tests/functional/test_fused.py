@@ -35,12 +35,13 @@ def assert_equal_scans(
 
 
 @pytest.mark.parametrize(
-    ("num_steps", "piece"), [(1, 8), (3, 8), (7, 3), pytest.param(19, 8, marks=pytest.mark.slow)]
+    ("num_steps", "piece"),
+    [(7, 3), *(pytest.param(n, 8, marks=pytest.mark.slow) for n in (1, 3, 19))],
 )
 def test_spikes_and_state_are_equal_for_any_number_of_steps(
     num_steps: int, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One, some, and two whole pieces and a part."""
+    """Two whole pieces and a part; weekly, one and some."""
     monkeypatch.setattr(fused, "_PIECE", piece)
     if num_steps > 1:  # the comparison is worth something
         assert (F.scan(currents(num_steps, 64, 33), 0.8)[0] == -1).any()
@@ -117,7 +118,7 @@ def test_a_sequence_can_be_cut_anywhere() -> None:
 @pytest.mark.parametrize(
     ("threshold", "amplitude"),
     [
-        (0.8, torch.tensor(3.0)),
+        pytest.param(0.8, torch.tensor(3.0), marks=pytest.mark.slow),
         pytest.param(0.8, torch.linspace(1.0, 2.0, 6).view(6, 1, 1), marks=pytest.mark.slow),
         pytest.param(
             torch.linspace(0.2, 2.0, 6).view(6, 1, 1), torch.tensor(3.0), marks=pytest.mark.slow

@@ -81,7 +81,9 @@ def test_bounds_are_those_of_the_oracle(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
-@pytest.mark.parametrize(("bounds", "sizes"), [((None, None), 1), ((-2, 2), 2)])
+@pytest.mark.parametrize(
+    ("bounds", "sizes"), [pytest.param((None, None), 1, marks=pytest.mark.slow), ((-2, 2), 2)]
+)
 def test_the_compiled_loop_spikes_equally(
     bounds: tuple[int | None, int | None], sizes: int
 ) -> None:

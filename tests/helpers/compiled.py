@@ -31,12 +31,12 @@ def network(*more: nn.Module, **settings: Any) -> SpikingNetwork:
     return ecl.convert(ann, **settings).eval()
 
 
-def small() -> SpikingNetwork:
+def small(*more: nn.Module, **settings: Any) -> SpikingNetwork:
     """What takes seconds to compile to machine code; :func:`network` takes a minute."""
     torch.manual_seed(0)
     clip = ThresholdClip(4, torch.tensor([0.5, 0.6, 0.7, 0.8]))
-    layers = (nn.Conv2d(2, 4, 3), clip, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3))
-    return ecl.convert(nn.Sequential(*layers)).eval()
+    layers = (nn.Conv2d(2, 4, 3), clip, nn.MaxPool2d(2), *more, nn.Flatten(), nn.Linear(36, 3))
+    return ecl.convert(nn.Sequential(*layers), **settings).eval()
 
 
 def images(count: int = 6, seed: int = 1) -> Tensor:

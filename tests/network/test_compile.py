@@ -56,7 +56,7 @@ def test_gradients_are_those_of_plain_code(plain_and_compiled: Compared) -> None
 
 
 def test_batches_of_two_and_more_share_a_graph(traced_only: None) -> None:
-    snn = network().compile(progress=False)
+    snn = small().compile(progress=False)
     before = graphs()
     with torch.no_grad():
         for count in (300, 170, 999, 200):  # on CPUs, torch has other code for small convolutions
@@ -71,8 +71,8 @@ def test_input_that_changes_over_time_is_compiled_too(traced_only: None) -> None
     sequence = torch.stack([images(seed=seed) for seed in range(2)])
     before = graphs()
     with torch.no_grad():
-        wanted = network().forward_steps(sequence)
-        found = network().compile(progress=False).forward_steps(sequence)
+        wanted = small().forward_steps(sequence)
+        found = small().compile(progress=False).forward_steps(sequence)
     assert graphs() == before + 1
     torch.testing.assert_close(found, wanted)
 
@@ -80,7 +80,7 @@ def test_input_that_changes_over_time_is_compiled_too(traced_only: None) -> None
 def test_a_changed_setting_counts_and_it_says_what_it_compiles(
     traced_only: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    snn, plain = network().compile(), network()
+    snn, plain = small().compile(), small()
     with torch.no_grad():
         before = snn(images(), num_steps=2)
         first = capsys.readouterr().err
@@ -158,19 +158,19 @@ def test_copies_are_plain_and_equal(traced: SpikingNetwork) -> None:
 
 
 def test_a_moved_network_cannot_go_on_either(traced_only: None) -> None:
-    snn = network().compile(progress=False)
+    snn = small().compile(progress=False)
     with torch.no_grad():
         snn(images(), num_steps=2)
         snn.double()
         with pytest.raises(StateError, match="kept no state"):
             snn.step(images().double())
         snn.reset()
-        wanted = network().double().step(images().double())
+        wanted = small().double().step(images().double())
         torch.testing.assert_close(snn.step(images().double()), wanted)
 
 
 def test_runs_of_threads_take_turns(traced_only: None) -> None:
-    snn, plain = network().compile(progress=False), network()
+    snn, plain = small().compile(progress=False), small()
     wrong: list[int] = []
 
     def run(seed: int) -> None:
@@ -192,7 +192,7 @@ def test_runs_of_threads_take_turns(traced_only: None) -> None:
 
 @pytest.mark.parametrize("way", ["autocast", "bfloat16"])
 def test_half_precision(way: str, traced_only: None) -> None:
-    snn, plain = network().compile(progress=False), network()
+    snn, plain = small().compile(progress=False), small()
     x, autocast = images(), torch.autocast("cpu", torch.bfloat16, enabled=way == "autocast")
     if way == "bfloat16":
         x, snn, plain = x.bfloat16(), snn.bfloat16(), plain.bfloat16()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import InputError
-from tests.helpers.compiled import graphs, images, network, small
+from tests.helpers.compiled import graphs, images, small
 
 pytestmark = [  # torch.compile's own
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -49,8 +49,8 @@ class Undecided(nn.Module):
 
 
 def test_what_cannot_be_compiled_runs_in_plain_code_and_says_so_once(traced_only: None) -> None:
-    snn = network(Undecided(), handlers={Undecided: ecl.keep}).compile(progress=False)
-    plain = network(Undecided(), handlers={Undecided: ecl.keep})
+    snn = small(Undecided(), handlers={Undecided: ecl.keep}).compile(progress=False)
+    plain = small(Undecided(), handlers={Undecided: ecl.keep})
     with torch.no_grad():
         wanted = plain(images(), num_steps=2)
         with pytest.warns(UserWarning, match=r"cannot be compiled for T = 2, inputs \[B, 2"):
@@ -61,13 +61,13 @@ def test_what_cannot_be_compiled_runs_in_plain_code_and_says_so_once(traced_only
 
 
 def test_a_wrong_input_is_told_as_in_plain_code(traced_only: None) -> None:
-    snn = network().compile(progress=False)
+    snn = small().compile(progress=False)
     with torch.no_grad(), pytest.raises(InputError, match="has no batch dimension"):
         snn(images()[0], num_steps=2)
 
 
 def test_it_can_be_undone(traced_only: None) -> None:
-    snn = network().compile(progress=False)
+    snn = small().compile(progress=False)
     assert snn.compile(False) is snn
     before = graphs()
     with torch.no_grad():
@@ -77,8 +77,8 @@ def test_it_can_be_undone(traced_only: None) -> None:
 
 
 def test_without_a_compiler_it_warns_and_goes_on(no_compiler: None) -> None:
-    snn = network()
+    snn = small()
     with pytest.warns(UserWarning, match="nothing can be compiled"):
         snn.compile()
     with torch.no_grad():
-        assert torch.equal(snn(images(), num_steps=2), network()(images(), num_steps=2))
+        assert torch.equal(snn(images(), num_steps=2), small()(images(), num_steps=2))

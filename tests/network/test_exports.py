@@ -50,7 +50,9 @@ def close(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, atol=1e-6)
 
 
-@pytest.mark.parametrize("way", ["forward", "over time", "forward_steps"])
+@pytest.mark.parametrize(
+    "way", ["forward", pytest.param("over time", marks=pytest.mark.slow), "forward_steps"]
+)
 def test_an_exported_program_takes_any_batch_size(way: str) -> None:
     run = Run(network(), way)
     time = (T, 1, 1, 1, 1) if way == "forward_steps" else (1, 1, 1, 1)

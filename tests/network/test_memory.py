@@ -93,7 +93,10 @@ VERBS: dict[str, Verb] = {
 
 @pytest.mark.filterwarnings("ignore:compensate")  # so few images are as close as they can be
 @pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize(("batch", "steps"), [(16, 2), (16, 32), (256, 4)])
+@pytest.mark.parametrize(
+    ("batch", "steps"),
+    [(64, 8), *(pytest.param(*cell, marks=pytest.mark.slow) for cell in [(16, 32), (256, 4)])],
+)
 def test_memory_grows_neither_with_the_steps_nor_with_the_batch(
     verb: str,
     batch: int,
