@@ -84,6 +84,8 @@ SHORTER = {
         "train.tensors, test.tensors": "train[:500], test[:100]",
     },
 }  # fmt: skip
+# Pictures of spikes have tests of their own, and so has a transformer that converts.
+RARE = {"04_spikes_over_time", "05_a_transformer_that_spikes"}
 
 
 @pytest.fixture
@@ -139,7 +141,9 @@ def draw_all() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as in a notebook
-@pytest.mark.parametrize("stem", SHORTER)
+@pytest.mark.parametrize(
+    "stem", [pytest.param(stem, marks=pytest.mark.slow if stem in RARE else ()) for stem in SHORTER]
+)
 def test_it_runs_on_few_digits(
     stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,9 +58,10 @@ def tuned(
 
 @pytest.fixture(scope="module")
 def finished(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a fine-tuning that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("finished")
-    run_tuning(config(checkpoint), folder, progress=False)
+    """The folder of a fine-tuning that nothing interrupted, and that left its start alone."""
+    folder, before = tmp_path_factory.mktemp("finished"), checkpoint.read_bytes()
+    assert run_tuning(config(checkpoint), folder, progress=False).num_steps == 2
+    assert checkpoint.read_bytes() == before
     return folder
 
 
@@ -69,18 +70,14 @@ def state(folder: Path, checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 def test_weights_learn_while_thresholds_and_the_checkpoint_stay(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, finished: Path
 ) -> None:
-    before = checkpoint.read_bytes()
-    result = run_tuning(config(checkpoint), tmp_path, progress=False)
-    assert checkpoint.read_bytes() == before
-    start, tuned = ecl.convert(load_ann(checkpoint).ann).state_dict(), state(tmp_path, checkpoint)
+    start, tuned = ecl.convert(load_ann(checkpoint).ann).state_dict(), state(finished, checkpoint)
     moved = {name for name, value in start.items() if not torch.equal(value, tuned[name])}
     assert {name.rpartition(".")[2] for name in moved} == {"weight", "bias"}
     # Every layer: the gradient reaches through all spikes, back to the first convolution.
     assert moved >= {name for name, _ in ecl.convert(load_ann(checkpoint).ann).named_parameters()}
-    assert result.num_steps == 2
-    assert load_config(TuneConfig, tmp_path / "tuning.json") == config(checkpoint)
+    assert load_config(TuneConfig, finished / "tuning.json") == config(checkpoint)
 
 
 def test_an_interrupted_tuning_ends_with_the_same_weights(

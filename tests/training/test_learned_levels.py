@@ -111,11 +111,11 @@ def test_a_layer_that_nobody_hears_loses_its_levels_and_another_keeps_them() -> 
     assert heard in (3, 4, 5, 6)
 
 
-@pytest.mark.parametrize("cut", [(0, 3), (2, 1)])
+@pytest.mark.parametrize("cut", [(0, 3), pytest.param((2, 1), marks=pytest.mark.slow)])
 def test_a_run_writes_its_levels_and_one_that_was_cut_has_the_same(
     cut: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cut while levels are learned, and when they are whole."""
+    """Cut while levels are learned; weekly also when they are whole."""
     settings = experiment(image_folder(tmp_path / "images"), levels=5, train={"level_penalty": 5.0})
 
     def run(folder: str, **options: Any) -> Checkpoint:

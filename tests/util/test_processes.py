@@ -69,6 +69,7 @@ def test_processes_that_cannot_meet_are_told(monkeypatch: pytest.MonkeyPatch) ->
         pass
 
 
+@pytest.mark.slow
 def test_a_torch_that_is_built_without_distributed_does_all_the_rest(tmp_path: Path) -> None:
     """Its module is there, and says that it is not available; hardly a name is in it."""
     done = python(
