@@ -26,7 +26,9 @@ def error(snn: nn.Module, ann: nn.Module, x: Tensor) -> float:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("count", [2, 7, 40])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 @pytest.mark.filterwarnings("ignore:compensate")
 def test_on_the_images_held_out_it_is_never_worse(method: Any, count: int, seed: int) -> None:
     """Also where the layers have many more weights than there are images."""

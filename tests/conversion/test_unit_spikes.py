@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from tests.helpers.nets import Net, over_kinds
+from tests.helpers.nets import Net, over_kinds, over_kinds_folded_and_not
 from tests.helpers.parts import clips_of, conv, head, wired
 from tests.helpers.unit_spikes import assert_the_same, clip, per_channel, scales, weight
 
@@ -20,8 +20,7 @@ pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
 # ------------------------------------------------------------------------------- equal networks
 
 
-@over_kinds
-@pytest.mark.parametrize("fold", [True, False])
+@over_kinds_folded_and_not
 def test_outputs_and_spikes_are_those_of_the_default_conversion(net: Net, fold: bool) -> None:
     inputs = tuple(x.double() for x in net.inputs())
     assert_the_same(net.prepared().double(), inputs, fold_batchnorms=fold)

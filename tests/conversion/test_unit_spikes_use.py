@@ -16,7 +16,7 @@ from snntorch_ecl.errors import CheckpointError
 from snntorch_ecl.network._files import NETWORK as _FORMAT
 from snntorch_ecl.network._files import read_tensors, write_tensors
 from tests.helpers.compilers import only_traced
-from tests.helpers.nets import BY_NAME, Net, over_kinds
+from tests.helpers.nets import BY_NAME, Net, over_kinds, over_kinds_folded_and_not
 from tests.helpers.parts import clips_of, close, conv, wired
 from tests.helpers.unit_spikes import clip, per_channel, scales
 
@@ -26,8 +26,7 @@ pytestmark = pytest.mark.usefixtures("seeded_without_gradients")
 # --------------------------------------------------------------------------------------- files
 
 
-@over_kinds
-@pytest.mark.parametrize("fold", [True, False])
+@over_kinds_folded_and_not
 def test_files_round_trip(net: Net, fold: bool, tmp_path: Path) -> None:
     unit = ecl.convert(net.prepared(), unit_spikes=True, fold_batchnorms=fold)
     loaded = ecl.load(unit.save(tmp_path / "net.safetensors"), net.model())

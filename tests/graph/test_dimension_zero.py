@@ -20,6 +20,15 @@ from snntorch_ecl.graph._rules import nowhere
 from tests.helpers.dimensions import Operation, batch, network, refused, row_by_row
 
 RANKS = (2, 3, 4)
+each_rank = pytest.mark.parametrize(
+    ("told", "ranks"),
+    [
+        pytest.param(True, (2,), id="rank told"),
+        pytest.param(False, (3,), id="rank not told"),
+        pytest.param(True, (3, 4), id="more ranks told", marks=pytest.mark.slow),
+        pytest.param(False, (2, 4), id="more ranks not told", marks=pytest.mark.slow),
+    ],
+)
 
 
 def runs(model: nn.Module, x: Tensor) -> bool:
@@ -95,15 +104,7 @@ def test_every_operation_of_the_table_with_dimensions_is_tried_here() -> None:
     assert reaching == ALONG.keys() | OTHERWISE | SHAPED
 
 
-@pytest.mark.parametrize(
-    ("told", "ranks"),
-    [
-        pytest.param(True, (2,), id="rank told"),
-        pytest.param(False, (3,), id="rank not told"),
-        pytest.param(True, (3, 4), id="more ranks told", marks=pytest.mark.slow),
-        pytest.param(False, (2, 4), id="more ranks not told", marks=pytest.mark.slow),
-    ],
-)
+@each_rank
 @pytest.mark.parametrize("name", ALONG)
 def test_an_operation_converts_along_every_dimension_but_0(
     name: str, told: bool, ranks: tuple[int, ...]
@@ -117,31 +118,45 @@ def test_an_operation_converts_along_every_dimension_but_0(
             assert refused(model, batch(rank)) is (dim % count == 0), (rank, dim)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["rank told", "rank not told"])
+@each_rank
 @pytest.mark.parametrize("name", ["mean", "flatten", "cat", "chunk"])
-def test_a_dimension_that_is_computed_is_like_one_that_is_written(name: str, told: bool) -> None:
+def test_a_dimension_that_is_computed_is_like_one_that_is_written(
+    name: str, told: bool, ranks: tuple[int, ...]
+) -> None:
     call = ALONG[name][1]
-    for rank in RANKS:
+    for rank in ranks:
         for back in range(1, rank + 1):
             model = network(lambda x, b=back: call(x, x.dim() - b), rank, told=told)
             assert refused(model, batch(rank)) is (back == rank), (rank, back)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["rank told", "rank not told"])
+@each_rank
 @pytest.mark.parametrize("name", MODULES)
-def test_a_layer_converts_along_every_dimension_but_0(name: str, told: bool) -> None:
-    for rank in RANKS:
+def test_a_layer_converts_along_every_dimension_but_0(
+    name: str, told: bool, ranks: tuple[int, ...]
+) -> None:
+    for rank in ranks:
         for dim in range(-rank, rank):
             model = network(lambda m, x: m.moved(x), rank, told=told, moved=MODULES[name](dim))
             assert refused(model, batch(rank)) is (dim % rank == 0), (rank, dim)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["rank told", "rank not told"])
+@pytest.mark.parametrize(
+    ("told", "ranks"),
+    [
+        pytest.param(True, (2,), id="rank told"),
+        pytest.param(False, (3,), id="rank not told"),
+        pytest.param(True, (3,), id="another rank told", marks=pytest.mark.slow),
+        pytest.param(False, (4,), id="another rank not told", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("module", [True, False], ids=["module", "function"])
-def test_a_padding_converts_unless_it_is_as_long_as_the_tensor(module: bool, told: bool) -> None:
+def test_a_padding_converts_unless_it_is_as_long_as_the_tensor(
+    module: bool, told: bool, ranks: tuple[int, ...]
+) -> None:
     layers = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
     constant = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
-    for rank, pairs in itertools.product((2, 3) if told else (3, 4), (1, 2, 3)):
+    for rank, pairs in itertools.product(ranks, (1, 2, 3)):
         for nothing in range(pairs):  # pairs of zeros at the end pad nothing
             pad = (1, 2) * (pairs - nothing) + (0, 0) * nothing
             kinds = [layers[pairs](pad), constant[pairs](pad, 0.5)]
@@ -155,11 +170,13 @@ def test_a_padding_converts_unless_it_is_as_long_as_the_tensor(module: bool, tol
                     assert refused(model, batch(rank)) is (pairs - nothing == rank), (rank, pad)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["rank told", "rank not told"])
-def test_an_order_of_dimensions_converts_if_the_first_stays(told: bool) -> None:
-    for rank in (2, 3):
+@each_rank
+def test_an_order_of_dimensions_converts_if_the_first_stays(
+    told: bool, ranks: tuple[int, ...]
+) -> None:
+    for rank in ranks:
         for order in itertools.permutations(range(rank)):
-            for signs in ((0,) * rank, (rank,) * rank, (0, rank, rank)[:rank]):
+            for signs in ((0,) * rank, (rank,) * rank, (0, *[rank] * (rank - 1))):
                 dims = [dim - sign for dim, sign in zip(order, signs, strict=True)]
                 for call in (lambda x, d=dims: x.permute(*d), lambda x, d=dims: x.permute(d)):
                     model = network(call, rank, told=told)

@@ -215,9 +215,26 @@ def over_kinds_of(nets: list[Net]) -> pytest.MarkDecorator:
     return over([n if n.name in KINDS else pytest.param(n, marks=pytest.mark.slow) for n in nets])
 
 
+def with_norms(net: Net) -> bool:
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.model().modules())
+
+
 SMALL = [net for net in CATALOGUE if not net.big]
 over_small = over(SMALL)
 over_kinds = over_kinds_of(SMALL)
+# What is not folded differs only where there are norms.
+over_kinds_folded_and_not = pytest.mark.parametrize(
+    ("net", "fold"),
+    [
+        pytest.param(
+            *(net, fold),
+            id=f"{net.name}-{fold}",
+            marks=() if net.name in KINDS and (fold or with_norms(net)) else pytest.mark.slow,
+        )
+        for net in SMALL
+        for fold in (True, False)
+    ],
+)
 over_kinds_and_big = over_kinds_of(CATALOGUE)
 over_catalogue = over(
     [pytest.param(net, marks=pytest.mark.slow) if net.big else net for net in CATALOGUE]

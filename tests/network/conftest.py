@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from snntorch_ecl import SpikingNetwork
-from tests.helpers.compiled import network
+from tests.helpers.compiled import small
 from tests.helpers.compilers import only_traced
 
 
@@ -22,4 +22,4 @@ def traced_only() -> Iterator[None]:
 def traced() -> Iterator[SpikingNetwork]:
     """A network for all tests that only run it, for two steps."""
     with only_traced():
-        yield network().compile(progress=False)
+        yield small().compile(progress=False)

@@ -118,7 +118,7 @@ def test_folded_later_it_runs_the_new_graph(traced_only: None) -> None:
 def test_a_step_cannot_go_on_from_a_compiled_run(traced: SpikingNetwork) -> None:
     snn = traced
     with torch.no_grad():
-        wanted = network().step(images())
+        wanted = small().step(images())
         for reset in (snn.reset, lambda: utils.reset(snn)):
             snn(images(), num_steps=2)
             with pytest.raises(StateError, match=r"compiled and kept no state .* call reset\(\)"):
@@ -153,7 +153,7 @@ def test_copies_are_plain_and_equal(traced: SpikingNetwork) -> None:
         before = graphs()
         for twin in (copy.deepcopy(traced), pickle.loads(pickle.dumps(traced))):
             torch.testing.assert_close(twin(images(), num_steps=2), wanted)
-            assert twin.state_dict().keys() == network().state_dict().keys()
+            assert twin.state_dict().keys() == small().state_dict().keys()
     assert graphs() == before
 
 
@@ -190,7 +190,7 @@ def test_runs_of_threads_take_turns(traced_only: None) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("way", ["autocast", "bfloat16"])
+@pytest.mark.parametrize("way", ["autocast", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_half_precision(way: str, traced_only: None) -> None:
     snn, plain = small().compile(progress=False), small()
     x, autocast = images(), torch.autocast("cpu", torch.bfloat16, enabled=way == "autocast")

@@ -74,54 +74,6 @@ def test_outputs_and_gradients_are_those_of_the_plain_network(compiled: nn.Modul
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_it_compiles_once_the_thresholds_have_started() -> None:
-    ann = ecl.prepare(relu_network()).compile().train()
-    # The first batch sets the thresholds, a hundred more may raise them.
-    assert graphs_made(lambda: [ann(images()) for _ in range(101)]) == 0
-    assert all(clip.is_set for clip in ann.modules() if isinstance(clip, ecl.ThresholdClip))
-    assert graphs_made(lambda: ann(images())) == 1
-
-
-def test_it_can_be_undone() -> None:
-    torch.compiler.reset()
-    ann = prepared().compile()
-    assert graphs_made(lambda: ann(images())) == 1
-    torch.compiler.reset()
-    assert ann.compile(False) is ann
-    assert graphs_made(lambda: ann(images())) == 0
-
-
-@pytest.fixture
-def balanced() -> Iterator[None]:
-    """Whoever has hooks on saved tensors has the same ones afterwards."""
-    packed: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t, lambda t: t):
-        yield
-        packed.clear()
-        torch.rand(2, requires_grad=True).sin()  # it saves its input
-        assert len(packed) == 1
-    packed.clear()
-    torch.rand(2, requires_grad=True).sin()
-    assert not packed
-    assert torch.func.grad(lambda x: (x**2).sum())(torch.tensor(3.0)) == 6
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_an_interrupt_in_the_middle_of_a_forward_leaves_nothing(
-    error: type[BaseException], balanced: None
-) -> None:
-    ann = prepared().compile()
-
-    def interrupt(module: nn.Module, args: Any) -> None:
-        raise error("stop")
-
-    hook = ann.get_submodule("2").register_forward_pre_hook(interrupt)
-    with pytest.raises((error, RuntimeError)):
-        ann(images())
-    hook.remove()
-    ann(images()).sum().backward()
-
-
 def test_copies_train_like_the_network_and_are_not_compiled(compiled: nn.Module) -> None:
     averaged = AveragedModel(compiled)
     averaged.update_parameters(compiled)
@@ -156,3 +108,54 @@ def test_without_a_compiler_it_warns_and_goes_on(no_compiler: None) -> None:
     with pytest.warns(UserWarning, match="nothing can be compiled"):
         ann.compile()
     assert graphs_made(lambda: ann(images()).sum().backward()) == 0
+
+
+# ------------------------------------------- without machine code; what was compiled is forgotten
+
+
+def test_it_compiles_once_the_thresholds_have_started(traced_only: None) -> None:
+    ann = ecl.prepare(relu_network()).compile().train()
+    # The first batch sets the thresholds, a hundred more may raise them.
+    assert graphs_made(lambda: [ann(images()) for _ in range(101)]) == 0
+    assert all(clip.is_set for clip in ann.modules() if isinstance(clip, ecl.ThresholdClip))
+    assert graphs_made(lambda: ann(images())) == 1
+
+
+def test_it_can_be_undone(traced_only: None) -> None:
+    torch.compiler.reset()
+    ann = prepared().compile()
+    assert graphs_made(lambda: ann(images())) == 1
+    torch.compiler.reset()
+    assert ann.compile(False) is ann
+    assert graphs_made(lambda: ann(images())) == 0
+
+
+@pytest.fixture
+def balanced() -> Iterator[None]:
+    """Whoever has hooks on saved tensors has the same ones afterwards."""
+    packed: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t, lambda t: t):
+        yield
+        packed.clear()
+        torch.rand(2, requires_grad=True).sin()  # it saves its input
+        assert len(packed) == 1
+    packed.clear()
+    torch.rand(2, requires_grad=True).sin()
+    assert not packed
+    assert torch.func.grad(lambda x: (x**2).sum())(torch.tensor(3.0)) == 6
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupt_in_the_middle_of_a_forward_leaves_nothing(
+    error: type[BaseException], balanced: None, traced_only: None
+) -> None:
+    ann = prepared().compile()
+
+    def interrupt(module: nn.Module, args: Any) -> None:
+        raise error("stop")
+
+    hook = ann.get_submodule("2").register_forward_pre_hook(interrupt)
+    with pytest.raises((error, RuntimeError)):
+        ann(images())
+    hook.remove()
+    ann(images()).sum().backward()
