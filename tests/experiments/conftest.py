@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib
 import pytest
 
-from snntorch_ecl._util._picture import Picture
 from snntorch_ecl.experiments import run_training
 
 from ..helpers import forked
@@ -38,12 +36,3 @@ def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(whole: Path) -> Path:
     """The network that this run has trained."""
     return whole / "ann.safetensors"
-
-
-@pytest.fixture(scope="module")
-def quick_pictures() -> Iterator[None]:
-    """Every run draws a picture: here its parts are not moved apart, and letters stay letters."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Picture, "get_layout_engine", lambda self: None)
-        patch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
-        yield

@@ -18,6 +18,8 @@ from ..helpers.fits import fit_on
 from ..helpers.processes import costs, fork_two
 from ..helpers.runs import python
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 SCRIPT = """
     import sys
     from pathlib import Path

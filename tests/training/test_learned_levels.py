@@ -25,6 +25,8 @@ from ..helpers.fits import DATA, config, net, trained
 from ..helpers.parts import clips_of
 from ..helpers.runs import experiment, image_folder
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 
 def levels_of(model: nn.Module) -> list[int | None]:
     return [clip.levels for clip in clips_of(model).values()]
