@@ -47,6 +47,10 @@ class Conversion:
         int | None,
         typer.Option(metavar="K", help="Spikes of K sizes, for graded-spike chips. [default: 1]"),
     ] = None
+    signed: Annotated[
+        bool,
+        typer.Option("--signed", help="Signed spikes too, for networks without ReLU: transformers."),
+    ] = False
     image_size: Annotated[
         int | None, typer.Option(metavar="N", help="Side of the input. [default: 224]")
     ] = None
@@ -77,7 +81,7 @@ class Conversion:
         """The flags that were given."""
         flags = {field.name: getattr(self, field.name) for field in fields(self)}
         numbers = {name: _numbers(f"--{name}", flags[name]) for name in ("mean", "std")}
-        return given(**{**flags, **numbers})
+        return given(**{**flags, **numbers, "signed": self.signed or None})
 
 
 @command("convert --model mynet:net --images photos --output-dir out")

@@ -1,4 +1,4 @@
-"""``convert_pretrained``: from a trained ReLU network to a spiking one, in one call."""
+"""``convert_pretrained``: from a trained network to a spiking one, in one call."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ def convert_pretrained(
     budget: Budget = "good",
     negative_threshold: float = -1e-3,
     spike_sizes: int = 1,
+    signed: bool = False,
     handlers: Handlers | None = None,
     leaf_modules: Iterable[type[nn.Module]] = (),
+    example: Any = None,
     key: str | None = None,
     progress: bool = True,
 ) -> SpikingNetwork:
-    """Turn a trained ReLU network into a spiking one, from a few hundred unlabelled images.
+    """Turn a trained network into a spiking one, from a few hundred unlabelled images.
 
     It does what :func:`~snntorch_ecl.prepare`, :func:`~snntorch_ecl.calibrate`,
     :func:`~snntorch_ecl.convert` and :func:`~snntorch_ecl.compensate` do one by one, with a
-    threshold for each channel.
+    threshold for each channel (with ``signed``, for each layer).
 
     Args:
-        model: A trained network with ReLU, ReLU6 or Hardtanh(0, a). It is not changed, also when
-            the call is interrupted.
+        model: A trained network with ReLU, ReLU6 or Hardtanh(0, a), or with ``signed`` any that
+            ``prepare`` takes. It is not changed, also when the call is interrupted.
         data: A few hundred unlabelled images in batches: tensors ``[B, ...]``, tuples that begin
             with one, or dicts. They are read more than once: a ``DataLoader`` or a list.
         num_steps: T at which the network will run.
@@ -52,8 +54,11 @@ def convert_pretrained(
             16 of the ANN with gradients.
         negative_threshold: As for ``convert``.
         spike_sizes: As for ``convert``: K spike sizes, for hardware with graded spikes.
+        signed: As for ``prepare``: signed spikes for networks without rectifiers, such as
+            transformers. Take ``budget="best"`` there: few of their layers can be corrected alone.
         handlers: As for ``convert``.
         leaf_modules: As for ``prepare``.
+        example: As for ``prepare``: inputs whose shapes the network's code may ask for.
         key: Name of the input in batches that are dicts.
         progress: Show progress bars.
 
@@ -87,7 +92,14 @@ def convert_pretrained(
         )
     leaf_modules = tuple(leaf_modules)
     ann = prepare(
-        model, levels=num_steps, per_channel=True, leaf_modules=leaf_modules, handlers=handlers
+        model,
+        levels=num_steps,
+        # Channels are dimension 1, which in transformers counts tokens.
+        per_channel=not signed,
+        signed=signed,
+        leaf_modules=leaf_modules,
+        handlers=handlers,
+        example=example,
     )
     clipped = calibrate(
         ann, data, num_steps=num_steps, spike_sizes=spike_sizes, key=key, progress=progress

@@ -84,7 +84,8 @@ class Corrector:
     def take_output(self, arrived: Arrived, target: Any) -> Any:
         """As :meth:`take`, for the network's output and the ANN's."""
         mean = self._mean_output(arrived, target)
-        return None if mean is None else (target - mean,)
+        assert self.layer is not None
+        return None if mean is None or not _lies_along(self.layer, mean) else (target - mean,)
 
     def correction_of_output(self, groups: Sequence[Any]) -> Change:
         """As :meth:`correction`, for the last layer."""
@@ -140,6 +141,9 @@ class Weights(Corrector):
     def _residual_and_input(self, arrived: Arrived, residual: Tensor, mean: Tensor) -> Any:
         if arrived.input is None or arrived.shape != mean.shape[1:]:
             return None  # the output is broadcast or reshaped on its way to the neuron
+        assert self.layer is not None
+        if not _lies_along(self.layer, mean):
+            return None
         read = arrived.input
         read = read if len(read) == len(mean) else unfold(read, self.num_steps).mean(0)
         return residual, read
@@ -179,8 +183,12 @@ class Biases(Corrector):
 
     def take(self, arrived: Arrived, target: Tensor) -> Any:
         """The currents as they are: how a neuron answers to a bias depends on each of them."""
-        # A linear layer's bias is along the last dimension, which is the channels only in [B, C].
-        if isinstance(self.layer, nn.Linear) and arrived.current.ndim != 2:
+        # Rates are compared by channel, which is dimension 1.
+        assert self.layer is not None
+        current = arrived.current
+        if _dimension_of_bias(self.layer) % current.ndim != 1 or not _lies_along(
+            self.layer, current
+        ):
             return None
         return arrived.current, arrived.held, target
 
@@ -229,9 +237,20 @@ class Steps(Corrector):
         return {"shifts": torch.cat([missing for (missing,) in groups]).mean(0)}
 
 
+def _dimension_of_bias(layer: nn.Module) -> int:
+    """Along which dimension of a layer's output its bias lies."""
+    return -1 if isinstance(layer, (nn.Linear, nn.LayerNorm)) else 1
+
+
+def _lies_along(layer: nn.Module, values: Tensor) -> bool:
+    """Whether values ``[B, ...]`` have one entry of the layer's bias along that dimension."""
+    dim = _dimension_of_bias(layer)
+    return values.ndim > 1 and _parameter(layer, "bias").shape == values.shape[dim:][:1]
+
+
 def _feature_means(groups: Iterable[Tensor], layer: nn.Module) -> Tensor:
-    """Mean along the dimension of a layer's bias: the last of a linear layer, else the second."""
-    dim = -1 if isinstance(layer, nn.Linear) else 1
+    """Mean along the dimension of a layer's bias."""
+    dim = _dimension_of_bias(layer)
     total: Any = 0
     count = 0
     for values in groups:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .._util.devices import device_of
 from ..errors import ConfigError, EclError
+from ..graph._example import example_in
 from ..graph._trace import copied
 from ..network import SpikingNetwork
 from ..network._refusing_layer import layer_named
@@ -66,7 +67,9 @@ class Reference:
 
 def _prepared(ann: nn.Module, snn: SpikingNetwork) -> nn.Module:
     try:
-        return prepare(ann, signed=any(neuron.signed for neuron in snn.neurons.values()))
+        signed = any(neuron.signed for neuron in snn.neurons.values())
+        example = example_in(snn.net)
+        return prepare(ann, signed=signed, example=None if example is None else example.inputs())
     except EclError as error:
         raise ConfigError(
             f"the ANN's activations cannot be found: {error}\nGive the prepared network, what "

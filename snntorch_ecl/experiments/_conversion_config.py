@@ -26,6 +26,7 @@ class ConversionConfig:
         num_steps: T.
         budget: ``fast``, ``good`` or ``best``; see :func:`snntorch_ecl.convert_pretrained`.
         spike_sizes: K: spikes of K sizes.
+        signed: Signed spikes where values can be negative, for networks without ReLU.
         image_size: Side of the network's input, in pixels.
         mean: Mean of each channel on a scale of 0 to 1; ImageNet's by default. One number for
             grey images.
@@ -49,6 +50,7 @@ class ConversionConfig:
     num_steps: int = 8
     budget: str = "good"
     spike_sizes: int = 1
+    signed: bool = False
     image_size: int = 224
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
@@ -64,6 +66,8 @@ class ConversionConfig:
             options = ", ".join(get_args(Budget))
             raise ConfigError(f"budget must be one of {options}; got {self.budget!r}")
         check_neuron(0.0, 0.5, self.spike_sizes)
+        if not isinstance(self.signed, bool):
+            raise ConfigError(f"signed must be true or false; got {self.signed!r}")
         for name in ("image_size", "calibration", "held_out", "batch_size"):
             check_whole_numbers(name, (getattr(self, name),), lowest=1)
         check_seed("seed", self.seed)
@@ -74,12 +78,19 @@ class ConversionConfig:
                 f"got {self.mean} and {self.std}"
             )
 
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """The shape of one image in a batch."""
+        return (1, len(self.mean), self.image_size, self.image_size)
+
     def command(self, output_dir: Path) -> str:
         """The command that repeats the conversion."""
         words = ["snntorch-ecl", "convert"]
         for field in fields(self):
             value = getattr(self, field.name)
-            if value != field.default:
+            if value is True:
+                words.append(f"--{field.name}")
+            elif value != field.default:
                 shown = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else value
                 words += [f"--{field.name.replace('_', '-')}", str(shown)]
         return shlex.join([*words, "--output-dir", str(output_dir)])

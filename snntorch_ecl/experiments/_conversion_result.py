@@ -75,9 +75,10 @@ class ConversionResult(Result):
         module, _, factory = self.config.model.partition(":")
         first, *rest = factory.split(".")
         call = ".".join((first, *rest)) + "()"
+        example = f"torch.zeros{self.config.example_shape}"
         return (
-            f"import snntorch_ecl as ecl; from {module} import {first}\n"
-            f"snn = ecl.load({str(self.network.resolve())!r}, {call})\n"
+            f"import torch; import snntorch_ecl as ecl; from {module} import {first}\n"
+            f"snn = ecl.load({str(self.network.resolve())!r}, {call}, example={example})\n"
             f"logits = snn(images, num_steps={self.config.num_steps})"
         )
 

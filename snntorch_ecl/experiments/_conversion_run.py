@@ -68,6 +68,8 @@ def run_conversion(
             num_steps=config.num_steps,
             budget=config.budget,  # type: ignore[arg-type]  # __post_init__ has checked it
             spike_sizes=config.spike_sizes,
+            signed=config.signed,
+            example=torch.zeros(config.example_shape),
             progress=progress,
         )
         outcome = _judged(config, snn, ann, found, parts.held_out, labels, progress)
@@ -104,7 +106,7 @@ def _batches(
 
 def _outputs(ann: nn.Module, chosen: Sequence[int], config: ConversionConfig) -> int:
     """The number of classes that the network tells apart; it is run once, on zeros."""
-    shape = (min(2, len(chosen)), len(config.mean), config.image_size, config.image_size)
+    shape = (min(2, len(chosen)), *config.example_shape[1:])
     try:
         with torch.no_grad():
             answer = ann(torch.zeros(shape))

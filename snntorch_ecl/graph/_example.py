@@ -25,6 +25,11 @@ class Example:
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, torch.dtype]
 
+    def inputs(self) -> dict[str, Tensor]:
+        """Tensors that say the same, as a user would give them."""
+        kinds = self.dtypes.items()
+        return {name: torch.zeros(1, *self.shapes[name][1:], dtype=kind) for name, kind in kinds}
+
     def write(self, gm: GraphModule, *, fixed: bool) -> None:
         """Check the inputs in the graph, where the example is found when that is traced again.
 

@@ -216,7 +216,7 @@ class _Meter(LayerMeter):
         level = (mean * to_level).round()
         ties = (sums[1:] + sums[:-1]) / 2
         wanted = (activation * to_level).to(mean.dtype)
-        nearest = sums[torch.bucketize(wanted, ties, right=True)]
+        nearest = sums[torch.bucketize(wanted.contiguous(), ties, right=True)]
         self.exact += int((level == nearest).sum())
         highest = (level == sums[-1]) & (activation > theta)
         if self.signed:

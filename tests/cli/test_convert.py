@@ -30,6 +30,17 @@ class Odd(nn.Module):
     def forward(self, x):
         return nn.functional.hardshrink(x).mean((2, 3))
 
+class Smooth(nn.Module):  # no rectifier, and code that asks for sizes
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 6, 1), nn.Linear(6, 5)
+
+    def forward(self, x):
+        batch, _, height, width = x.shape
+        assert height == width
+        x = nn.functional.gelu(self.first(x)).reshape(batch, 6, height * width)
+        return self.last(x.mean(2))
+
 number = 3
 
 def fails():
@@ -86,7 +97,7 @@ def convert(**flags: Any) -> Any:
         word
         for name, value in given.items()
         if value is not None
-        for word in (f"--{name.replace('_', '-')}", str(value))
+        for word in (f"--{name.replace('_', '-')}", *(() if value is True else (str(value),)))
     ]
     return invoke("convert", *words)
 
@@ -112,6 +123,21 @@ def test_a_network_is_converted_judged_and_loaded_by_three_lines(place: Path) ->
     assert "user_nets:net" in page
     assert page.count("<svg") == 3
     assert "spikes of 2 sizes" in page
+
+
+def test_a_network_without_relu_converts_with_signed_spikes(place: Path) -> None:
+    refused = convert(model="user_nets:Smooth", weights=None)
+    assert refused.exit_code == 1
+    assert "signed=True" in refused.output
+    done = convert(model="user_nets:Smooth", weights=None, signed=True)
+    assert done.exit_code == 0, done.output
+    record = json.loads(Path("out/conversion.json").read_text())
+    assert record["config"]["signed"] is True
+    scope: dict[str, Any] = {"images": torch.rand(2, 3, 8, 8)}
+    exec(record["code"], scope)
+    assert any(neuron.signed for neuron in scope["snn"].neurons.values())
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "--signed --image-size" in page
 
 
 @pytest.mark.filterwarnings("ignore:compensate.*no closer:UserWarning")  # there is no error left

@@ -158,3 +158,19 @@ def test_an_addition_that_scales_is_not_looked_through() -> None:
             return out
 
     assert changed(Scaled(), images()) == {"net.fc.bias"}
+
+
+@pytest.mark.parametrize("tokens", [4, 6])
+@pytest.mark.parametrize("method", ["biases", "weights"])
+def test_a_norm_over_tokens_has_its_bias_along_the_features(method: Any, tokens: int) -> None:
+    """The constant stem is the ANN's already, so only the last layer has anything to correct."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.LayerNorm(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * tokens, 3)
+    ).eval()  # fmt: skip
+    nn.init.uniform_(model[0].bias)  # type: ignore[arg-type]
+    x = torch.randn(50, tokens, 4, generator=torch.Generator().manual_seed(2))
+    snn = ecl.convert(ecl.calibrate(ecl.prepare(model), [x], progress=False))
+    better = compensate(snn, model, [x], num_steps=STEPS, method=method, progress=False)
+    torch.testing.assert_close(better.net.get_parameter("0.bias"), model[0].bias)  # type: ignore[arg-type]
+    assert better.compensation.kept

@@ -67,6 +67,39 @@ def test_arguments_reach_the_pieces() -> None:
     assert {neuron.negative_threshold for neuron in snn.neurons.values()} == {-0.25}
 
 
+class Attending(nn.Module):
+    """Tokens that attend to each other; the code asks for sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.both, self.last = nn.Linear(8, 8), nn.Linear(8, 16), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, *sizes = x.shape
+        assert sizes == [8, 8]
+        tokens = nn.functional.gelu(self.first(x.reshape(batch, channels * 8, 8)))
+        keys, values = self.both(tokens).chunk(2, 2)
+        mixed = (tokens @ keys.transpose(1, 2)).softmax(2) @ values
+        out: Tensor = self.last(mixed.mean(1))
+        return out
+
+
+@pytest.mark.filterwarnings("ignore:compensate.*no closer:UserWarning")
+@pytest.mark.parametrize("budget", ["good", "best"])
+def test_attention_takes_signed_spikes_and_an_example(budget: Any) -> None:
+    torch.manual_seed(0)
+    model, x = Attending().eval(), images()
+    snn = ecl.convert_pretrained(
+        model, batches(), num_steps=8, budget=budget, signed=True, example=x, progress=False
+    )
+    assert any(neuron.signed for neuron in snn.neurons.values())
+    with torch.no_grad():
+        wanted = model(x)
+        assert (snn(x, num_steps=8) - wanted).norm() < 0.2 * wanted.norm()
+    result = ecl.verify(snn, model, batches(), num_steps=8, progress=False)  # it is prepared again
+    assert len(result.layers) == len(snn.neurons)
+
+
 @pytest.mark.parametrize(
     ("settings", "error_type", "text"),
     [
