@@ -95,9 +95,8 @@ def test_it_converts_in_any_precision(dtype: torch.dtype) -> None:
     assert distance(model, images, 128) < 0.05
 
 
-@pytest.mark.parametrize(
-    "name", ["deeplabv3_resnet50", pytest.param("fcn_resnet50", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # several outputs in a dictionary: the pyramid below
+@pytest.mark.parametrize("name", ["deeplabv3_resnet50", "fcn_resnet50"])
 def test_segmentation_networks_convert_with_all_their_outputs(name: str) -> None:
     torch.manual_seed(0)
     with_aux = {"aux_loss": True, "weights": None, "weights_backbone": None}

@@ -55,6 +55,7 @@ def test_spikes_are_equal_for_each_kind_of_neuron(negative_threshold: float) -> 
     )
 
 
+@pytest.mark.slow  # with an amplitude as well: below
 def test_thresholds_of_channels() -> None:
     assert_equal_scans(currents(3, 8, 6, 5, 5), torch.linspace(0.2, 2.0, 6).view(6, 1, 1))
 

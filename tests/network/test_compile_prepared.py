@@ -145,7 +145,9 @@ def balanced() -> Iterator[None]:
     assert torch.func.grad(lambda x: (x**2).sum())(torch.tensor(3.0)) == 6
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, pytest.param(ValueError, marks=pytest.mark.slow)]
+)
 def test_an_interrupt_in_the_middle_of_a_forward_leaves_nothing(
     error: type[BaseException], balanced: None, traced_only: None
 ) -> None:
