@@ -146,8 +146,7 @@ def test_a_layer_converts_along_every_dimension_but_0(
     [
         pytest.param(True, (2,), id="rank told"),
         pytest.param(False, (3,), id="rank not told"),
-        pytest.param(True, (3,), id="another rank told", marks=pytest.mark.slow),
-        pytest.param(False, (4,), id="another rank not told", marks=pytest.mark.slow),
+        *(pytest.param(rank == 3, (rank,), marks=pytest.mark.slow) for rank in (3, 4)),
     ],
 )
 @pytest.mark.parametrize("module", [True, False], ids=["module", "function"])
