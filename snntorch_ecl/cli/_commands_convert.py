@@ -49,7 +49,7 @@ class Conversion:
     ] = None
     signed: Annotated[
         bool,
-        typer.Option("--signed", help="Signed spikes too, for networks without ReLU: transformers."),
+        typer.Option("--signed", help="Signed spikes too, for networks without ReLU."),
     ] = False
     image_size: Annotated[
         int | None, typer.Option(metavar="N", help="Side of the input. [default: 224]")

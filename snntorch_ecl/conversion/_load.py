@@ -22,7 +22,7 @@ from ..network._layer import Layer, Norms
 from ..network._network import SpikingNetwork
 from ..nn._threshold_clip import ThresholdClip
 from ._convert import converted, with_step_biases
-from ._prepare import prepare
+from ._prepare_again import prepared_with
 
 LOWERINGS: dict[str, Callable[[SpikingNetwork, Mapping[str, Any]], SpikingNetwork]] = {}
 """What rebuilds the structure of a network that was lowered to a chip, by the kind in its file."""
@@ -80,14 +80,15 @@ def load(
     signed = any(neuron["signed"] for neuron in neurons.values())
     norms = _checked(path, settings, "norms", get_args(Norms))
     biases = _step_biases(path, settings, sum(map(Tensor.numel, tensors.values())))
-    network = _rebuild(tensors, model, path, options, norms, biases, signed)
+    names = [layer.name for layer in layers]
+    network = _rebuild(tensors, model, path, options, norms, biases, names, signed)
     if "lowering" in settings:
         network = _lowered(network, path, settings["lowering"])
         tensors = _as_held(tensors, network.state_dict())
-    expected, found = ([layer.name for layer in ls] for ls in (network.layers, layers))
-    if expected != found:
+    expected = [layer.name for layer in network.layers]
+    if expected != names:
         raise CheckpointError(
-            f"{path} belongs to another network: its spiking layers are {found}, those of "
+            f"{path} belongs to another network: its spiking layers are {names}, those of "
             f"{type(model).__name__} are {expected}"
         )
     check_types(path, tensors, network.state_dict())
@@ -192,6 +193,7 @@ def _rebuild(
     options: dict[str, Any],
     norms: Norms,
     biases: dict[str, Tensor],
+    layers: list[str],
     signed: bool,
 ) -> SpikingNetwork:
     """Convert the architecture with stand-in thresholds, as the file's settings say."""
@@ -200,7 +202,7 @@ def _rebuild(
             ann = copy.deepcopy(model)
         else:
             known = {name: options[name] for name in ("handlers", "leaf_modules", "example")}
-            ann = prepare(model, signed=signed, **known)
+            ann = prepared_with(layers, model, signed=signed, **known)
         _stand_in(ann, tensors)
         config = ConvertConfig(spike_grad=options["spike_grad"])
         # Files of release 0.1.0 keep norms behind subclassed convolutions.

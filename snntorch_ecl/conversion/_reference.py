@@ -15,7 +15,7 @@ from ..graph._trace import copied
 from ..network import SpikingNetwork
 from ..network._refusing_layer import layer_named
 from ..nn._threshold_clip import ThresholdClip, clips_of
-from ._prepare import prepare
+from ._prepare_again import prepared_with
 
 
 class Activation(NamedTuple):
@@ -69,7 +69,8 @@ def _prepared(ann: nn.Module, snn: SpikingNetwork) -> nn.Module:
     try:
         signed = any(neuron.signed for neuron in snn.neurons.values())
         example = example_in(snn.net)
-        return prepare(ann, signed=signed, example=None if example is None else example.inputs())
+        given = None if example is None else example.inputs()
+        return prepared_with(snn.neurons.keys(), ann, signed=signed, example=given)
     except EclError as error:
         raise ConfigError(
             f"the ANN's activations cannot be found: {error}\nGive the prepared network, what "

@@ -110,3 +110,18 @@ def test_nir_refuses_signed_neurons_by_name() -> None:
     pytest.importorskip("nir")
     with pytest.raises(EclError, match=r"(?s)1 \(DualThreshold\).*signed clips"):
         ecl.to_nir(ecl.convert(network()), images()[:1])
+
+
+def test_operands_that_are_never_negative_load_and_verify_as_well(tmp_path: Path) -> None:
+    """Nothing in the file is signed, and yet ``prepare`` was told so."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.Softmax(1), nn.Linear(8, 3)
+    ).eval()  # fmt: skip
+    ann = ecl.calibrate(ecl.prepare(model, signed=True), [images()], progress=False)
+    snn = ecl.convert(ann)
+    assert list(snn.neurons) == ["1", "4_clip"]
+    assert not any(neuron.signed for neuron in snn.neurons.values())
+    loaded = ecl.load(snn.save(tmp_path / "snn.safetensors"), model)
+    assert torch.equal(loaded(images(), num_steps=3), snn(images(), num_steps=3))
+    assert len(ecl.verify(snn, model, [images()], num_steps=4, progress=False).layers) == 2
