@@ -125,7 +125,8 @@ def converted(
     gm = carry_calls(gm)
     if unit_spikes:
         gm = with_unit_spikes(gm)
-    return SpikingNetwork(insert_time(gm), layers, unit_spikes=unit_spikes, norms=norms).eval()
+    net = finish(insert_time(gm))
+    return SpikingNetwork(net, layers, unit_spikes=unit_spikes, norms=norms).eval()
 
 
 def _check_ready(gm: GraphModule, model_name: str) -> None:
@@ -192,7 +193,7 @@ def _swap(
     if refused:
         raise UnsupportedError(refused, "Change these settings in the network.")
     gm.delete_all_unused_submodules()
-    return finish(gm), tuple(layers)
+    return gm, tuple(layers)
 
 
 def _with_time(module: nn.Module, name: str) -> nn.Module:
@@ -210,6 +211,6 @@ def _with_time(module: nn.Module, name: str) -> nn.Module:
 
 def with_step_biases(snn: SpikingNetwork, biases: Mapping[str, Tensor]) -> SpikingNetwork:
     """The network with a :class:`~snntorch_ecl.nn.StepBias` ``[T, C]`` before some neurons."""
-    net = insert_step_biases(snn.net, biases)
+    net = finish(insert_step_biases(snn.net, biases))
     twin = SpikingNetwork(net, snn.layers, unit_spikes=snn.unit_spikes, norms=snn.norms)
     return twin.train(snn.training)

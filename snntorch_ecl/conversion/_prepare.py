@@ -121,7 +121,8 @@ def prepare(
         )
     if isinstance(levels, Mapping):
         _set_levels(gm, levels)
-    return as_prepared(gm)
+    gm.graph.lint()
+    return as_prepared(gm)  # a new module, whose code is of the graph as it is now
 
 
 def _set_levels(gm: GraphModule, levels: Mapping[str, int | None]) -> None:

@@ -22,7 +22,6 @@ from ..errors import UnsupportedError
 from ..graph._names import has_own, module_of, unique_name
 from ..graph._ndims import flattens, ndims
 from ..graph._registry import kind_of
-from ..graph._trace import finish
 from ..graph._values import is_size, read_by_code
 from ..nn._dual_threshold import DualThreshold
 from ..nn._pool import SignedMaxPool
@@ -53,7 +52,7 @@ def unit_spikes(gm: GraphModule) -> GraphModule:
     mover = _ScaleMover(gm)
     for node, scale in worth.items():
         mover.scale_readers(node, scale)
-    return finish(gm)
+    return gm
 
 
 def _neurons(gm: GraphModule) -> dict[Node, DualThreshold]:

@@ -16,7 +16,7 @@ from .._util.rng import own_random_numbers
 from .._util.torch_internals import BatchNorm
 from ..conversion import calibrate, convert, prepare
 from ..graph._fold import drop_identities, fold_batchnorm
-from ..graph._trace import trace
+from ..graph._trace import finish, trace
 from ..models import build
 from ..nn import ThresholdClip
 from ..nn._threshold_clip import clips_of
@@ -77,7 +77,7 @@ def _start_norms(model: nn.Module, images: Tensor) -> None:
 def folded(net: nn.Module) -> GraphModule:
     """The network as it is deployed: in eval mode, batch norms folded."""
     graph = trace(net, (ThresholdClip,), training=False)
-    return drop_identities(fold_batchnorm(graph)).eval()
+    return finish(drop_identities(fold_batchnorm(graph))).eval()
 
 
 Mode = Callable[[Subject, Tensor], Run]

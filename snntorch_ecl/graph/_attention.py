@@ -15,7 +15,6 @@ from ._arguments import argument
 from ._names import attribute, function_name, owner, unique_name
 from ._operations import operation_of
 from ._shapes import sizes_of
-from ._trace import finish
 from ._values import activations
 
 
@@ -31,7 +30,7 @@ def expand_attention(gm: GraphModule) -> GraphModule:
             with gm.graph.inserting_before(node):
                 node.replace_all_uses_with(_expanded(gm, node, *settings))
             gm.graph.erase_node(node)
-    return finish(gm)
+    return gm
 
 
 def _settings(gm: GraphModule, node: Node, live: set[Node]) -> tuple[Any, Any] | None:

@@ -14,7 +14,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .._util.torch_internals import TransposedConvolution, has_hooks
 from ._names import module_of
-from ._trace import finish
 from ._values import is_idle, read_by_code
 
 
@@ -25,7 +24,7 @@ def drop_identities(gm: GraphModule) -> GraphModule:
         if module is not None and is_idle(module):
             node.replace_all_uses_with(node.args[0])
             gm.graph.erase_node(node)
-    return finish(gm)
+    return gm
 
 
 _FOLDS: dict[type[nn.Module], type[nn.Module]] = {
@@ -75,7 +74,7 @@ def fold_batchnorm(gm: GraphModule, kept: Collection[str] = ()) -> GraphModule:
         node.replace_all_uses_with(source)
         gm.graph.erase_node(node)
     gm.delete_all_unused_submodules()
-    return finish(gm)
+    return gm
 
 
 def _fits(layer: nn.Module, norm: nn.Module) -> bool:

@@ -12,7 +12,6 @@ from ._names import function_name, owner
 from ._operations import OUT_OF_PLACE
 from ._parts import whole_of, with_part, write_to_function
 from ._shapes import sizes_of
-from ._trace import finish
 from ._values import is_size
 
 
@@ -39,7 +38,7 @@ def functionalise(gm: GraphModule) -> GraphModule:
         modules[name].inplace = False
     if refused:
         raise UnsupportedError(refused, "Use the operation that returns a new tensor instead.")
-    return finish(gm)
+    return gm
 
 
 def _reroute(gm: GraphModule, write: Node, overwritten: Node) -> list[str]:

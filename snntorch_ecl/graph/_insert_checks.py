@@ -11,7 +11,6 @@ from torch.fx import GraphModule, Node
 from ._checks import CHECKS, Check, check_dims, check_floating, check_input, check_operand
 from ._names import call_of, module_of
 from ._objections import GraphFacts, broadcast_operands, takes_a_dtype, used_dims
-from ._trace import finish
 
 
 def insert_checks(gm: GraphModule, own: Collection[type[nn.Module]] = ()) -> GraphModule:
@@ -27,7 +26,7 @@ def insert_checks(gm: GraphModule, own: Collection[type[nn.Module]] = ()) -> Gra
         module = module_of(gm, node)
         if node in facts.live and node.op.startswith("call_") and type(module) not in own:
             _check(node, facts)
-    return finish(gm)
+    return gm
 
 
 def _check(node: Node, facts: GraphFacts) -> None:

@@ -9,7 +9,6 @@ from torch.fx import GraphModule, Node
 
 from ..nn._slope import Slope
 from ._names import module_of, unique_name
-from ._trace import finish
 from ._values import activations
 
 
@@ -23,7 +22,7 @@ def expand_leaky(gm: GraphModule) -> GraphModule:
         elif type(module) is nn.PReLU:
             _to_slope(gm, str(node.target), module)
             _expand(gm, node, str(node.target))
-    return finish(gm)
+    return gm
 
 
 def _to_slope(gm: GraphModule, name: str, module: nn.PReLU) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 
 from torch.fx import GraphModule, Node
 
-from ._trace import finish
-
 
 def is_named_tuple(node: Node) -> bool:
     """Whether a node makes a named tuple, as fx records one that is returned."""
@@ -29,7 +27,7 @@ def dataclasses_to_dicts(gm: GraphModule) -> GraphModule:
     output.args = _replaced(output.args, plain)
     for node in plain:
         gm.graph.erase_node(node)
-    return finish(gm)
+    return gm
 
 
 def _fields(node: Node) -> dict[str, Any]:

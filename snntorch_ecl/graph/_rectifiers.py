@@ -8,7 +8,6 @@ from torch.fx import GraphModule
 from .._util.devices import device_of
 from ..nn._threshold_clip import ThresholdClip
 from ._names import unique_name
-from ._trace import finish
 from ._values import activations
 
 
@@ -54,7 +53,7 @@ def rectifiers_to_clips(gm: GraphModule, *, levels: int | None, per_channel: boo
         placed.add(node.target)
         clip.qualified_name = node.target
         gm.add_submodule(node.target, clip)
-    return finish(gm)
+    return gm
 
 
 def _twin(clip: ThresholdClip) -> ThresholdClip:

@@ -12,7 +12,6 @@ from torch.fx import GraphModule, Node
 
 from ._names import function_name, owner, unique_name
 from ._spellings import maxima_to_amax, rectified
-from ._trace import finish
 from ._values import activations
 
 Builder = Callable[[dict[str, Any], bool], "nn.Module | None"]
@@ -133,4 +132,4 @@ def functional_to_module(gm: GraphModule) -> GraphModule:
         node.replace_all_uses_with(call)
         gm.graph.erase_node(node)
     gm.graph.eliminate_dead_code()  # comparisons that a rectifier was made of
-    return finish(gm)
+    return gm

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
-from torch.fx import GraphModule, Node, Proxy, Tracer
+from torch.fx import Graph, GraphModule, Node, Proxy, Tracer
 
 from .._util.checks import check_module
 from .._util.devices import device_of
@@ -203,8 +203,7 @@ def trace(
     modes = {name: module.training for name, module in root.named_modules(remove_duplicate=False)}
     for name, module in gm.named_modules():
         module.training = modes[name]
-    _positional(gm)
-    return finish(gm)
+    return gm
 
 
 def _record(root: nn.Module, tracer: _LeafTracer, name: str) -> GraphModule:
@@ -212,7 +211,7 @@ def _record(root: nn.Module, tracer: _LeafTracer, name: str) -> GraphModule:
     try:
         # The first makes threads take turns; the second changes torch for all of them.
         with taking_recorded_values(), as_if_jit_traced(tracer.knows_shapes):
-            graph = unmarked(tracer.trace(root))
+            graph = _positional(root, unmarked(tracer.trace(root)))
     except Exception as error:
         where = tracer.path[-1] if tracer.path else f"the top level ({name})"
         line = line_of_error(error)
@@ -253,17 +252,22 @@ def copied(model: nn.Module, known: tuple[type[nn.Module], ...] = ()) -> nn.Modu
     return twin
 
 
-def _positional(gm: GraphModule) -> None:
+def _positional(root: nn.Module, graph: Graph) -> Graph:
     """Make layers that are called by keyword, ``relu(input=x)``, be called by position."""
-    for node in gm.graph.nodes:
+    for node in graph.nodes:
         if node.op == "call_module" and node.kwargs:
-            forward = gm.get_submodule(str(node.target)).forward
+            forward = root.get_submodule(str(node.target)).forward
             bound = inspect.signature(forward).bind(*node.args, **node.kwargs)
             node.args, node.kwargs = bound.args, bound.kwargs
+    return graph
 
 
 def finish(gm: GraphModule) -> GraphModule:
-    """Check a changed graph and generate its code again; every pass ends with this."""
+    """Check a changed graph and generate its code again.
+
+    Passes change the graph and leave the code as it was: whoever lets the module run calls this,
+    once, behind the last pass.
+    """
     gm.graph.lint()
     gm.recompile()
     return gm

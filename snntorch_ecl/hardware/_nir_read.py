@@ -69,7 +69,7 @@ def from_nir(graph: Any) -> SpikingNetwork:
     ]
     for name in neurons:
         modules[name].qualified_name = names[name]  # type: ignore[assignment]
-    snn = SpikingNetwork(insert_time(finish(net)), layers, unit_spikes=True).eval()
+    snn = SpikingNetwork(finish(insert_time(net)), layers, unit_spikes=True).eval()
     return LoweredNetwork(snn.net, snn, {"kind": "nir"}, latency=latency).eval() if latency else snn
 
 

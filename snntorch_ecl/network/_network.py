@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 
 from .._util.turns import Turn
 from ..graph._fold import fold_batchnorm
+from ..graph._trace import finish
 from ..nn import DualThreshold, reset
 from ..nn._snntorch import ResetHandle
 from ._compile import CompilesRuns
@@ -85,7 +86,7 @@ class SpikingNetwork(Settles, CompilesRuns):
             kept: Names of batch norms that stay as they are.
         """
         self.eval()
-        self.net = fold_batchnorm(self.net, kept)
+        self.net = finish(fold_batchnorm(self.net, kept))
         self._runner.forget_compiled()
         self.norms = "folded" if self.norms == "folded" else "folded later"
         return self

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from ..graph._names import module_of, unique_name
-from ..graph._trace import finish
 from ..nn._step_bias import StepBias
 
 
@@ -23,7 +22,7 @@ def insert_step_biases(net: GraphModule, biases: Mapping[str, Tensor]) -> GraphM
             corrected = net.graph.call_module(name, (node.args[0],), dict(node.kwargs))
         node.args = (corrected, *node.args[1:])
         node.kwargs = {**node.kwargs, "held": 1}  # the step bias has unfolded a held current
-    return finish(net)
+    return net
 
 
 def step_biases(net: GraphModule) -> dict[str, list[int]]:

@@ -12,7 +12,6 @@ from torch.fx import GraphModule, Node
 
 from ..graph._names import module_of, unique_name
 from ..graph._shapes import batch_dims, sizes_of
-from ..graph._trace import finish
 from ..graph._values import activations
 from ..nn._stepwise import Hold
 from ..nn._temporal import Temporal
@@ -41,7 +40,7 @@ def insert_time(gm: GraphModule) -> GraphModule:
         if temporal or follows:
             body.add(node)
     gm.graph.eliminate_dead_code()
-    return finish(gm)
+    return gm
 
 
 def _free_names(gm: GraphModule) -> None:

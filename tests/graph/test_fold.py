@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from snntorch_ecl.graph._fold import drop_identities, fold_batchnorm
-from snntorch_ecl.graph._trace import trace
+from snntorch_ecl.graph._trace import finish, trace
 from tests.helpers.graphs import called, linear_net, normalised, same
 from tests.helpers.nets import Net, over_small
 from tests.helpers.parts import close, conv, norms_of, randomise, wired
 
 pytestmark = pytest.mark.usefixtures("seeded")
+
+
+def folded(gm: GraphModule, kept: Collection[str] = ()) -> GraphModule:
+    """With the code of the graph that folding leaves."""
+    return finish(fold_batchnorm(gm, kept))
 
 
 @over_small
@@ -33,7 +41,7 @@ def test_drop_identities_follows_keyword_calls() -> None:
 @over_small
 def test_folding_keeps_outputs_and_leaves_only_what_cannot_fold(net: Net) -> None:
     model = net.model()
-    gm = fold_batchnorm(drop_identities(normalised(model)))
+    gm = folded(drop_identities(normalised(model)))
     with torch.no_grad():
         assert close(gm(*net.inputs()), model(*net.inputs()))
     gm.delete_all_unused_submodules()
@@ -55,7 +63,7 @@ def test_folding_keeps_outputs_and_leaves_only_what_cannot_fold(net: Net) -> Non
 def test_each_kind_of_layer_folds(layer: nn.Module, norm: nn.Module, shape) -> None:
     randomise(norm)
     model = nn.Sequential(layer, norm).eval()
-    gm = fold_batchnorm(trace(model))
+    gm = folded(trace(model))
     x = torch.randn(4, *shape)
     assert called(gm, "call_module") == ["0"]
     assert torch.allclose(gm(x), model(x), atol=1e-5)
@@ -97,7 +105,7 @@ def test_a_subclass_folds_if_that_changes_nothing(kind, left: int, bias: bool) -
     layer, norm = kind(2, 4, 3, stride=1, bias=bias), nn.BatchNorm2d(4)
     randomise(norm)
     model = nn.Sequential(layer, norm).eval()
-    gm = fold_batchnorm(trace(model, [kind]))
+    gm = folded(trace(model, [kind]))
     x = torch.randn(2, 2, 9, 9)
     assert torch.allclose(gm(x), model(x), atol=1e-5)
     assert len(norms_of(gm)) == left
@@ -109,13 +117,13 @@ def test_whether_a_subclass_folds_does_not_depend_on_its_values() -> None:
 
     A file of a trained network is loaded into a fresh one.
     """
-    gm = fold_batchnorm(trace(nn.Sequential(OwnConv(2, 4, 3), nn.BatchNorm2d(4)).eval(), [OwnConv]))
+    gm = folded(trace(nn.Sequential(OwnConv(2, 4, 3), nn.BatchNorm2d(4)).eval(), [OwnConv]))
     assert called(gm, "call_module") == ["0", "1"]
 
 
 def test_norms_that_are_named_stay() -> None:
     layers = (conv(), nn.BatchNorm2d(4), conv(4), nn.BatchNorm2d(4))
-    gm = fold_batchnorm(trace(nn.Sequential(*layers).eval()), {"1"})
+    gm = folded(trace(nn.Sequential(*layers).eval()), {"1"})
     assert called(gm, "call_module") == ["0", "1", "2"]
 
 
@@ -136,7 +144,7 @@ def hooked() -> nn.Module:
     ids=["hook", "no running statistics", "no affine layer", "linear"],
 )
 def test_what_is_no_plain_pair_does_not_fold(layer: nn.Module, norm: nn.Module) -> None:
-    gm = fold_batchnorm(trace(nn.Sequential(layer, norm).eval()))
+    gm = folded(trace(nn.Sequential(layer, norm).eval()))
     assert called(gm, "call_module") == ["0", "1"]
 
 
@@ -147,13 +155,13 @@ def test_a_norm_over_another_dimension_than_the_layers_stays_right(tokens: int) 
     randomise(norm)
     model = nn.Sequential(nn.Linear(4, 4), norm).eval()
     x = torch.randn(3, tokens, 4)
-    assert torch.allclose(fold_batchnorm(trace(model))(x), model(x), atol=1e-5)
+    assert torch.allclose(folded(trace(model))(x), model(x), atol=1e-5)
 
 
 def test_one_norm_after_two_layers_does_not_fold() -> None:
     norm = nn.BatchNorm2d(4)
     randomise(norm)
     model = wired(lambda m, x: m.n(m.a(x)) + m.n(m.b(x)), a=conv(), b=conv(), n=norm).eval()
-    gm = fold_batchnorm(trace(model))
+    gm = folded(trace(model))
     assert called(gm, "call_module").count("n") == 2
     assert same(gm, model, (torch.randn(3, 2, 6, 6),))

@@ -11,13 +11,16 @@ from torch.fx import GraphModule
 
 from snntorch_ecl.graph._functionalise import functionalise
 from snntorch_ecl.graph._to_modules import functional_to_module
-from snntorch_ecl.graph._trace import trace
+from snntorch_ecl.graph._trace import finish, trace
 
 from .parts import equal, wired
 
 
 def same(a: nn.Module, b: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether two networks compute the same; a graph module first gets the code of its graph."""
     with torch.no_grad():
+        if isinstance(a, GraphModule):
+            finish(a)
         return equal(a(*[x.clone() for x in inputs]), b(*[x.clone() for x in inputs]))
 
 
