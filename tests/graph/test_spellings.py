@@ -115,7 +115,7 @@ def assert_converts(model: nn.Module, neurons: int, **example: Any) -> None:
         assert torch.equal(ann(X), model(X))
         assert len(clips_of(ann)) == neurons
         snn = ecl.convert(ecl.calibrate(ann, [X], method="max", progress=False))
-        found, wanted = snn(X, num_steps=256), model(X)
+        found, wanted = snn(X, num_steps=64), model(X)
     assert float((found - wanted).norm() / wanted.norm()) < 0.03
 
 
@@ -160,7 +160,7 @@ def test_a_slope_counts_as_synapses_and_a_norm_folds() -> None:
     model = net(lambda m, y: m.n(y), n=norm(NormAct, nn.ReLU()))
     snn = ecl.convert(ecl.calibrate(ecl.prepare(model), [X], progress=False))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in called_modules(snn))
-    assert distance_at(model, X, 256) < 0.03
+    assert distance_at(model, X, 64) < 0.03
 
 
 def called_modules(snn: ecl.SpikingNetwork) -> list[nn.Module]:

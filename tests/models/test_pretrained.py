@@ -59,7 +59,7 @@ def test_its_metadata_says_what_it_is(shipped: Checkpoint) -> None:
     assert set(figures["accuracy"]) >= {"1", "2", "4", "8"}
 
 
-@pytest.mark.parametrize("steps", [(1, 2), pytest.param((1, 2, 4, 8), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [(1,), pytest.param((1, 2, 4, 8), marks=pytest.mark.slow)])
 def test_the_stated_agreement_is_measured_again(
     shipped: Checkpoint, steps: tuple[int, ...]
 ) -> None:
@@ -68,7 +68,7 @@ def test_the_stated_agreement_is_measured_again(
     # Another processor may round a sum elsewhere: two of 200 images may fall to another class.
     assert agreement_on_patterns(shipped, steps=steps) == pytest.approx(expected, abs=0.01)
     with torch.no_grad():
-        answers = shipped.ann(patterns(shipped)).argmax(1)
+        answers = shipped.ann(patterns(shipped)[:50]).argmax(1)
     assert len(set(answers.tolist())) > 3  # no constant answer
 
 
