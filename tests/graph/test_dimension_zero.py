@@ -6,6 +6,7 @@ batch apart from rows that come one at a time.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,6 +30,9 @@ each_rank = pytest.mark.parametrize(
         pytest.param(False, (2, 4), id="more ranks not told", marks=pytest.mark.slow),
     ],
 )
+
+
+weekly = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def runs(model: nn.Module, x: Tensor) -> bool:
@@ -81,19 +85,16 @@ ALONG: dict[str, tuple[int, Callable[[Tensor, Any], Any]]] = {
     "roll": (0, lambda x, d: x.roll((1,), (d,))),
 }
 
-
 MODULES: dict[str, Callable[[int], nn.Module]] = {
     "Flatten": nn.Flatten,
     "Unflatten": lambda d: nn.Unflatten(d, (2, 2)),
 }
-
 
 # Those that work along dimensions which no argument names.
 OTHERWISE = {"getitem", "pad", "permute", "matmul", "bmm", "linear", "conv1d", "conv2d", "conv3d",
              "layer_norm", "rms_norm", "scaled_dot_product_attention", "conv_transpose1d",
              "conv_transpose2d", "conv_transpose3d",
              "pixel_shuffle", "pixel_unshuffle"}  # fmt: skip
-
 
 # Those that need shapes; tests/graph/test_example.py tries them.
 SHAPED = {"repeat"}
@@ -146,7 +147,7 @@ def test_a_layer_converts_along_every_dimension_but_0(
     [
         pytest.param(True, (2,), id="rank told"),
         pytest.param(False, (3,), id="rank not told"),
-        *(pytest.param(rank == 3, (rank,), marks=pytest.mark.slow) for rank in (3, 4)),
+        *(weekly(rank == 3, (rank,)) for rank in (3, 4)),
     ],
 )
 @pytest.mark.parametrize("module", [True, False], ids=["module", "function"])
@@ -193,8 +194,7 @@ def indices() -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("rank", "every"),
-    [(2, 11), (3, 11), *(pytest.param(rank, 1, marks=pytest.mark.slow) for rank in RANKS)],
+    ("rank", "every"), [(2, 11), (3, 11), *(weekly(rank, 1) for rank in RANKS)]
 )
 def test_an_index_converts_or_is_refused(rank: int, every: int) -> None:
     """None that converts is wrong; and none is refused that begins with ``:`` and has one list."""
@@ -254,10 +254,8 @@ def row_by_row_is_right(model: nn.Module, x: Tensor) -> bool:
 
 OPERANDS = [shape for n in range(5) for shape in itertools.product((1, 4), repeat=n)]
 
-
 # Of every length; a 4 in every place, alone and among others.
 SOME_OPERANDS = [(), (4,), (1, 4), (4, 1), (1, 4, 1), (4, 1, 1), (1, 4, 1, 4), (4, 1, 1, 1)]
-
 
 BINARY: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
     "add": lambda x, w: x + w,
@@ -269,9 +267,6 @@ BINARY: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
 }
 
 
-SIBLINGS = ("sub", "div")  # they broadcast as the sum and the product do: weekly
-
-
 @pytest.mark.parametrize(
     ("told", "ranks", "operands"),
     [
@@ -281,9 +276,7 @@ SIBLINGS = ("sub", "div")  # they broadcast as the sum and the product do: weekl
         pytest.param(False, RANKS, OPERANDS, id="all, not told", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SIBLINGS else n for n in BINARY]
-)
+@pytest.mark.parametrize("name", ["add", "mul", "x @ w", "w @ x", *map(weekly, ("sub", "div"))])
 def test_a_parameter_converts_where_broadcasting_leaves_rows_alone(
     name: str, told: bool, ranks: tuple[int, ...], operands: list[tuple[int, ...]]
 ) -> None:
