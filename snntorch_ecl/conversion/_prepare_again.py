@@ -31,6 +31,6 @@ def prepared_with(
         if set(layers) <= clips_of(ann).keys():
             return ann
         found.append(ann)
-    if not found:
+    if errors:
         raise errors[0]
     return found[0]
