@@ -87,10 +87,10 @@ class ConversionConfig:
         """The command that repeats the conversion."""
         words = ["snntorch-ecl", "convert"]
         for field in fields(self):
-            value = getattr(self, field.name)
+            value, flag = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
             if value is True:
-                words.append(f"--{field.name}")
+                words.append(flag)
             elif value != field.default:
                 shown = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else value
-                words += [f"--{field.name.replace('_', '-')}", str(shown)]
+                words += [flag, str(shown)]
         return shlex.join([*words, "--output-dir", str(output_dir)])

@@ -88,8 +88,9 @@ def test_a_forked_process_does_not_keep_the_folder_of_a_killed_run(tmp_path: Pat
     try:
         holder.kill()
         holder.join()
-        with own_folder(tmp_path):
-            os.kill(child, 0)  # it lives on
+        assert holder.exitcode == -signal.SIGKILL
+        with own_folder(tmp_path):  # no ConfigError: nobody holds it
+            os.kill(child, 0)  # no ProcessLookupError: it lives on
     finally:
         os.kill(child, signal.SIGKILL)
 
