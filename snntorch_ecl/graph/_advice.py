@@ -29,7 +29,9 @@ def advice(error: Exception, has_example: bool) -> str:
         "without that, or pass the type in `leaf_modules=` and tell how it converts with "
         "`ecl.register(Type)(handler)`."
     )
-    if not has_example:
+    if has_example:
+        remedy += " Check that example= has the shape that the network takes."
+    else:
         remedy += (
             " Code that only asks for shapes can be traced with an example: "
             "`ecl.prepare(model, example=images)`."

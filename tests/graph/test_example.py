@@ -206,3 +206,14 @@ def test_two_inputs_by_position_and_an_output_that_is_a_named_tuple() -> None:
     found = snn(*inputs, num_steps=4)
     assert isinstance(found, Pair)
     assert close(found, model(*inputs), 1e-6)
+
+
+def test_an_example_of_another_rank_is_thought_of() -> None:
+    class Unpacks(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            batch, *_, width = x.shape
+            _, _, _, _ = x.shape
+            return x.reshape(batch, -1, width).relu()
+
+    with pytest.raises(TraceError, match="Check that example= has the shape that the network"):
+        ecl.prepare(Unpacks(), example=torch.zeros(3, 2))
