@@ -116,8 +116,9 @@ def prepare(
     if not any(isinstance(module, ThresholdClip) for module in gm.modules()):
         raise UnsupportedError(
             [f"{type(model).__name__}: it has no ReLU, ReLU6, Hardtanh(0, a) or ThresholdClip"],
-            "Nothing in it would spike. Use ReLU activations; or signed=True, on the command line "
-            "--signed, which puts signed clips where linear maps and matrix products read.",
+            "Nothing in it would spike. Use ReLU activations; or prepare(model, signed=True), on "
+            "the command line --signed, which puts signed clips where linear maps and matrix "
+            "products read.",
         )
     if isinstance(levels, Mapping):
         _set_levels(gm, levels)
