@@ -180,7 +180,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "training": ("Committee", "DeviceImages", "Teacher", "fit", "measure_norms"),
     "models": (
-        "Checkpoint", "DigitNet", "PretrainedSNN", "ResNet", "VGG16", "ViT", "build",
+        "Checkpoint", "ConvViT", "DigitNet", "PretrainedSNN", "ResNet", "VGG16", "ViT", "build",
         "load_ann", "load_pretrained", "load_pretrained_snn", "pretrained_names",
         "pretrained_snn_names", "resnet18", "resnet20", "resnet34", "save_ann", "vgg16",
     ),

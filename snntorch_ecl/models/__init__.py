@@ -17,11 +17,12 @@ from ._pretrained import (
 )
 from ._resnet import ResNet, resnet18, resnet20, resnet34
 from ._vgg import VGG16, vgg16
-from ._vit import ViT
+from ._vit import ConvViT, ViT
 
 __all__ = [
     "VGG16",
     "Checkpoint",
+    "ConvViT",
     "DigitNet",
     "PretrainedSNN",
     "ResNet",

@@ -11,9 +11,10 @@ from ..errors import ConfigError
 from ._digit_net import DigitNet
 from ._resnet import resnet18, resnet20, resnet34
 from ._vgg import vgg16
-from ._vit import ViT
+from ._vit import ConvViT, ViT
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "conv_vit": ConvViT,
     "digit_net": DigitNet,
     "resnet18": resnet18,
     "resnet20": resnet20,
@@ -28,12 +29,13 @@ def build(name: str, *, classes: int) -> nn.Module:
     """Build a network by name, with fresh weights.
 
     Args:
-        name: ``digit_net``, ``resnet18``, ``resnet20``, ``resnet34``, ``vgg16`` or ``vit`` for
-            small images; ``torchvision/NAME`` for any classification network of torchvision.
+        name: ``conv_vit``, ``digit_net``, ``resnet18``, ``resnet20``, ``resnet34``, ``vgg16`` or
+            ``vit`` for small images; ``torchvision/NAME`` for any classification network of
+            torchvision.
         classes: Number of classes.
 
     Returns:
-        A network in training mode; ``vit`` has no ReLU, the others have.
+        A network in training mode; ``vit`` has no ReLU, and both transformers need signed clips.
 
     Raises:
         ConfigError: There is no network of that name.

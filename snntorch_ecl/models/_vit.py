@@ -1,4 +1,4 @@
-"""A small vision transformer for small images."""
+"""Small vision transformers for small images."""
 
 from __future__ import annotations
 
@@ -75,5 +75,45 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch of images."""
         tokens = self.patches(x).flatten(2).transpose(1, 2) + self.position
+        out: Tensor = self.head(self.norm(self.blocks(tokens)).mean(1))
+        return out
+
+
+class ConvViT(nn.Module):
+    """A vision transformer for 32 × 32 images whose patches come from three convolutions.
+
+    The convolutions leave 8 × 8 tokens of width 64 for three blocks with four heads; the mean over
+    the tokens is classified.
+
+    Args:
+        classes: Number of classes.
+
+    Shape:
+        Input ``[B, 3, 32, 32]``, output logits ``[B, classes]``.
+
+    Source: Hassani et al., "Escaping the Big Data Paradigm with Compact Transformers", 2021,
+    arXiv 2104.05704, for convolutions in front; the stride takes the place of its max-pooling.
+
+    Example:
+        >>> ConvViT()(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        width, heads, depth = 64, 4, 3
+        layers: list[nn.Module] = []
+        for inputs, outputs, stride in ((3, 32, 1), (32, width, 2), (width, width, 2)):
+            convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.stem = nn.Sequential(*layers)
+        self.position = nn.Parameter(0.02 * torch.randn(1, 64, width))
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of a batch of images."""
+        tokens = self.stem(x).flatten(2).transpose(1, 2) + self.position
         out: Tensor = self.head(self.norm(self.blocks(tokens)).mean(1))
         return out
