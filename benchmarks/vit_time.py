@@ -1,32 +1,33 @@
 """Time of a converted vision transformer of ViT-Tiny's size, as a multiple of T times its ANN's.
 
-In plain code, and with the neurons' loops compiled (``snn.compile()`` and ``piece=T``: the whole
-network in one graph takes minutes to compile).
+In plain code, and with the neurons' loops compiled (``snn.compile(whole=False)``: the whole network
+in one graph takes minutes to compile).
 
-python benchmarks/vit_time.py    one thread, batches of 4, the best of 3 runs each; needs no data
+python benchmarks/vit_time.py    one thread, batches of 4; needs no data
+
+Ratios of medians of rounds in which the ANN and the spiking network take turns.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torchvision.models import VisionTransformer
 
 import snntorch_ecl as ecl
 
-STEPS, RUNS = (1, 2, 4), 3
+STEPS, ROUNDS = (1, 2, 4), 9
 
 
-def best(run: Callable[[], object]) -> float:
-    """Seconds of the fastest of some runs."""
-    found = []
-    for _ in range(RUNS):
-        began = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - began)
-    return min(found)
+def seconds(run: Callable[[], object]) -> float:
+    """How long one call takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -39,12 +40,13 @@ def main() -> None:
         ann = ecl.prepare(vit, signed=True, levels=2, example=images)
         ann = ecl.calibrate(ann, [images], progress=False)
         snn = ecl.convert(ann)
-        once = best(lambda: vit(images))
         for how, compiled in (("plain code", False), ("neurons compiled", True)):
-            snn.compile(compiled, progress=False)
+            snn.compile(compiled, whole=False)
             for steps in STEPS:
-                snn(images, num_steps=steps, piece=steps)  # what is to be compiled is, here
-                taken = best(lambda steps=steps: snn(images, num_steps=steps, piece=steps))
+                run = partial(snn, images, num_steps=steps)
+                run()  # what is to be compiled is, here
+                rounds = [(seconds(run), seconds(lambda: vit(images))) for _ in range(ROUNDS)]
+                taken, once = (statistics.median(column) for column in zip(*rounds, strict=True))
                 ratio = taken / once
                 print(f"{how}, T = {steps}: {ratio:.2f} × the ANN, {ratio / steps:.2f} × T × it")
 

@@ -103,9 +103,10 @@ class Edges:
             return self.negative - self.start
         return self.negative - self.times(size.edge - self.unit) - self.start
 
-    def below(self, mem: Tensor, size: SpikeSize) -> Tensor:
+    def below(self, mem: Tensor, size: SpikeSize, out: Tensor | None = None) -> Tensor:
         """Where a membrane is low enough: 0 itself is not below 0."""
-        return mem < self.lower(size) if self.negative == 0 else mem <= self.lower(size)
+        compare = torch.lt if self.negative == 0 else torch.le
+        return compare(mem, self.lower(size), out=out)
 
 
 def ones(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -20,14 +20,14 @@ def layout_of(step: Tensor) -> torch.memory_format:
     return last if step.is_contiguous(memory_format=last) else torch.contiguous_format
 
 
-def room_for(current: Tensor) -> Tensor:
-    """Memory for the spikes of currents ``[T, B, ...]``, in which each step lies alike."""
-    layout = layout_of(current[0])
+def room_for(current: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Memory for what comes of currents ``[T, B, ...]``, in which each step lies alike."""
+    layout, dtype = layout_of(current[0]), dtype or current.dtype
     if layout == torch.contiguous_format:
-        return torch.empty_like(current, memory_format=layout)
+        return torch.empty_like(current, dtype=dtype, memory_format=layout)
     steps, rows, *others = current.shape
     made = torch.empty(
-        (steps * rows, *others), dtype=current.dtype, device=current.device, memory_format=layout
+        (steps * rows, *others), dtype=dtype, device=current.device, memory_format=layout
     )
     return made.view(current.shape)
 

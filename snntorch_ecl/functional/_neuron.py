@@ -128,12 +128,8 @@ def unchecked_step(
     spike_grad: SurrogateGradient | None,
     spike_sizes: int = 1,
     count_bounds: CountBounds = RECTIFIED,
-    out: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """:func:`dual_threshold_step` without checks; None is a fresh state.
-
-    In runs without gradients, spikes can be written to ``out``.
-    """
+    """:func:`dual_threshold_step` without checks; None is a fresh state."""
     mem = wide(current) if state is None else wide(state.mem) + current
     sizes = SPIKE_SIZES[spike_sizes]
     # The edges include the start v(0), so that zero state means a fresh neuron.
@@ -142,10 +138,7 @@ def unchecked_step(
     hard: Tensor | None = None
     for size in sizes:
         fires = net.gated(mem >= edges.upper(size), size.least)
-        if hard is None:
-            hard = ones(fires, current.dtype) if out is None else out.copy_(fires)
-        else:
-            hard = _plus(hard, fires, size.units)
+        hard = ones(fires, current.dtype) if hard is None else _plus(hard, fires, size.units)
     assert hard is not None  # there is a size
     for size in sizes if net.may_fall(negative_threshold) else ():
         hard = _plus(hard, net.gated(edges.below(mem, size), -size.least), -size.units)

@@ -9,7 +9,8 @@ from .._util.checks import check_neuron, check_threshold
 from .._util.torch_internals import can_be_read
 from ..errors import InputError
 from ._edges import RECTIFIED, CountBounds
-from ._layout import joined, room_for
+from ._in_place import scan_in_place
+from ._layout import joined
 from ._neuron import State, SurrogateGradient, _check_state, unchecked_step
 
 
@@ -61,17 +62,15 @@ def scan(
         spike_sizes=spike_sizes,
         count_bounds=count_bounds,
     )
-    neuron = (negative_threshold, initial_membrane, spike_grad, spike_sizes, count_bounds)
-    recorded = torch.is_grad_enabled() or not can_be_read(current)
-    # Without gradients each step writes into the result, which saves a copy of all spikes.
-    out = None if recorded else room_for(current)
+    start, bounds = (negative_threshold, initial_membrane), (spike_sizes, count_bounds)
+    if not torch.is_grad_enabled() and can_be_read(current):
+        return scan_in_place(current, state, threshold, *start, *bounds)
     spikes = []
-    for step, step_current in enumerate(current):
-        step_out = None if out is None else out[step]
-        spk, state = unchecked_step(step_current, state, threshold, *neuron, step_out)
+    for step_current in current:
+        spk, state = unchecked_step(step_current, state, threshold, *start, spike_grad, *bounds)
         spikes.append(spk)
     assert state is not None  # there was a step
-    return joined(spikes) if out is None else out, state
+    return joined(spikes), state
 
 
 def checked(

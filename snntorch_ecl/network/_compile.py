@@ -11,6 +11,7 @@ from torch.fx import GraphModule
 from .._util.compiler import works_on
 from .._util.devices import device_of
 from .._util.torch_internals import compile_once, uncompile, without_compiled
+from ..errors import ConfigError
 from ..nn._dual_threshold import DualThreshold
 from ..nn._threshold_clip import settled
 from ._compiled import CompiledRuns
@@ -27,7 +28,12 @@ class CompilesRuns(nn.Module):
     _runner: Runner
 
     def compile(  # type: ignore[override]
-        self, enabled: bool = True, *, mode: str | None = None, progress: bool = True
+        self,
+        enabled: bool = True,
+        *,
+        whole: bool = True,
+        mode: str | None = None,
+        progress: bool = True,
     ) -> Self:
         """Compile whole runs: all T steps of the network become one graph of ``torch.compile``.
 
@@ -38,6 +44,9 @@ class CompilesRuns(nn.Module):
         runs that observers watch compile each neuron's loop by itself; runs with hooks, and single
         steps, are not compiled.
 
+        With ``whole=False`` all runs do so. Neurons of a kind share a loop, which compiles in
+        seconds: the choice for large transformers, whose whole graph takes many minutes.
+
         Outputs are those of plain code up to rounding: sums are added in another order, so at a
         tie a spike may flip, and others after it. A compiled run keeps no state for a later
         ``step``, which asks for a reset. Without a compiler (on CPUs: of C++) a warning says so,
@@ -47,12 +56,16 @@ class CompilesRuns(nn.Module):
 
         Args:
             enabled: False goes back to plain code.
-            mode: As for ``torch.compile``. None is ``"reduce-overhead"`` (CUDA graphs) on CUDA
-                without gradients, else torch's default.
+            whole: Compile the network as one graph; False: each neuron's loop by itself.
+            mode: As for ``torch.compile``, for the whole graph. None is ``"reduce-overhead"`` (CUDA
+                graphs) on CUDA without gradients, else torch's default.
             progress: Say on screen what is being compiled.
 
         Returns:
             The network itself.
+
+        Raises:
+            ConfigError: ``mode`` is given with ``whole=False``.
 
         Example:
             >>> import torch, snntorch_ecl as ecl
@@ -62,8 +75,13 @@ class CompilesRuns(nn.Module):
             ...     snn(torch.rand(3, 8), num_steps=2).shape
             torch.Size([3, 2])
         """
+        if mode is not None and not whole:
+            raise ConfigError(
+                f"mode={mode!r} is for the whole graph and has no effect with whole=False; "
+                "leave one of them out"
+            )
         works = enabled and works_on(device_of(self).type)
-        self._runner.compiled = CompiledRuns(mode, progress) if works else None
+        self._runner.compiled = CompiledRuns(mode, progress) if works and whole else None
         for module in self.modules():
             if isinstance(module, DualThreshold):
                 module.fused = works

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .._util.precision import wide
+from .._util.torch_internals import can_be_read
+from ..functional._layout import room_for
 from ._state import BatchState
 from ._temporal import Temporal, changed_shape, unfold
 
@@ -64,26 +66,30 @@ class Difference(nn.Module, Temporal):
         for total, step in zip(totals, steps, strict=True):
             if total is not None and total.shape != step.shape[1:]:
                 raise changed_shape(self.qualified_name, total, step[0])
-        changes: list[Tensor] = []
+        changes = _Changes(steps[0])
+        # Steps from which on the sums lie in memory that this run has made.
+        own = 2 if before is None else 1
         # A plain loop: cumsum sums in double precision and would differ from single steps. Step by
         # step, one running sum is kept instead of T.
-        for now in zip(*steps, strict=True):
-            totals = [_plus(*pair) for pair in zip(totals, now, strict=True)]
+        for index, now in enumerate(zip(*steps, strict=True)):
+            in_place = changes.are_written and index >= own
+            totals = [_plus(*pair, in_place=in_place) for pair in zip(totals, now, strict=True)]
             self._taken += 1
             value = self._grown(totals, now[0].dtype, inputs[self.streams :])
-            change = value if before is None else value - before
-            changes.append(change.to(now[0].dtype))
+            changes.add(value, before)
             before = value
         self._state.set(*totals, before)
-        return torch.cat(changes)
+        return changes.joined()
 
     def _grown(
         self, totals: list[Tensor], dtype: torch.dtype, constants: tuple[Any, ...]
     ) -> Tensor:
         """The sum of all outputs so far: t · f(X / t)."""
-        if self.homogeneous:
-            pooled: Tensor = self.function(*totals, *constants)
-            return pooled
+        if self.homogeneous or self._taken == 1:
+            # What is divided by 1 need not be read and written for it.
+            first = totals if self.homogeneous else [total.to(dtype) for total in totals]
+            grown = self.function(*first, *constants)
+            return grown if self.homogeneous else wide(grown)
         means = [(total / self._taken).to(dtype) for total in totals]
         return wide(self.function(*means, *constants)) * self._taken
 
@@ -140,5 +146,36 @@ class Difference(nn.Module, Temporal):
         return "" if isinstance(self.function, nn.Module) else str(self.function)
 
 
-def _plus(total: Tensor | None, step: Tensor) -> Tensor:
-    return wide(step) if total is None else total + step
+class _Changes:
+    """What is emitted: written where it will lie, or kept step by step if that is recorded."""
+
+    def __init__(self, steps: Tensor) -> None:
+        self._num_steps, self._dtype = len(steps), steps.dtype
+        self.are_written = not torch.is_grad_enabled() and can_be_read(steps) and len(steps) > 1
+        self._room: Tensor | None = None
+        self._kept: list[Tensor] = []
+
+    def add(self, value: Tensor, before: Tensor | None) -> None:
+        """One step's change."""
+        if not self.are_written:
+            change = value if before is None else value - before
+            self._kept.append(change.to(self._dtype))
+            return
+        if self._room is None:
+            self._room = room_for(value.expand(self._num_steps, *value.shape), self._dtype)
+        place = self._room[len(self._kept)]
+        self._kept.append(
+            place.copy_(value) if before is None else torch.sub(value, before, out=place)
+        )
+
+    def joined(self) -> Tensor:
+        """All steps ``[T·B, ...]``."""
+        if self._room is not None:
+            return self._room.flatten(0, 1)
+        return self._kept[0] if self._num_steps == 1 else torch.cat(self._kept)
+
+
+def _plus(total: Tensor | None, step: Tensor, *, in_place: bool) -> Tensor:
+    if total is None:
+        return wide(step)
+    return total.add_(step) if in_place else total + step

@@ -60,6 +60,6 @@ def test_torchvision_networks_are_built_by_name() -> None:
 @pytest.mark.parametrize("name", ["lenet", "torchvision/lenet"])
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
     with pytest.raises(
-        ConfigError, match=f"no network '{name}'; choose one of digit_net, resnet18"
+        ConfigError, match=f"no network '{name}'; choose one of conv_vit, digit_net, resnet18"
     ):
         build(name, classes=10)

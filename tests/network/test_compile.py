@@ -13,7 +13,7 @@ from torch import nn
 
 import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork, ThresholdClip
-from snntorch_ecl.errors import InputError, StateError
+from snntorch_ecl.errors import ConfigError, InputError, StateError
 from tests.helpers.compiled import graphs, images, network, small
 
 pytestmark = [  # torch.compile's own
@@ -145,6 +145,17 @@ def test_overflow_names_the_layer(traced: SpikingNetwork) -> None:
 
 
 # ------------------------------------------------------------------- what must go on to work
+
+
+def test_by_neuron_no_graph_of_the_whole_is_made_and_steps_go_on(traced_only: None) -> None:
+    plain, snn, before = small(), small().compile(whole=False), graphs()
+    with torch.no_grad():
+        torch.testing.assert_close(snn(images(), num_steps=2), plain(images(), num_steps=2))
+        torch.testing.assert_close(snn.step(images()), plain.step(images()))
+    assert graphs() > before  # the neurons' loops
+    assert snn._runner.compiled is None
+    with pytest.raises(ConfigError, match=r"mode='max-autotune' is for the whole graph"):
+        snn.compile(whole=False, mode="max-autotune")
 
 
 def test_copies_are_plain_and_equal(traced: SpikingNetwork) -> None:

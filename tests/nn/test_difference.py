@@ -154,3 +154,24 @@ def test_gradients_reach_inputs_and_weights() -> None:
     assert x.grad is not None
     assert bool((x.grad != 0).any())
     assert norm.weight.grad is not None
+
+
+@every
+@pytest.mark.parametrize("pieces", [[1, 1, 3], [5], [2, 3]], ids=str)
+def test_without_gradients_it_emits_the_same_and_leaves_its_inputs(
+    f: Callable[..., Tensor], streams: tuple[Tensor, ...], pieces: list[int]
+) -> None:
+    """What is recorded makes new tensors; what is not works in memory of its own."""
+    given = [stream.clone() for stream in streams]
+    found: dict[bool, list[Tensor]] = {}
+    for recorded in (True, False):
+        layer, start, emitted = Difference(f, streams=len(streams)), 0, []
+        with torch.set_grad_enabled(recorded):
+            for steps in pieces:
+                part = [stream[start : start + steps].flatten(0, 1) for stream in streams]
+                emitted.append(layer(*part, num_steps=steps))
+                start += steps
+        found[recorded] = [torch.cat(emitted), *(s for s in layer._state.get() if s is not None)]
+    for one, other in zip(found[True], found[False], strict=True):
+        assert torch.equal(one, other)
+    assert all(torch.equal(*pair) for pair in zip(streams, given, strict=True))

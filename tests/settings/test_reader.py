@@ -114,7 +114,10 @@ def test_the_papers_rows_are_all_there() -> None:
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no recipe 'lenet'; the package has digits, resnet18"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no recipe 'lenet'; the package has conv-vit-cifar10-folder, digits, resnet18",
+    ):
         recipe("lenet")
 
 
