@@ -85,11 +85,11 @@ class Difference(nn.Module, Temporal):
         self, totals: list[Tensor], dtype: torch.dtype, constants: tuple[Any, ...]
     ) -> Tensor:
         """The sum of all outputs so far: t · f(X / t)."""
-        if self.homogeneous or self._taken == 1:
-            # What is divided by 1 need not be read and written for it.
-            first = totals if self.homogeneous else [total.to(dtype) for total in totals]
-            grown = self.function(*first, *constants)
-            return grown if self.homogeneous else wide(grown)
+        if self.homogeneous:
+            pooled: Tensor = self.function(*totals, *constants)
+            return pooled
+        if self._taken == 1:  # what is divided by 1 need not be read and written for it
+            return wide(self.function(*(total.to(dtype) for total in totals), *constants))
         means = [(total / self._taken).to(dtype) for total in totals]
         return wide(self.function(*means, *constants)) * self._taken
 
