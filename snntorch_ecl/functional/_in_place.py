@@ -12,9 +12,16 @@ import torch
 from torch import Tensor
 
 from .._util.precision import wide, wide_type
+from .._util.torch_internals import can_be_read
 from ._edges import SPIKE_SIZES, CountBounds, Edges, Net, SpikeSize
 from ._layout import room_for
 from ._neuron import State
+
+
+def works_in_place(current: Tensor) -> bool:
+    """Whether nothing is recorded, on a device where comparisons are known to write numbers."""
+    known = current.device.type in ("cpu", "cuda")
+    return known and not torch.is_grad_enabled() and can_be_read(current)
 
 
 def scan_in_place(

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from .._util.checks import check_neuron, check_threshold
-from .._util.torch_internals import can_be_read
 from ..errors import InputError
 from ._edges import RECTIFIED, CountBounds
-from ._in_place import scan_in_place
+from ._in_place import scan_in_place, works_in_place
 from ._layout import joined
 from ._neuron import State, SurrogateGradient, _check_state, unchecked_step
 
@@ -63,7 +62,7 @@ def scan(
         count_bounds=count_bounds,
     )
     start, bounds = (negative_threshold, initial_membrane), (spike_sizes, count_bounds)
-    if not torch.is_grad_enabled() and can_be_read(current):
+    if works_in_place(current):
         return scan_in_place(current, state, threshold, *start, *bounds)
     spikes = []
     for step_current in current:
