@@ -18,10 +18,13 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork, ThresholdClip
 from snntorch_ecl.errors import StateError
-from snntorch_ecl.functional import _fused, _scan
+from snntorch_ecl.functional import _fused, _in_place
 from snntorch_ecl.network import _guards, _pieces, _runner
-from snntorch_ecl.nn import _state, _threshold_clip
+from snntorch_ecl.nn import _difference, _state, _threshold_clip
 from snntorch_ecl.nn._threshold_clip import clips_of
+
+# Those that ask whether a value can be read.
+MODULES = (_guards, _pieces, _runner, _state, _in_place, _difference, _fused, _threshold_clip)
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +43,7 @@ def fake_cuda() -> Iterator[list[int]]:
         return [True] * len(flags)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (_guards, _pieces, _runner, _state, _scan, _fused, _threshold_clip):
+        for module in MODULES:
             patch.setattr(module, "can_be_read", lambda tensor: True)
         patch.setattr(_guards, "read_flags", read_flags)
         with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"):
