@@ -5,13 +5,13 @@
 
 all-MiniLM-L6-v2 (six blocks of width 384, 22 million weights) gives a vector for a text. Its
 encoder is converted; what looks up the embeddings of words stands before the first neuron. Texts
-are passages of 30 words' parts from the topics of Python's own help. Thresholds are calibrated on
+are passages of 30 word pieces from the topics of Python's own help. Thresholds are calibrated on
 passages of every second topic, all else is measured on the others:
 
 * *cosine*: between the spiking network's vector and the ANN's, mean and least;
 * *same topic*: how often the nearest other passage is of the same topic. The ANN's is the goal.
 
-``floor`` is the ANN with its activations quantised to T levels.
+``quantised ANN`` has activations of T levels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 import snntorch_ecl as ecl
 
 BLOCKS, WIDTH, HEADS, INNER = 6, 384, 12, 1536
-LENGTH = 32  # with the marks of begin and end
+LENGTH = 32  # with the start and end tokens
 
 
 class Encoder(nn.Module):
@@ -145,7 +145,7 @@ def main() -> None:
         ann = ecl.prepare(encoder, signed=True, levels=steps, example=images[0])
         ann = ecl.calibrate(ann, list(calibration), progress=False)
         with torch.inference_mode():
-            report("floor", steps, torch.cat([ann(x) for x in images]), began)
+            report("quantised ANN", steps, torch.cat([ann(x) for x in images]), began)
         snn = ecl.convert(ann)
         if options.method:
             snn = ecl.compensate(

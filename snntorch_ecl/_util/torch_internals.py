@@ -175,6 +175,12 @@ def can_be_read(tensor: Tensor) -> bool:
     )
 
 
+def records_nothing(*tensors: Tensor) -> bool:
+    """Whether results may be written into memory at hand: no gradients of any kind, no graph."""
+    forward = torch.autograd.forward_ad._current_level >= 0
+    return not (forward or torch.is_grad_enabled()) and all(map(can_be_read, tensors))
+
+
 def is_transformed(tensor: Tensor) -> bool:
     """Whether ``torch.func`` (``vmap``, ``grad``, …) has wrapped a tensor."""
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))

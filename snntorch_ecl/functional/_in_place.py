@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from .._util.precision import wide, wide_type
-from .._util.torch_internals import can_be_read
+from .._util.torch_internals import records_nothing
 from ._edges import SPIKE_SIZES, CountBounds, Edges, Net, SpikeSize
 from ._layout import room_for
 from ._neuron import State
 
 
-def works_in_place(current: Tensor) -> bool:
+def works_in_place(current: Tensor, threshold: Tensor, state: State | None) -> bool:
     """Whether nothing is recorded, on a device where comparisons are known to write numbers."""
     known = current.device.type in ("cpu", "cuda")
-    return known and not torch.is_grad_enabled() and can_be_read(current)
+    return known and records_nothing(current, threshold, *(state or ()))
 
 
 def scan_in_place(
@@ -47,7 +47,7 @@ def scan_in_place(
 
 
 class _Neurons:
-    """A layer's neurons. Counts are kept as numbers, which are exact up to 2²⁴."""
+    """A layer's neurons. Counts are kept in floating point, which is exact up to 2²⁴."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class _Neurons:
         self._edges, self._sizes, self._bounds, self._once = edges, sizes, bounds, once
         self._mem, self._mask = mem, torch.empty_like(mem)
         self._before = None if begun is None else wide(begun.mem)
-        self._count = None if begun is None else begun.spike_count.to(mem.dtype)
+        self._count = None if begun is None else begun.spike_count.to(mem.dtype, copy=True)
         self._is_first = True
 
     @property
@@ -78,12 +78,12 @@ class _Neurons:
         for size in self._sizes:
             least = size.least == 1
             fires = torch.ge(mem, self._edges.upper(size), out=out if least else self._mask)
-            _gate(fires, net, size.least)
+            self._gate(fires, net, size.least)
             if not least:
                 out.add_(fires, alpha=size.units)
         for size in self._sizes if net.may_fall(self._edges.negative) else ():
             falls = self._edges.below(mem, size, out=self._mask)
-            out.sub_(_gate(falls, net, -size.least), alpha=size.units)
+            out.sub_(self._gate(falls, net, -size.least), alpha=size.units)
         if self._count is None:
             self._count = out.to(torch.int32 if self._once else self._mem.dtype, copy=True)
         else:
@@ -101,10 +101,11 @@ class _Neurons:
             return wide(current)
         return torch.add(self._before, current, out=self._mem)
 
-
-def _gate(mask: Tensor, net: Net, change: int) -> Tensor:
-    """The mask where the count may change by so much, else 0; in place."""
-    if change == -1 and net.least == 0 and net.before is not None:
-        return torch.minimum(mask, net.before, out=mask)  # as counts are 0, 1, 2, …
-    allowed = net.allows(change)
-    return mask if allowed is True else mask.mul_(allowed)
+    def _gate(self, mask: Tensor, net: Net, change: int) -> Tensor:
+        """The mask where the count may change by so much, else 0; in place."""
+        if change == -1 and net.least == 0 and net.before is not None:
+            # Counts are 0, 1, 2, …: 0 stops, more does nothing. Only a given one can be below 0.
+            torch.minimum(mask, net.before, out=mask)
+            return mask if self._before is None else mask.clamp_(min=0)
+        allowed = net.allows(change)
+        return mask if allowed is True else mask.mul_(allowed)

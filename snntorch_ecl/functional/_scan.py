@@ -61,7 +61,7 @@ def scan(
         count_bounds=count_bounds,
     )
     start, bounds = (negative_threshold, initial_membrane), (spike_sizes, count_bounds)
-    if works_in_place(current):
+    if works_in_place(current, threshold, state):
         return scan_in_place(current, state, threshold, *start, *bounds)
     spikes = []
     for step_current in current:
@@ -84,7 +84,7 @@ def checked(
     """Check a time loop's arguments as :func:`scan` documents; θ as a tensor of current's type."""
     if current.ndim < 1 or current.shape[0] < 1:
         raise InputError(f"scan needs currents of shape [T ≥ 1, B, ...], not {list(current.shape)}")
-    threshold = check_threshold(threshold, like=current)
+    threshold = check_threshold(threshold, like=current[0])
     check_neuron(negative_threshold, initial_membrane, spike_sizes, count_bounds)
     if state is not None:
         _check_state(current[0], state)

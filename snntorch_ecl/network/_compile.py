@@ -44,11 +44,12 @@ class CompilesRuns(nn.Module):
         runs that observers watch compile each neuron's loop by itself; runs with hooks, and single
         steps, are not compiled.
 
-        With ``whole=False`` all runs do so. Neurons of a kind share a loop, which compiles in
-        seconds: the choice for large transformers, whose whole graph takes many minutes.
+        With ``whole=False`` there is no graph of the network: every run compiles each neuron's loop
+        by itself. Neurons of a kind share a loop, which compiles in seconds: the choice for large
+        transformers, whose whole graph takes many minutes.
 
         Outputs are those of plain code up to rounding: sums are added in another order, so at a
-        tie a spike may flip, and others after it. A compiled run keeps no state for a later
+        tie a spike may flip, and others after it. A run as one graph keeps no state for a later
         ``step``, which asks for a reset. Without a compiler (on CPUs: of C++) a warning says so,
         and plain code runs. Copies of the network are not compiled.
 
@@ -59,7 +60,7 @@ class CompilesRuns(nn.Module):
             whole: Compile the network as one graph; False: each neuron's loop by itself.
             mode: As for ``torch.compile``, for the whole graph. None is ``"reduce-overhead"`` (CUDA
                 graphs) on CUDA without gradients, else torch's default.
-            progress: Say on screen what is being compiled.
+            progress: Say on screen which whole graph is being compiled.
 
         Returns:
             The network itself.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .._util.precision import wide
-from .._util.torch_internals import can_be_read
+from .._util.torch_internals import records_nothing
 from ..functional._layout import room_for
 from ._state import BatchState
 from ._temporal import Temporal, changed_shape, unfold
@@ -66,9 +66,9 @@ class Difference(nn.Module, Temporal):
         for total, step in zip(totals, steps, strict=True):
             if total is not None and total.shape != step.shape[1:]:
                 raise changed_shape(self.qualified_name, total, step[0])
-        changes = _Changes(steps[0])
-        # Steps from which on the sums lie in memory that this run has made.
-        own = 2 if before is None else 1
+        changes = _Changes(steps)
+        # Steps from which on the sums lie in memory of this run alone, which no value shares.
+        own = num_steps if self.homogeneous else 2 if before is None else 1
         # A plain loop: cumsum sums in double precision and would differ from single steps. Step by
         # step, one running sum is kept instead of T.
         for index, now in enumerate(zip(*steps, strict=True)):
@@ -88,10 +88,10 @@ class Difference(nn.Module, Temporal):
         if self.homogeneous:
             pooled: Tensor = self.function(*totals, *constants)
             return pooled
-        if self._taken == 1:  # what is divided by 1 need not be read and written for it
-            return wide(self.function(*(total.to(dtype) for total in totals), *constants))
         means = [(total / self._taken).to(dtype) for total in totals]
-        return wide(self.function(*means, *constants)) * self._taken
+        value = wide(self.function(*means, *constants))
+        # What is multiplied by 1 need not be read and written for it.
+        return value if self._taken == 1 and value.is_floating_point() else value * self._taken
 
     def reset_mem(self) -> None:
         """Forget the running sums."""
@@ -149,15 +149,16 @@ class Difference(nn.Module, Temporal):
 class _Changes:
     """What is emitted: written where it will lie, or kept step by step if that is recorded."""
 
-    def __init__(self, steps: Tensor) -> None:
-        self._num_steps, self._dtype = len(steps), steps.dtype
-        self.are_written = not torch.is_grad_enabled() and can_be_read(steps) and len(steps) > 1
+    def __init__(self, streams: list[Tensor]) -> None:
+        self._num_steps, self._dtype = len(streams[0]), streams[0].dtype
+        self.are_written = self._num_steps > 1 and records_nothing(*streams)
         self._room: Tensor | None = None
         self._kept: list[Tensor] = []
 
     def add(self, value: Tensor, before: Tensor | None) -> None:
         """One step's change."""
-        if not self.are_written:
+        if not (self.are_written and value.is_floating_point() and records_nothing(value)):
+            self.are_written = False
             change = value if before is None else value - before
             self._kept.append(change.to(self._dtype))
             return
@@ -169,10 +170,8 @@ class _Changes:
         )
 
     def joined(self) -> Tensor:
-        """All steps ``[T·B, ...]``."""
-        if self._room is not None:
-            return self._room.flatten(0, 1)
-        return self._kept[0] if self._num_steps == 1 else torch.cat(self._kept)
+        """All steps ``[T·B, ...]``, in memory of their own."""
+        return torch.cat(self._kept) if self._room is None else self._room.flatten(0, 1)
 
 
 def _plus(total: Tensor | None, step: Tensor, *, in_place: bool) -> Tensor:

@@ -9,8 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from snntorch_ecl import functional as F
+from snntorch_ecl.errors import InputError
 
 SHAPE = (2, 3, 4, 2)
 
@@ -35,7 +37,7 @@ def steps(current: Tensor, threshold: Tensor, state: F.State, **settings: object
     dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.float16]),
     layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
     by_channel=st.booleans(),
-    begun=st.booleans(),
+    begun=st.sampled_from([None, "alike", "with signs"]),
 )
 def test_spikes_and_state_are_those_of_the_equations(
     seed: int,
@@ -43,7 +45,7 @@ def test_spikes_and_state_are_those_of_the_equations(
     dtype: torch.dtype,
     layout: torch.memory_format,
     by_channel: bool,
-    begun: bool,
+    begun: str | None,
     **settings: object,
 ) -> None:
     random = torch.Generator().manual_seed(seed)
@@ -54,7 +56,8 @@ def test_spikes_and_state_are_those_of_the_equations(
     threshold = torch.tensor([0.5, 0.7, 1.25] if by_channel else [0.75], dtype=dtype).view(-1, 1, 1)
     state = F.fresh_state(current[0])
     if begun:
-        state = steps(current.flip(0), threshold, state, **settings)[1]  # type: ignore[index]
+        before = settings if begun == "alike" else {**settings, "count_bounds": (None, None)}
+        state = steps(current.flip(0), threshold, state, **before)[1]  # type: ignore[index]
     given_state = F.State(*(part.clone() for part in state))
     given_current = current.clone()
     with torch.no_grad():
@@ -87,3 +90,25 @@ def test_a_state_of_double_precision_stays_so(size: int) -> None:
     wanted = F.dual_threshold_step(current[0], state, torch.tensor(1.0), spike_sizes=size)[1]
     assert after.mem.dtype == wanted.mem.dtype == torch.float64
     assert torch.equal(after.mem, wanted.mem)
+
+
+def test_a_count_in_floating_point_is_not_changed() -> None:
+    state = F.State(torch.zeros(2), torch.zeros(2))
+    with torch.no_grad():
+        F.scan(torch.ones(3, 2), 1.0, state)
+    assert state.spike_count.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4), (1, 1, 1)])
+def test_a_threshold_must_fit_one_step(shape: tuple[int, ...]) -> None:
+    with torch.no_grad(), pytest.raises(InputError, match=r"does not broadcast to \[2, 4\]"):
+        F.scan(torch.rand(3, 2, 4), torch.ones(shape))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_forward_derivatives_pass_without_gradients() -> None:
+    current = torch.rand(3, 4)
+    with torch.no_grad(), forward_ad.dual_level():
+        _, state = F.scan(forward_ad.make_dual(current, torch.ones(3, 4)), 1.0)
+        tangent = forward_ad.unpack_dual(state.mem).tangent
+    assert tangent.tolist() == [3.0] * 4  # spikes have none: what came in is left

@@ -17,14 +17,15 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 import snntorch_ecl as ecl
 from snntorch_ecl import SpikingNetwork, ThresholdClip
+from snntorch_ecl._util import torch_internals
 from snntorch_ecl.errors import StateError
-from snntorch_ecl.functional import _fused, _in_place
+from snntorch_ecl.functional import _fused
 from snntorch_ecl.network import _guards, _pieces, _runner
-from snntorch_ecl.nn import _difference, _state, _threshold_clip
+from snntorch_ecl.nn import _state, _threshold_clip
 from snntorch_ecl.nn._threshold_clip import clips_of
 
 # Those that ask whether a value can be read.
-MODULES = (_guards, _pieces, _runner, _state, _in_place, _difference, _fused, _threshold_clip)
+MODULES = (_guards, _pieces, _runner, _state, torch_internals, _fused, _threshold_clip)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 import snntorch_ecl as ecl
 from snntorch_ecl.errors import StateError
@@ -175,3 +176,70 @@ def test_without_gradients_it_emits_the_same_and_leaves_its_inputs(
     for one, other in zip(found[True], found[False], strict=True):
         assert torch.equal(one, other)
     assert all(torch.equal(*pair) for pair in zip(streams, given, strict=True))
+
+
+def test_outputs_are_the_callers_own() -> None:
+    """Changing what a step returned changes neither the next step nor the input."""
+    for f in (torch.sigmoid, nn.Identity()):
+        layer, twin, given = Difference(f), Difference(f), X.clone()
+        with torch.no_grad():
+            for step in given:
+                wanted = twin(step)
+                torch.testing.assert_close(layer(step).clone(), wanted, rtol=0, atol=0)
+                twin_output = twin._state.get()[-1]
+                wanted.zero_()
+                assert twin_output.abs().max() > 0
+        assert torch.equal(given, X)
+
+
+@pytest.mark.parametrize("num_steps", [1, STEPS])
+def test_a_function_may_work_in_place(num_steps: int) -> None:
+    steps = X[:num_steps].flatten(0, 1)
+    given = steps.clone()
+    with torch.no_grad():
+        found = Difference(nn.SiLU(inplace=True))(steps, num_steps=num_steps)
+        assert torch.equal(found, Difference(nn.SiLU())(given, num_steps=num_steps))
+    assert torch.equal(steps, given)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_function_may_give_booleans(recorded: bool) -> None:
+    with torch.set_grad_enabled(recorded):
+        found = Difference(lambda x: x > 0)(X.flatten(0, 1), num_steps=STEPS)
+    assert torch.equal(found.view_as(X).cumsum(0), torch.stack(
+        [(t + 1) * (means(X)[t] > 0) for t in range(STEPS)]
+    ).to(X.dtype))  # fmt: skip
+
+
+@pytest.mark.parametrize("homogeneous", [True, False])
+def test_a_function_may_give_back_what_it_got(homogeneous: bool) -> None:
+    with torch.no_grad():
+        layer = Difference(nn.Identity(), homogeneous=homogeneous)
+        found = layer(X.flatten(0, 1), num_steps=STEPS).view_as(X)
+    torch.testing.assert_close(found, X)
+
+
+@pytest.mark.parametrize("where", ["weight", "second stream"])
+def test_it_can_be_vectorised_without_gradients(where: str) -> None:
+    weights, x, y = torch.rand(3, 6).double() + 0.5, X.flatten(0, 1), Y.flatten(0, 1)
+
+    def of_weight(weight: Tensor) -> Tensor:
+        layer = Difference(lambda v: F.layer_norm(v, (6,), weight))
+        return layer(x, num_steps=STEPS)
+
+    def of_stream(weight: Tensor) -> Tensor:
+        return Difference(torch.matmul, streams=2)(x, y * weight[:, None], num_steps=STEPS)
+
+    run = of_weight if where == "weight" else of_stream
+    with torch.no_grad():
+        torch.testing.assert_close(torch.vmap(run)(weights), torch.stack([*map(run, weights)]))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_forward_derivatives_pass_without_gradients() -> None:
+    x = X.flatten(0, 1)
+    with torch.no_grad(), forward_ad.dual_level():
+        found = Difference(torch.square)(forward_ad.make_dual(x, x), num_steps=STEPS)
+        tangent = forward_ad.unpack_dual(found).tangent
+    # d/da of (a·x)² at a = 1 is 2·x².
+    torch.testing.assert_close(tangent, 2 * Difference(torch.square)(x, num_steps=STEPS))
