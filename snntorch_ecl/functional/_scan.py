@@ -47,6 +47,7 @@ def scan(
     Source: ECL eq. 4-5, unrolled.
 
     Example:
+        >>> import torch
         >>> spikes, state = scan(torch.full((4, 1), 0.5), 1.0)
         >>> spikes.flatten().tolist()  # θ · mean = h(0.5) = 0.5
         [1.0, 0.0, 1.0, 0.0]
