@@ -16,7 +16,7 @@ from ..functional import _fused
 from ..functional._channels import as_text, over_channels
 from ._settings import check_signed, equation_settings, settings_as_text, stored_settings
 from ._snntorch import CarefulLeaky
-from ._state import BatchState, Counts, state_for
+from ._state import BatchState, Counts, fresh_state, one_step, state_for
 from ._temporal import Temporal, unfold
 
 
@@ -135,7 +135,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         else:
             self._forget_if_zeroed()
         if num_steps is None:
-            spk, state, mem_sum = self._advance(_one_step, input_, input_)
+            spk, state, mem_sum = self._advance(one_step, input_, input_)
         else:
             check_num_steps(num_steps)
             steps = unfold(input_, num_steps, held)
@@ -146,12 +146,12 @@ class DualThreshold(Temporal, CarefulLeaky):
             self._returned.remember(state.mem, state.spike_count)
         return spk if self.init_hidden and not self.output else (spk, state.mem)
 
-    def _advance(self, run: Any, current: Tensor, one_step: Tensor) -> _fused.Scanned:
-        threshold = over_channels(self._theta(), one_step, self.qualified_name)
-        factor = over_channels(self.graded_spikes_factor, one_step, self.qualified_name)
+    def _advance(self, run: Any, current: Tensor, first: Tensor) -> _fused.Scanned:
+        threshold = over_channels(self._theta(), first, self.qualified_name)
+        factor = over_channels(self.graded_spikes_factor, first, self.qualified_name)
         factor = factor.to(current.device, current.dtype)
         mem, count = self._state.get()
-        state = state_for(one_step, mem, count, self.qualified_name)
+        state = state_for(first, mem, count, self.qualified_name)
         settings = {"state": state, **equation_settings(self)}
         if self.fused and run is F.scan and _fused.usable(current):
             checked = self._checked and threshold.dtype == current.dtype
@@ -165,11 +165,10 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def _theta(self) -> Tensor:
         """θ, kept positive where it is learned."""
-        threshold: Tensor = self.threshold
-        return F.positive(threshold) if isinstance(threshold, nn.Parameter) else threshold
+        theta: Tensor = self.threshold
+        return F.positive(theta) if isinstance(theta, nn.Parameter) else theta
 
-    # Membrane and net spike count; the count is None until the first step after a reset.
-    _state: BatchState
+    _state: BatchState  # membrane, and net spike count (None until the first step after a reset)
     _mem_sum: Tensor | None
     _thread: int | None = None  # the one that runs it, from begin() to end()
 
@@ -177,14 +176,20 @@ class DualThreshold(Temporal, CarefulLeaky):
     def mem(self) -> Tensor:
         """Membrane relative to its start, ``v − v(0)``; assigning starts a new sequence."""
         mem: Tensor = self._state.get()[0]
-        return mem
+        # A detach_() from another thread must not cut the graph that a run records.
+        return mem if is_compiling() or self._is_ours() else mem.detach()
 
     @mem.setter
     def mem(self, value: Tensor) -> None:
-        # snntorch.utils.reset assigns zeros to all neurons of the process. During a run in another
-        # thread, which began fresh, that is as if it had come before the run.
-        if self._thread in (None, get_ident()):
-            self._set_state(value, None)
+        # snntorch.utils.reset zeroes all neurons of the process. Another thread's run began fresh.
+        state = self._state  # of now: a run that begins in between has its own
+        if self._is_ours():
+            state.set(value, None)
+            self._mem_sum = None
+
+    def _is_ours(self) -> bool:
+        """Whether no other thread runs the neuron."""
+        return self._thread in (None, get_ident())
 
     def _set_state(self, mem: Tensor, count: Tensor | None, mem_sum: Tensor | None = None) -> None:
         self._state.set(mem, count)
@@ -227,11 +232,12 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def begin(self) -> None:
         """Make the neuron fresh and free its state; check the settings once for the run."""
-        self._state.clear()
         self._mem_sum, self._checked = None, False
         if is_compiling():
+            self._state.clear()
             return
         self._thread = get_ident()
+        self._state = fresh_state()  # after the thread: see the setter of mem
         if self.fused:
             threshold, name = self._theta(), f"{at(self.qualified_name)}threshold"
             check_threshold(threshold, like=threshold, name=name, shape=False)
@@ -258,7 +264,7 @@ class DualThreshold(Temporal, CarefulLeaky):
             self._change_state(lambda part: part[rows])
 
     def _init_mem(self) -> None:
-        self._state = BatchState(torch.zeros(0), None)
+        self._state = fresh_state()
         self._mem_sum, self._returned = None, Counts()
 
     def _forget_if_zeroed(self) -> None:
@@ -286,15 +292,9 @@ class DualThreshold(Temporal, CarefulLeaky):
         return self
 
     def _without_state(self) -> dict[str, Any]:
-        fresh = {"_state": BatchState(torch.zeros(0), None), "_mem_sum": None, "_thread": None}
+        fresh = {"_state": fresh_state(), "_mem_sum": None, "_thread": None}
         return {**self.__dict__, **fresh, "_returned": Counts(), "fused": False}
 
     def extra_repr(self) -> str:
         """The neuron's settings, for ``print(net)``."""
         return f"threshold={as_text(self.threshold.detach())}, {settings_as_text(self)}"
-
-
-def _one_step(
-    current: Tensor, *, state: F.State | None, threshold: Tensor, **settings: Any
-) -> tuple[Tensor, F.State]:
-    return F.dual_threshold_step(current, state or F.fresh_state(current), threshold, **settings)

@@ -88,6 +88,18 @@ def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
     return torch.cat(tensors) if len(tensors) == len(parts) else None
 
 
+def fresh_state() -> BatchState:
+    """The state of a neuron that has taken no step: membrane and net spike count."""
+    return BatchState(torch.zeros(0), None)
+
+
+def one_step(
+    current: Tensor, *, state: F.State | None, threshold: Tensor, **settings: Any
+) -> tuple[Tensor, F.State]:
+    """A single step of neurons, from their start if they have no state yet."""
+    return F.dual_threshold_step(current, state or F.fresh_state(current), threshold, **settings)
+
+
 def state_for(current: Tensor, mem: Tensor, count: Tensor | None, name: str) -> F.State | None:
     """A neuron's state for currents ``[B, ...]``; None if it is fresh and of another shape."""
     if mem.shape == current.shape:

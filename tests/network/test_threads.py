@@ -18,9 +18,10 @@ from snntorch import utils
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl import SpikingNetwork, ThresholdClip
+from snntorch_ecl import DualThreshold, SpikingNetwork, ThresholdClip
 from snntorch_ecl._util.turns import Turn
 from snntorch_ecl.errors import StateError
+from snntorch_ecl.nn import _dual_threshold
 
 THREADS, ROUNDS, T = 4, 12, 4
 
@@ -181,6 +182,46 @@ def test_snntorchs_reset_in_another_thread_does_not_reach_into_a_run() -> None:
             done.set()
             thread.join()
     assert all(same)
+
+
+def test_a_reset_that_began_before_a_run_does_not_reach_into_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worst moment: the other thread has just seen that no run is under way."""
+    neuron, x = DualThreshold(init_hidden=True), torch.tensor([0.4, 0.7])
+    ours = threading.get_ident()
+
+    def begin_a_run() -> int:
+        monkeypatch.setattr(_dual_threshold, "get_ident", lambda: ours)
+        neuron.begin()
+        neuron(x)
+        return other.ident or 0
+
+    def reset() -> None:
+        neuron.mem = torch.zeros(2)
+
+    monkeypatch.setattr(_dual_threshold, "get_ident", begin_a_run)
+    other = threading.Thread(target=reset)
+    other.start()
+    other.join()
+    assert neuron.mem.tolist() == pytest.approx([0.4, 0.7 - 1.0])
+    assert neuron.spike_count.tolist() == [0, 1]
+
+
+def test_snntorchs_reset_in_another_thread_does_not_cut_a_graph() -> None:
+    snn, x = network(), images()[0]
+    neurons = [module for module in snn.modules() if isinstance(module, DualThreshold)]
+    weight = next(snn.parameters())
+
+    def reset(*_: object) -> None:
+        thread = threading.Thread(target=utils.reset, args=(nn.Sequential(neurons[0]),))
+        thread.start()
+        thread.join()
+
+    (expected,) = torch.autograd.grad(snn(x, num_steps=T, piece=1).sum(), weight)
+    neurons[-1].register_forward_hook(reset)
+    (grad,) = torch.autograd.grad(snn(x, num_steps=T, piece=1).sum(), weight)
+    assert torch.equal(grad, expected)
 
 
 # ------------------------------------------------------------------------------------------ steps
