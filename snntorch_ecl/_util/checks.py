@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,11 +50,18 @@ def check_threshold(
     cast = threshold.to(device=like.device, dtype=like.dtype)
     # Reading values back from an accelerator would stall it, at every layer and step.
     readable = threshold.device.type == "cpu" and can_be_read(threshold) and can_be_read(like)
-    if readable and not bool(((cast > 0) & cast.isfinite()).all()):
+    if readable and not _is_positive(cast):
         raise ConfigError(
             f"{name} must be finite and > 0 in {like.dtype}; got {_worst(threshold, cast)}"
         )
     return cast
+
+
+def _is_positive(values: Tensor) -> bool:
+    """Whether all are finite and > 0; a single one is read much faster than tensors compare."""
+    if values.numel() == 1:
+        return 0 < float(values.detach()) < math.inf
+    return bool(((values > 0) & values.isfinite()).all())
 
 
 def _broadcasts(threshold: Tensor, like: Tensor) -> bool:

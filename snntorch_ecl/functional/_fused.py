@@ -31,13 +31,13 @@ class Scanned(NamedTuple):
 
     Attributes:
         spikes: ``[T, B, ...]``, in {−1, 0, +1}, or of K sizes, times the amplitude.
-        state: After the last step.
+        state: After the last step; None after a run's only step, of which nothing is kept.
         mem_sum: Sum of the membranes: finite only if all are. It costs nothing in this loop, but
             a pass over memory outside it. None where nothing was compiled.
     """
 
     spikes: Tensor
-    state: State
+    state: State | None
     mem_sum: Tensor | None
 
 

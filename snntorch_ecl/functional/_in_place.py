@@ -18,10 +18,9 @@ from ._layout import room_for
 from ._neuron import State
 
 
-def works_in_place(current: Tensor, threshold: Tensor, state: State | None) -> bool:
+def works_in_place(*tensors: Tensor) -> bool:
     """Whether nothing is recorded, on a device where comparisons are known to write numbers."""
-    known = current.device.type in ("cpu", "cuda")
-    return known and records_nothing(current, threshold, *(state or ()))
+    return tensors[0].device.type in ("cpu", "cuda") and records_nothing(*tensors)
 
 
 def scan_in_place(
@@ -44,6 +43,26 @@ def scan_in_place(
     for now, out in zip(current, spikes, strict=True):
         neurons.step(now, out)
     return spikes, neurons.state
+
+
+def first_spikes(
+    current: Tensor,
+    threshold: Tensor,
+    *,
+    negative_threshold: float,
+    initial_membrane: float,
+    spike_sizes: int,
+    count_bounds: CountBounds,
+) -> Tensor:
+    """The spikes of fresh neurons in one step, ``[1, B, ...]``, without the state after it."""
+    spikes, dtype, sizes = room_for(current), wide_type(current.dtype), SPIKE_SIZES[spike_sizes]
+    edges = Edges(threshold.to(dtype), negative_threshold, initial_membrane, sizes)
+    mask = torch.empty_like(spikes[0], dtype=dtype)
+    neurons = _Neurons(None, mask, edges, sizes, count_bounds, once=True)
+    neurons.fire(current[0], spikes[0])
+    if spike_sizes > 1:
+        spikes.mul_(sizes[0].gain)
+    return spikes
 
 
 class _Neurons:
@@ -73,6 +92,17 @@ class _Neurons:
 
     def step(self, current: Tensor, out: Tensor) -> None:
         """Advance by one step; the spikes are written to ``out``."""
+        mem = self.fire(current, out)
+        if self._count is None:
+            self._count = out.to(torch.int32 if self._once else self._mem.dtype, copy=True)
+        else:
+            self._count.add_(out)
+        if len(self._sizes) > 1:
+            out.mul_(self._sizes[0].gain)
+        torch.addcmul(mem, out, self._edges.threshold, value=-1, out=self._mem)
+
+    def fire(self, current: Tensor, out: Tensor) -> Tensor:
+        """Charge, and write spikes to ``out`` in units of the smallest; before the reset."""
         mem = self._charged(current)
         net = Net(self._count, *self._bounds)
         for size in self._sizes:
@@ -84,13 +114,7 @@ class _Neurons:
         for size in self._sizes if net.may_fall(self._edges.negative) else ():
             falls = self._edges.below(mem, size, out=self._mask)
             out.sub_(self._gate(falls, net, -size.least), alpha=size.units)
-        if self._count is None:
-            self._count = out.to(torch.int32 if self._once else self._mem.dtype, copy=True)
-        else:
-            self._count.add_(out)
-        if len(self._sizes) > 1:
-            out.mul_(self._sizes[0].gain)
-        torch.addcmul(mem, out, self._edges.threshold, value=-1, out=self._mem)
+        return mem
 
     def _charged(self, current: Tensor) -> Tensor:
         """Membranes with a step's current: the current itself, if it is the first of all."""

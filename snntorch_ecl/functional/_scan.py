@@ -62,7 +62,7 @@ def scan(
         count_bounds=count_bounds,
     )
     start, bounds = (negative_threshold, initial_membrane), (spike_sizes, count_bounds)
-    if works_in_place(current, threshold, state):
+    if works_in_place(current, threshold, *(state or ())):
         return scan_in_place(current, state, threshold, *start, *bounds)
     spikes = []
     for step_current in current:

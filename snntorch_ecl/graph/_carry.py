@@ -29,9 +29,12 @@ class Call:
     """A functional call, as a function of the values that it reads.
 
     Attributes:
+        only_reads: It does not work in place: graphs are functional by then.
         floats: Floating-point operations for each value of its result.
         equation: The first argument, where that is a text, as of ``einsum``.
     """
+
+    only_reads = True
 
     def __init__(self, node: Node, inputs: list[Node]) -> None:
         self.name = function_name(node)

@@ -96,6 +96,10 @@ class SpikingNetwork(Settles, CompilesRuns):
     ) -> Any:
         """Present the inputs as a constant current for T steps, from a fresh state.
 
+        The neurons' state after it can be read, and :meth:`step` goes on from it; but without
+        gradients, hooks on layers and ``piece`` a run of one step keeps none, as that takes longer
+        than its spikes. :meth:`step` does, after :meth:`reset`.
+
         Args:
             *inputs: ``[B, ...]``, as the ANN takes them.
             num_steps: T ≥ 1; it must be given.

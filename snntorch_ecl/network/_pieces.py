@@ -67,8 +67,6 @@ def footprint(net: GraphModule, inputs: tuple[Tensor, ...], images: int) -> Foot
     they accept.
     """
     layers = temporal_layers(net)
-    for layer in layers:
-        layer.begin()
     parks = all(type(layer).park is not Temporal.park for layer in layers)
     rows = 1 if parks else images
     meter = _Meter(net)
@@ -78,8 +76,12 @@ def footprint(net: GraphModule, inputs: tuple[Tensor, ...], images: int) -> Foot
     for neuron in neurons:
         neuron.fused = False  # one step is not worth a compilation
     try:
+        for layer in layers:
+            layer.begin()
         outputs = tree_leaves(meter.run(*(x[:rows] for x in inputs), 1, 1))
     finally:
+        for layer in layers:
+            layer.end()
         for neuron, before in zip(neurons, fused, strict=True):
             neuron.fused = before
     largest = -(-meter.largest // rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,10 +12,12 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from .._util.checks import check_num_steps, check_whole_numbers
-from .._util.torch_internals import can_be_read, is_compiling
+from .._util.torch_internals import can_be_read, has_hooks, is_compiling, observed_globally
 from ..errors import ConfigError, StateError
+from ..nn._difference import Difference
 from ..nn._dual_threshold import DualThreshold
-from ..nn._temporal import temporal_layers
+from ..nn._step_bias import StepBias
+from ..nn._temporal import Temporal, temporal_layers
 from . import _pieces as pieces
 from ._compiled import MOST_STEPS, CompiledRuns
 from ._guards import (
@@ -144,10 +147,12 @@ class Runner:
         neurons = {name: m for name, m in net.named_modules() if isinstance(m, DualThreshold)}
         finite = Finite()
         see_inputs(finite, stimulus.inputs)
-        kept = True
-        for layer in layers:
-            layer.begin()
+        kept = bool(observers) or _keeps_state(net, layers, stimulus)
         try:
+            for layer in layers:
+                layer.begin()
+                if isinstance(layer, (Difference, DualThreshold)):
+                    layer._state.only_step = not kept
             for index, group in enumerate(stimulus.groups(plan.images)):
                 if index:
                     for layer in layers:
@@ -174,7 +179,7 @@ class Runner:
             traced = not is_compiling() and not can_be_read(stimulus.inputs[0])
             for layer in layers:
                 if traced or not kept:
-                    layer.begin()
+                    _free(layer)
                 layer.end()
             for neuron in neurons.values() if not kept else ():
                 neuron._state.set(_NOT_KEPT, None)
@@ -203,6 +208,30 @@ class Runner:
         return plan, whole and plan.steps == num_steps
 
 
+def _free(layer: Temporal) -> None:
+    """Free a layer's state; without the checks of a run that begins."""
+    if isinstance(layer, DualThreshold):
+        layer._state.clear()
+    else:
+        layer.begin()
+
+
+def _keeps_state(net: GraphModule, layers: Sequence[Temporal], stimulus: Stimulus) -> bool:
+    """Whether layers keep their state: not of a single step, unless someone may look at it."""
+    if stimulus.num_steps > 1 or stimulus.piece is not None:
+        return True
+    if torch.is_grad_enabled() or not all(map(can_be_read, stimulus.inputs)):
+        return True
+    if observed_globally() or any(map(has_hooks, net.modules())):
+        return True
+    # A layer inside another may take many steps meanwhile, and others may be anything.
+    calls = Counter(str(node.target) for node in net.graph.nodes if node.op == "call_module")
+    once = {id(net.get_submodule(name)) for name, times in calls.items() if times == 1}
+    own = (DualThreshold, Difference, StepBias)
+    only_own = all(isinstance(layer, own) and id(layer) in once for layer in layers)
+    return not only_own or not any(isinstance(layer, DualThreshold) for layer in layers)
+
+
 def _run(
     net: GraphModule, group: Stimulus, piece: int, observers: Sequence[Observer]
 ) -> Iterable[tuple[int, Any]]:
@@ -221,8 +250,8 @@ def one_step(
     """Advance by one step from the present state; inputs and output are ``[B, ...]``."""
     if any(neuron.mem is _NOT_KEPT for neuron in neurons.values()):
         raise StateError(
-            "the last run was compiled and kept no state that a step could go on from: call "
-            "reset() first, or run the steps before it by step() as well"
+            "the last run was compiled, or of one step: it kept no state that a step could go on "
+            "from. Call reset() first, or run the steps before it by step() as well"
         )
     if neurons and all(neuron.is_fresh for neuron in neurons.values()):
         # snnTorch may have reset the neurons; it does not know the other layers.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .._util.precision import wide
-from .._util.torch_internals import records_nothing
-from ..functional._layout import room_for
+from .._util.torch_internals import can_be_read, memory_of, records_nothing
+from ..functional._layout import layout_of, room_for
 from ._state import BatchState
 from ._temporal import Temporal, changed_shape, unfold
 
@@ -61,6 +61,12 @@ class Difference(nn.Module, Temporal):
 
     def forward(self, *inputs: Tensor, num_steps: int = 1, held: int = 1) -> Tensor:
         """Emit the changes of ``num_steps`` steps; see :func:`~snntorch_ecl.nn.unfold`."""
+        if (
+            self._state.only_step
+            and _only_reads(self.function)
+            and records_nothing(*inputs[: self.streams])
+        ):
+            return self._only_step(inputs)
         steps = [unfold(x, num_steps, held) for x in inputs[: self.streams]]
         *totals, before = self._state.get()
         for total, step in zip(totals, steps, strict=True):
@@ -79,7 +85,18 @@ class Difference(nn.Module, Temporal):
             changes.add(value, before)
             before = value
         self._state.set(*totals, before)
-        return changes.joined()
+        return changes.joined(copy=self._taken == 1)
+
+    def _only_step(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """F itself, of which nothing is kept."""
+        streams = inputs[: self.streams]
+        value: Tensor = self.function(*inputs)
+        value = value.to(streams[0].dtype)
+        if not can_be_read(value) or not value.is_contiguous(memory_format=layout_of(value)):
+            return torch.cat([value])
+        memory = memory_of(value)
+        shared = any(memory_of(x) == memory for x in inputs if isinstance(x, Tensor))
+        return torch.cat([value]) if shared else value
 
     def _grown(
         self, totals: list[Tensor], dtype: torch.dtype, constants: tuple[Any, ...]
@@ -169,9 +186,22 @@ class _Changes:
             place.copy_(value) if before is None else torch.sub(value, before, out=place)
         )
 
-    def joined(self) -> Tensor:
-        """All steps ``[T·B, ...]``, in memory of their own."""
-        return torch.cat(self._kept) if self._room is None else self._room.flatten(0, 1)
+    def joined(self, *, copy: bool) -> Tensor:
+        """All steps ``[T·B, ...]``; ``copy``: in memory of their own, also if it is one step."""
+        if self._room is not None:
+            return self._room.flatten(0, 1)
+        return self._kept[0] if len(self._kept) == 1 and not copy else torch.cat(self._kept)
+
+
+def _only_reads(function: Callable[..., Any]) -> bool:
+    """Whether a function is known to leave its arguments as they are."""
+    if not isinstance(function, nn.Module):
+        return bool(getattr(function, "only_reads", False))
+    return all(
+        type(module).__module__.startswith("torch.nn.modules.")
+        and not getattr(module, "inplace", False)
+        for module in function.modules()
+    )
 
 
 def _plus(total: Tensor | None, step: Tensor, *, in_place: bool) -> Tensor:

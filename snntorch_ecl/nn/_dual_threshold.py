@@ -14,9 +14,10 @@ from .._util.checks import at, check_neuron, check_num_steps, check_threshold
 from .._util.torch_internals import is_compiling
 from ..functional import _fused
 from ..functional._channels import as_text, over_channels
+from ._only_step import only_spikes, stateless
 from ._settings import check_signed, equation_settings, settings_as_text, stored_settings
 from ._snntorch import CarefulLeaky
-from ._state import BatchState, Counts, fresh_state, one_step, state_for
+from ._state import Counts, NeuronState, one_step, state_for
 from ._temporal import Temporal, unfold
 
 
@@ -105,7 +106,6 @@ class DualThreshold(Temporal, CarefulLeaky):
         self.negative_threshold = 0.0 if signed else float(negative_threshold)
         self.initial_membrane = float(initial_membrane)
         self.spike_sizes, self.signed = spike_sizes, signed
-        self._checked = False  # True within a run whose begin() has checked the settings
         self.fused = False  # SpikingNetwork.compile() sets it
         self.qualified_name = ""  # for errors; convert() sets it
 
@@ -131,7 +131,8 @@ class DualThreshold(Temporal, CarefulLeaky):
         if mem is not None:
             if self.init_hidden:
                 raise TypeError("`mem` should not be passed as an argument: `init_hidden=True`")
-            self._go_on_from(mem)
+            own, count = self._state.get()
+            self._state.set(mem, self._returned.count_for(mem, own, count, self.qualified_name))
         else:
             self._forget_if_zeroed()
         if num_steps is None:
@@ -141,7 +142,9 @@ class DualThreshold(Temporal, CarefulLeaky):
             steps = unfold(input_, num_steps, held)
             spk, state, mem_sum = self._advance(F.scan, steps, steps[0])
             spk = spk.flatten(0, 1)
-        self._set_state(state.mem, state.spike_count, mem_sum)
+        self._state.advance(state, mem_sum)
+        if state is None:
+            return spk
         if not (self.init_hidden or is_compiling()):
             self._returned.remember(state.mem, state.spike_count)
         return spk if self.init_hidden and not self.output else (spk, state.mem)
@@ -152,13 +155,17 @@ class DualThreshold(Temporal, CarefulLeaky):
         factor = factor.to(current.device, current.dtype)
         mem, count = self._state.get()
         state = state_for(first, mem, count, self.qualified_name)
-        settings = {"state": state, **equation_settings(self)}
-        if self.fused and run is F.scan and _fused.usable(current):
-            checked = self._checked and threshold.dtype == current.dtype
+        settings = equation_settings(self)
+        fused = self.fused and run is F.scan and _fused.usable(current)
+        checked = self._state.checked and threshold.dtype == current.dtype
+        only = self._state.only_step and run is F.scan and state is None and checked
+        if only and stateless(self, current, threshold, fused=fused):
+            return only_spikes(current, threshold, factor, settings)
+        if fused:
             scan = _fused.unchecked_scan if checked else _fused.scan
-            return scan(current, threshold, amplitude=factor, **settings)
-        spike_grad = None if self.surrogate_disable else self.spike_grad
-        spk, state = run(current, threshold=threshold, spike_grad=spike_grad, **settings)
+            return scan(current, threshold, state, amplitude=factor, **settings)
+        settings |= {"spike_grad": None if self.surrogate_disable else self.spike_grad}
+        spk, state = run(current, threshold=threshold, state=state, **settings)
         # In place where no gradients are recorded: spikes are large.
         spk = spk * factor if torch.is_grad_enabled() else spk.mul_(factor)
         return _fused.Scanned(spk, state, None)
@@ -168,9 +175,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         theta: Tensor = self.threshold
         return F.positive(theta) if isinstance(theta, nn.Parameter) else theta
 
-    _state: BatchState  # membrane, and net spike count (None until the first step after a reset)
-    _mem_sum: Tensor | None
-    _thread: int | None = None  # the one that runs it, from begin() to end()
+    _state: NeuronState
 
     @property
     def mem(self) -> Tensor:
@@ -185,20 +190,16 @@ class DualThreshold(Temporal, CarefulLeaky):
         state = self._state  # of now: a run that begins in between has its own
         if self._is_ours():
             state.set(value, None)
-            self._mem_sum = None
 
     def _is_ours(self) -> bool:
         """Whether no other thread runs the neuron."""
-        return self._thread in (None, get_ident())
-
-    def _set_state(self, mem: Tensor, count: Tensor | None, mem_sum: Tensor | None = None) -> None:
-        self._state.set(mem, count)
-        self._mem_sum = mem_sum  # the compiled time loop computes it
+        return self._state.thread in (None, get_ident())
 
     @property
     def mem_sum(self) -> Tensor:
         """Sum of the last group's membranes, which is finite only if all of them are."""
-        return self.mem.detach().sum() if self._mem_sum is None else self._mem_sum
+        known = self._state.mem_sum
+        return self.mem.detach().sum() if known is None else known
 
     @property
     def membrane(self) -> Tensor:
@@ -222,7 +223,7 @@ class DualThreshold(Temporal, CarefulLeaky):
     @property
     def is_fresh(self) -> bool:
         """Whether no step has been taken since the neuron was reset, or its ``mem`` assigned."""
-        return self._state.get()[1] is None
+        return self._state.is_fresh
 
     def __getattr__(self, name: str) -> Any:
         """State for snnTorch's probe, which calls this directly and so misses properties."""
@@ -232,17 +233,14 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def begin(self) -> None:
         """Make the neuron fresh and free its state; check the settings once for the run."""
-        self._mem_sum, self._checked = None, False
         if is_compiling():
             self._state.clear()
             return
-        self._thread = get_ident()
-        self._state = fresh_state()  # after the thread: see the setter of mem
-        if self.fused:
-            threshold, name = self._theta(), f"{at(self.qualified_name)}threshold"
-            check_threshold(threshold, like=threshold, name=name, shape=False)
-            check_neuron(self.negative_threshold, self.initial_membrane, self.spike_sizes)
-            self._checked = True
+        self._state = NeuronState(get_ident())
+        threshold, name = self._theta(), f"{at(self.qualified_name)}threshold"
+        check_threshold(threshold, like=threshold, name=name, shape=False)
+        check_neuron(self.negative_threshold, self.initial_membrane, self.spike_sizes)
+        self._state.checked = True
 
     def reset_mem(self) -> Tensor:
         """Make the neuron fresh: v = v(0), count 0. Returns the new ``mem``."""
@@ -255,8 +253,9 @@ class DualThreshold(Temporal, CarefulLeaky):
 
     def end(self) -> None:
         """Join the stored states of all groups."""
-        self._state.unpark()
-        self._checked, self._thread = False, None
+        state = self._state
+        state.unpark()
+        state.checked, state.thread = False, None
 
     def select(self, rows: Tensor) -> None:
         """Go on with some images of the running batch; ``rows`` ``[B]`` is a mask."""
@@ -264,8 +263,7 @@ class DualThreshold(Temporal, CarefulLeaky):
             self._change_state(lambda part: part[rows])
 
     def _init_mem(self) -> None:
-        self._state = fresh_state()
-        self._mem_sum, self._returned = None, Counts()
+        self._state, self._returned = NeuronState(), Counts()
 
     def _forget_if_zeroed(self) -> None:
         """Make the neuron fresh if its membrane was set to zero in place."""
@@ -276,12 +274,7 @@ class DualThreshold(Temporal, CarefulLeaky):
         """Change membrane and count alike."""
         self._forget_if_zeroed()
         mem, count = self._state.get()
-        self._set_state(change(mem), None if count is None else change(count))
-
-    def _go_on_from(self, mem: Tensor) -> None:
-        """Adopt a membrane that the caller passes, if this neuron returned it or it is zero."""
-        own, count = self._state.get()
-        self._set_state(mem, self._returned.count_for(mem, own, count, self.qualified_name))
+        self._state.set(change(mem), None if count is None else change(count))
 
     settings = stored_settings
 
@@ -292,8 +285,8 @@ class DualThreshold(Temporal, CarefulLeaky):
         return self
 
     def _without_state(self) -> dict[str, Any]:
-        fresh = {"_state": fresh_state(), "_mem_sum": None, "_thread": None}
-        return {**self.__dict__, **fresh, "_returned": Counts(), "fused": False}
+        fresh = {"_state": NeuronState(), "_returned": Counts(), "fused": False}
+        return {**self.__dict__, **fresh}
 
     def extra_repr(self) -> str:
         """The neuron's settings, for ``print(net)``."""

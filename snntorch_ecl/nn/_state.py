@@ -40,6 +40,7 @@ class BatchState:
         self._parts: list[tuple[Tensor | None, ...]] = [self._fresh]
         self._parked: list[tuple[Tensor | None, ...]] = []
         self._changes: int | None = None  # how often the membrane had been changed in place
+        self.only_step = False  # True within a run of one step, of which nothing need be kept
 
     def get(self) -> tuple[Any, ...]:
         """The state of the whole batch."""
@@ -78,19 +79,44 @@ class BatchState:
         self._parts, self._changes = [self._fresh], None
 
     def unpark(self) -> None:
-        """Put the stored parts before the present one."""
+        """The run is over: put the stored parts before the present one."""
+        self.only_step = False
         self._parts = [*self._parked, *self._parts]
         self._parked = []
+
+
+_NO_ROWS = torch.zeros(0)  # the membrane before the first step
+
+
+class NeuronState(BatchState):
+    """Membrane and net spike count (None before the first step), and what belongs to a run."""
+
+    def __init__(self, thread: int | None = None) -> None:
+        super().__init__(_NO_ROWS, None)
+        self.thread = thread  # the one that runs the neuron, from begin() to end()
+        self.mem_sum: Tensor | None = None  # if the loop has computed it
+        self.checked = False  # True within a run whose begin() has checked the settings
+
+    def set(self, *tensors: Tensor | None) -> None:
+        """Replace the state."""
+        super().set(*tensors)
+        self.mem_sum = None
+
+    def advance(self, state: F.State | None, mem_sum: Tensor | None) -> None:
+        """Replace the state by the one after a run, or after an only step leave it fresh."""
+        if state is not None:
+            self.set(*state)
+        self.mem_sum = mem_sum
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no step has been taken."""
+        return self.get()[1] is None
 
 
 def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
     tensors = [part for part in parts if part is not None]
     return torch.cat(tensors) if len(tensors) == len(parts) else None
-
-
-def fresh_state() -> BatchState:
-    """The state of a neuron that has taken no step: membrane and net spike count."""
-    return BatchState(torch.zeros(0), None)
 
 
 def one_step(

@@ -178,18 +178,35 @@ def test_without_gradients_it_emits_the_same_and_leaves_its_inputs(
     assert all(torch.equal(*pair) for pair in zip(streams, given, strict=True))
 
 
-def test_outputs_are_the_callers_own() -> None:
-    """Changing what a step returned changes neither the next step nor the input."""
-    for f in (torch.sigmoid, nn.Identity()):
-        layer, twin, given = Difference(f), Difference(f), X.clone()
-        with torch.no_grad():
-            for step in given:
-                wanted = twin(step)
-                torch.testing.assert_close(layer(step).clone(), wanted, rtol=0, atol=0)
-                twin_output = twin._state.get()[-1]
-                wanted.zero_()
-                assert twin_output.abs().max() > 0
-        assert torch.equal(given, X)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("homogeneous", [True, False])
+@pytest.mark.parametrize(
+    "f", [torch.sigmoid, nn.Identity(), lambda x: x[..., :1].expand_as(x), lambda x: x.mT]
+)
+def test_outputs_are_the_callers_own(
+    f: Callable[..., Tensor], homogeneous: bool, training: bool
+) -> None:
+    """Changing what a step returned changes neither the next steps nor the input."""
+    layer, twin = (Difference(f, homogeneous=homogeneous).train(training) for _ in range(2))
+    given = X.clone()
+    with torch.no_grad():
+        for step in given:
+            expected = twin(step).clone()
+            found = layer(step)
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+            found.fill_(7.0)
+    assert torch.equal(given, X)
+
+
+def test_a_first_step_is_computed_again_only_where_that_gives_the_same() -> None:
+    """In training f may draw random numbers: the sum over time stays that of the last draw."""
+    torch.manual_seed(0)
+    layer = Difference(nn.Dropout(0.5))
+    with torch.no_grad():
+        total = layer(X[0]) + layer(X[1])
+    kept = total != 0
+    torch.testing.assert_close(total[kept], (2 * (X[0] + X[1]))[kept])
+    assert 0 < int(kept.sum()) < kept.numel()
 
 
 @pytest.mark.parametrize("num_steps", [1, STEPS])
