@@ -15,6 +15,7 @@ from ._calibrate import calibrate
 from ._compensate import EPOCHS, Correction, compensated
 from ._convert import convert
 from ._prepare import prepare
+from ._widen import widened
 
 Budget = Literal["fast", "good", "best"]
 
@@ -48,7 +49,8 @@ def convert_pretrained(
         data: A few hundred unlabelled images in batches: tensors ``[B, ...]``, tuples that begin
             with one, or dicts. They are read more than once: a ``DataLoader`` or a list.
         num_steps: T at which the network will run.
-        budget: ``fast`` calibrates: it runs the network once. ``good`` also corrects the weights.
+        budget: ``fast`` calibrates, which runs the network once, and makes thresholds larger where
+            that helps, as 32 images say. ``good`` corrects the weights instead.
             ``best`` trains weights, biases and thresholds together in place of that, with
             ``compensate``'s method ``distill``: 8 runs of the spiking network on all images, and
             16 of the ANN with gradients.
@@ -112,6 +114,6 @@ def convert_pretrained(
         leaf_modules=leaf_modules,
     )
     if budget == "fast":
-        return snn
+        return widened(snn, ann, data, num_steps, key=key, progress=progress)
     method = _METHODS[budget]
     return compensated(snn, ann, data, num_steps, method, EPOCHS, key, progress, stacklevel=3)
