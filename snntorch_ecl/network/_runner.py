@@ -216,6 +216,12 @@ def _free(layer: Temporal) -> None:
         layer.begin()
 
 
+def _is_own(layer: Temporal) -> bool:
+    """Whether it is a layer of this package that is known to do without state; no subclass."""
+    known = isinstance(layer, (DualThreshold, Difference, StepBias))
+    return known and type(layer).__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
 def _keeps_state(net: GraphModule, layers: Sequence[Temporal], stimulus: Stimulus) -> bool:
     """Whether layers keep their state: not of a single step, unless someone may look at it."""
     if stimulus.num_steps > 1 or stimulus.piece is not None:
@@ -224,11 +230,10 @@ def _keeps_state(net: GraphModule, layers: Sequence[Temporal], stimulus: Stimulu
         return True
     if observed_globally() or any(map(has_hooks, net.modules())):
         return True
-    # A layer inside another may take many steps meanwhile, and others may be anything.
+    # A layer inside another may take many steps meanwhile, and a user's may do anything.
     calls = Counter(str(node.target) for node in net.graph.nodes if node.op == "call_module")
     once = {id(net.get_submodule(name)) for name, times in calls.items() if times == 1}
-    own = (DualThreshold, Difference, StepBias)
-    only_own = all(isinstance(layer, own) and id(layer) in once for layer in layers)
+    only_own = all(_is_own(layer) and id(layer) in once for layer in layers)
     return not only_own or not any(isinstance(layer, DualThreshold) for layer in layers)
 
 
