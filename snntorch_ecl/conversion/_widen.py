@@ -18,6 +18,7 @@ from .._util.batches import images_in
 from .._util.devices import device_of
 from .._util.torch_internals import tree_map
 from ..network import SpikingNetwork
+from ..network._guards import measuring
 from ..nn import DualThreshold
 from ._layer_by_layer import Error, closer
 from ._reference import Reference
@@ -38,8 +39,8 @@ def widened(
 ) -> SpikingNetwork:
     """The network with all thresholds times the factor that brings outputs closest to the ANN's.
 
-    Every second image chooses the factor; if the others do not agree that it is better than 1, the
-    network is returned as it is. So it is where spikes are not worth θ.
+    Every second image chooses the factor. The network is returned as it is if the other images are
+    no closer with it, and where spikes are not worth θ.
     """
     if not all(map(_is_worth_its_threshold, snn.neurons.values())):
         return snn
@@ -65,9 +66,11 @@ def _is_worth_its_threshold(neuron: DualThreshold) -> bool:
 
 
 def _first(data: Iterable[Any], key: str | None) -> Tensor:
-    """The first few images."""
+    """The first few images, as far as they are of one size."""
     found: list[Tensor] = []
     for images in images_in(data, key=key):
+        if found and images.shape[1:] != found[0].shape[1:]:
+            break
         found.append(images[: _IMAGES - sum(map(len, found))])
         if sum(map(len, found)) == _IMAGES:
             break
@@ -85,7 +88,9 @@ def _times(snn: SpikingNetwork, factor: float) -> SpikingNetwork:
 
 def _errors(snn: SpikingNetwork, images: Tensor, wanted: Any, num_steps: int) -> list[Error]:
     """How far outputs are from what is wanted, for the images that choose and the others."""
-    found, errors = snn(images, num_steps=num_steps), []
+    with measuring(snn):
+        found = snn(images, num_steps=num_steps)
+    errors = []
     for half in (slice(0, None, 2), slice(1, None, 2)):
         errors.append(Error())
         errors[-1].add(_rows(found, half), _rows(wanted, half))

@@ -97,13 +97,45 @@ def test_one_image_cannot_confirm_itself() -> None:
 
 
 def test_only_the_first_images_are_read() -> None:
+    read: list[int] = []
+
     def data() -> Any:
-        yield images()[:20]
-        yield images()[20:40]
-        raise AssertionError("32 images are enough")
+        for batch in torch.split(images(), 20):
+            read.append(len(batch))
+            yield batch
 
     ann = relu_network()
-    run(calibrated(ann, 4), ann, 4, data())
+    after = run(calibrated(ann, 4), ann, 4, data())
+    assert read == [20, 20]
+    expected = run(calibrated(ann, 4), ann, 4)
+    assert torch.equal(after(images(), num_steps=4), expected(images(), num_steps=4))
+
+
+def test_batches_of_other_sizes_are_left_out() -> None:
+    ann = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(8, 3),
+    ).eval()  # fmt: skip
+    data = [torch.randn(8, 1, side, side) for side in (8, 10)]
+    snn = ecl.convert_pretrained(ann, data, num_steps=4, budget="fast", progress=False)
+    assert snn(data[1], num_steps=4).shape == (8, 3)
+
+
+def test_the_network_stays_fresh_and_in_its_mode() -> None:
+    """Norms that are not folded keep their statistics, and no state of the trial runs is left."""
+    ann = relu_network()
+    ann.insert(1, nn.BatchNorm1d(24))
+    prepared = ecl.calibrate(
+        ecl.prepare(ann.eval(), per_channel=True, levels=4), [images()], num_steps=4,
+        progress=False,
+    )  # fmt: skip
+    snn = ecl.convert(prepared, fold_batchnorms=False).train()
+    given = {name: value.clone() for name, value in snn.state_dict().items()}
+    after = run(snn, ann, 4)
+    assert all(torch.equal(given[name], value) for name, value in snn.state_dict().items())
+    for net in (snn, after):
+        assert net.training
+        assert all(neuron.is_fresh for neuron in net.neurons.values())
 
 
 def test_spikes_of_a_worth_of_their_own_are_left_alone() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 import pickle
@@ -14,14 +13,12 @@ from typing import Any
 import pytest
 import snntorch
 import torch
-from snntorch import utils
 from torch import Tensor, nn
 
 import snntorch_ecl as ecl
-from snntorch_ecl import DualThreshold, SpikingNetwork, ThresholdClip
+from snntorch_ecl import SpikingNetwork, ThresholdClip
 from snntorch_ecl._util.turns import Turn
 from snntorch_ecl.errors import StateError
-from snntorch_ecl.nn import _dual_threshold
 
 THREADS, ROUNDS, T = 4, 12, 4
 
@@ -160,68 +157,6 @@ def test_one_thread_trains_while_another_evaluates() -> None:
     assert sum(modes) == ROUNDS  # the other thread's runs were in eval mode
     assert len(modes) == 2 * ROUNDS
     assert snn.training
-
-
-def test_snntorchs_reset_in_another_thread_does_not_reach_into_a_run() -> None:
-    snn, x, done = network(), images()[0], threading.Event()
-    other = nn.Sequential(snntorch.Leaky(beta=0.9, init_hidden=True))
-
-    def reset_others() -> None:
-        while not done.is_set():
-            # It walks over all neurons of the process, some of which may vanish meanwhile.
-            with contextlib.suppress(IndexError, ReferenceError):
-                utils.reset(other)
-
-    with torch.no_grad():
-        expected = snn(x, num_steps=T)
-        thread = threading.Thread(target=reset_others)
-        thread.start()
-        try:
-            same = [torch.equal(snn(x, num_steps=T, piece=1), expected) for _ in range(ROUNDS)]
-        finally:
-            done.set()
-            thread.join()
-    assert all(same)
-
-
-def test_a_reset_that_began_before_a_run_does_not_reach_into_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The worst moment: the other thread has just seen that no run is under way."""
-    neuron, x = DualThreshold(init_hidden=True), torch.tensor([0.4, 0.7])
-    ours = threading.get_ident()
-
-    def begin_a_run() -> int:
-        monkeypatch.setattr(_dual_threshold, "get_ident", lambda: ours)
-        neuron.begin()
-        neuron(x)
-        return other.ident or 0
-
-    def reset() -> None:
-        neuron.mem = torch.zeros(2)
-
-    monkeypatch.setattr(_dual_threshold, "get_ident", begin_a_run)
-    other = threading.Thread(target=reset)
-    other.start()
-    other.join()
-    assert neuron.mem.tolist() == pytest.approx([0.4, 0.7 - 1.0])
-    assert neuron.spike_count.tolist() == [0, 1]
-
-
-def test_snntorchs_reset_in_another_thread_does_not_cut_a_graph() -> None:
-    snn, x = network(), images()[0]
-    neurons = [module for module in snn.modules() if isinstance(module, DualThreshold)]
-    weight = next(snn.parameters())
-
-    def reset(*_: object) -> None:
-        thread = threading.Thread(target=utils.reset, args=(nn.Sequential(neurons[0]),))
-        thread.start()
-        thread.join()
-
-    (expected,) = torch.autograd.grad(snn(x, num_steps=T, piece=1).sum(), weight)
-    neurons[-1].register_forward_hook(reset)
-    (grad,) = torch.autograd.grad(snn(x, num_steps=T, piece=1).sum(), weight)
-    assert torch.equal(grad, expected)
 
 
 # ------------------------------------------------------------------------------------------ steps
